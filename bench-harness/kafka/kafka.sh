@@ -1,0 +1,242 @@
+#!/usr/bin/env bash
+# A real Apache Kafka 4.1 (KRaft) on the loopback, from Maven Central, without Docker. Needs Java 17 or later; Maven only
+# for the first fetch.
+#
+#   kafka.sh fetch                 download the jars, start nothing
+#   kafka.sh up [--brokers N]      a fresh cluster of N brokers (default 1); prints BOOTSTRAP=host:port[,...]
+#   kafka.sh down [--wipe]         end every broker (and remove the directory)
+#   kafka.sh stop|kill ID          one broker: a clean stop, or kill -9
+#   kafka.sh start ID              one broker again, on the data it had
+#   kafka.sh status                which brokers run, their process ids, the bootstrap address
+#   kafka.sh tool NAME [ARG...]    one of Kafka's own commands: topics, groups, configs, producer, consumer, dump,
+#                                  or a full class name
+#
+# KAFKA_DIR   where one cluster lives (default ./.kafka-test); several may run at once in directories of their own
+# KAFKA_PORT  first of 2*N consecutive ports: N for clients, then N for controllers (default: free ones at random)
+# KAFKA_HEAP  heap of one broker (default 512m)
+# KAFKA_JVM   more JVM flags
+# KAFKA_SET   more broker settings: a=b;c=d
+# KAFKA_LIBS  where the jars are kept (default ~/.cache/aqueduct/kafka-4.1.0)
+#
+# Exit codes: 0 ok, 1 failed, 2 usage, 77 Java or Maven is missing (callers count that as skipped).
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+libs=${KAFKA_LIBS:-$HOME/.cache/aqueduct/kafka-4.1.0}
+
+main() {
+  local command=${1:-}
+  [ $# -gt 0 ] && shift
+  case $command in
+    fetch) fetch ;;
+    up) open_dir; up "$@" ;;
+    down) open_dir; down "$@" ;;
+    stop) open_dir; end_broker "${1:?which broker}" TERM 30 ;;
+    kill) open_dir; end_broker "${1:?which broker}" KILL 5 ;;
+    start) open_dir; launch "${1:?which broker}"; wait_ready "$1" ;;
+    status) open_dir; status ;;
+    tool) open_dir; tool "$@" ;;
+    *) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 2 ;;
+  esac
+}
+
+die() { echo "kafka.sh: $*" >&2; exit 1; }
+missing() { echo "kafka.sh: $*" >&2; exit 77; }
+
+open_dir() {
+  mkdir -p "${KAFKA_DIR:=.kafka-test}"
+  dir=$(cd "$KAFKA_DIR" && pwd)
+}
+
+need_java() {
+  command -v java >/dev/null || missing "java is missing; install a JRE of version 17 or later (Debian: default-jre-headless)"
+  local major
+  major=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -1)
+  [ "${major:-0}" -ge 17 ] || missing "java is version ${major:-unknown}; Kafka 4.1 needs 17 or later"
+}
+
+# Several test programs may ask at once: one fetches, the others wait and find the work done.
+fetch() {
+  [ -e "$libs/.complete" ] && return
+  need_java
+  command -v mvn >/dev/null || missing "mvn is missing and $libs is empty; install Maven (Debian: maven) or set KAFKA_LIBS"
+  mkdir -p "$libs"
+  exec 8>"$libs/.lock"
+  flock 8
+  if [ ! -e "$libs/.complete" ]; then
+    echo "kafka.sh: fetching Apache Kafka 4.1.0 from Maven Central into $libs (about 130 MB, once)" >&2
+    mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$libs" >&2 || die "Maven could not fetch Kafka"
+    touch "$libs/.complete"
+  fi
+  exec 8>&-
+}
+
+up() {
+  local n=1 id first voters='' boot=''
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --brokers) n=${2:?how many}; shift 2 ;;
+      *) die "unknown option $1" ;;
+    esac
+  done
+  need_java
+  fetch
+  for id in $(brokers); do pid_of "$id" >/dev/null && die "already up in $dir; 'kafka.sh down' ends it"; done
+  rm -rf "${dir:?}"/[0-9]* "$dir/env"
+  first=${KAFKA_PORT:-$(free_ports $((2 * n)))}
+  for ((id = 1; id <= n; id++)); do
+    voters+=${voters:+,}$id@127.0.0.1:$((first + n + id - 1))
+    boot+=${boot:+,}127.0.0.1:$((first + id - 1))
+  done
+  write_log_config
+  local formats=()
+  for ((id = 1; id <= n; id++)); do
+    write_properties "$id" "$n" "$first" "$voters"
+    format "$id" &
+    formats+=($!)
+  done
+  for id in "${formats[@]}"; do wait "$id" || die "format failed; see $dir/*/format.log"; done
+  echo "BOOTSTRAP=$boot" >"$dir/env"
+  for ((id = 1; id <= n; id++)); do launch "$id"; done
+  for ((id = 1; id <= n; id++)); do wait_ready "$id"; done
+  cat "$dir/env"
+}
+
+down() {
+  local id
+  for id in $(brokers); do end_broker "$id" TERM 5 & done
+  wait
+  [ "${1:-}" != --wipe ] || rm -rf "$dir"
+}
+
+status() {
+  local id
+  for id in $(brokers); do echo "broker $id: $(pid_of "$id" || echo down)"; done
+  cat "$dir/env" 2>/dev/null || true
+}
+
+brokers() { local f; for f in "$dir"/[0-9]*/server.properties; do [ ! -e "$f" ] || basename "$(dirname "$f")"; done; }
+
+# The process id of a broker, if the process that bears it is still the one this directory started.
+pid_of() {
+  local pid
+  pid=$(cat "$dir/$1/pid" 2>/dev/null) || return 1
+  [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *" $dir/$1/server.properties"* ]] && echo "$pid"
+}
+
+# A last broker without its quorum never ends its clean stop, so patience has a limit.
+end_broker() { # id signal seconds
+  local pid i
+  pid=$(pid_of "$1") || { rm -f "$dir/$1/pid"; return 0; }
+  kill "-$2" "$pid"
+  for ((i = 0; i < $3 * 10; i++)); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  kill -9 "$pid" 2>/dev/null || true
+  rm -f "$dir/$1/pid"
+}
+
+launch() {
+  need_java
+  pid_of "$1" >/dev/null && die "broker $1 is running"
+  : >"$dir/$1/kafka.log"
+  # shellcheck disable=SC2086  # KAFKA_JVM is a list of flags
+  (cd "$dir/$1" && exec setsid java "-Xmx${KAFKA_HEAP:-512m}" "-Xms${KAFKA_HEAP:-512m}" ${KAFKA_JVM:-} \
+    "-Dlog4j2.configurationFile=$dir/log4j2.xml" -cp "$libs/*" kafka.Kafka "$dir/$1/server.properties" \
+    >"$dir/$1/kafka.log" 2>&1 </dev/null) &
+  echo $! >"$dir/$1/pid"
+}
+
+wait_ready() {
+  local i
+  for ((i = 0; i < 600; i++)); do
+    grep -q "Kafka Server started" "$dir/$1/kafka.log" && return
+    pid_of "$1" >/dev/null || ((i < 5)) || { tail -5 "$dir/$1/kafka.log" >&2; die "broker $1 ended; see $dir/$1/kafka.log"; }
+    sleep 0.1
+  done
+  die "broker $1 not ready after 60 s; see $dir/$1/kafka.log"
+}
+
+busy() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# How many in a row -> the first. Below 32768, where the kernel picks the ports of outgoing connections.
+free_ports() {
+  local attempt first port
+  for ((attempt = 0; attempt < 200; attempt++)); do
+    first=$((20000 + RANDOM % 12000))
+    for ((port = first; port < first + $1; port++)); do busy "$port" && continue 2; done
+    echo "$first"
+    return
+  done
+  die "no $1 free ports in a row"
+}
+
+write_log_config() {
+  cat >"$dir/log4j2.xml" <<'EOF'
+<Configuration status="ERROR">
+  <Appenders><Console name="C"><PatternLayout pattern="%d %p %m (%c)%n"/></Console></Appenders>
+  <Loggers>
+    <Logger name="kafka.server.KafkaRaftServer" level="INFO"/>
+    <Root level="WARN"><AppenderRef ref="C"/></Root>
+  </Loggers>
+</Configuration>
+EOF
+}
+
+write_properties() { # id brokers first-port voters
+  local id=$1 n=$2 first=$3 replicas=$(($2 < 3 ? $2 : 3)) isr=$(($2 < 3 ? 1 : 2))
+  local extra=${KAFKA_SET:-}
+  mkdir -p "$dir/$id"
+  cat >"$dir/$id/server.properties" <<EOF
+process.roles=broker,controller
+node.id=$id
+broker.rack=rack$id
+controller.quorum.voters=$4
+listeners=CLIENT://127.0.0.1:$((first + id - 1)),CONTROLLER://127.0.0.1:$((first + n + id - 1))
+advertised.listeners=CLIENT://127.0.0.1:$((first + id - 1))
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
+controller.listener.names=CONTROLLER
+log.dirs=$dir/$id/data
+num.partitions=4
+default.replication.factor=$replicas
+min.insync.replicas=$isr
+offsets.topic.num.partitions=5
+offsets.topic.replication.factor=$replicas
+transaction.state.log.num.partitions=5
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$isr
+group.initial.rebalance.delay.ms=0
+${extra//;/$'\n'}
+EOF
+}
+
+format() {
+  java -XX:TieredStopAtLevel=1 -Xshare:auto "-Dlog4j2.configurationFile=$dir/log4j2.xml" -cp "$libs/*" kafka.tools.StorageTool \
+    format --cluster-id AAAAAAAAAAAAAAAAAAAAAQ --config "$dir/$1/server.properties" >"$dir/$1/format.log" 2>&1
+}
+
+tool() {
+  local class=${1:?which tool} boot cluster=1
+  shift
+  case $class in
+    topics) class=org.apache.kafka.tools.TopicCommand ;;
+    groups) class=org.apache.kafka.tools.consumer.group.ConsumerGroupCommand ;;
+    configs) class=kafka.admin.ConfigCommand ;;
+    producer) class=org.apache.kafka.tools.ConsoleProducer ;;
+    consumer) class=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
+    dump) class=kafka.tools.DumpLogSegments; cluster=0 ;;
+    *) cluster=0 ;;
+  esac
+  need_java
+  fetch
+  [ -e "$dir/log4j2.xml" ] || write_log_config
+  if [ $cluster = 1 ]; then
+    # An address given by the caller wins, so that the tools also work against a log that is not Apache's.
+    case " $* " in
+      *" --bootstrap-server "*) ;;
+      *) boot=$(sed -n 's/^BOOTSTRAP=//p' "$dir/env" 2>/dev/null) || die "no cluster in $dir"; set -- --bootstrap-server "$boot" "$@" ;;
+    esac
+  fi
+  exec java -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$dir/log4j2.xml" -cp "$libs/*" "$class" "$@"
+}
+
+main "$@"

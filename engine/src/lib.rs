@@ -1,1 +1,3 @@
-//! To be written.
+//! The engine: everything between an MQTT socket and a Kafka broker.
+
+pub mod config;

@@ -1,0 +1,179 @@
+//! Configuration: from text, variables and flags to the typed values the engine runs on.
+//!
+//! An option is one row in the file of its section; parsing, range checks, the sample file, `config explain` and the
+//! reference page follow from it. To add one, add a row. [`Config`] is plain data; who wants to know where a value
+//! came from asks [`Loaded`].
+//!
+//! This module decides nothing about queues and buffers: what follows from the options is in `plan`.
+
+pub mod connector;
+mod gather;
+pub mod http;
+pub(crate) mod kind;
+mod layer;
+pub mod listener;
+pub mod log;
+mod machine;
+pub mod mqtt;
+pub mod node;
+pub(crate) mod option;
+mod problem;
+mod reader;
+mod sample;
+pub mod sink;
+mod suggest;
+pub mod unit;
+mod value;
+
+pub use connector::{Connector, ConnectorKind, EmbeddedConnector, KafkaConnector};
+pub use http::{Http, Metrics};
+pub use kind::network::{HostPort, TcpKeepalive};
+pub use kind::text::Secret;
+pub use layer::Origin;
+pub use listener::{Listener, ListenerKind};
+pub use log::{Log, LogFormat, LogLevel};
+pub use machine::Machine;
+pub use mqtt::{Mqtt, Qos0OnFull};
+pub use node::Node;
+pub use problem::{Document, Place, Problem, Problems};
+pub use reader::Effective;
+pub use sample::sample;
+pub use sink::{
+    BufferMode, Deliver, KeyHash, MissingValue, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy, QueryMode,
+    RequiredAcks, Sink,
+};
+
+use kind::World;
+use layer::Layers;
+use option::Section;
+use reader::{Load, Reader};
+
+/// Every section, in the order a message meets them.
+pub(crate) static SECTIONS: &[&Section] = &[
+    &node::SECTION,
+    &listener::SECTION,
+    &mqtt::SECTION,
+    &connector::SECTION,
+    &sink::SECTION,
+    &http::SECTION,
+    &http::METRICS_SECTION,
+    &log::SECTION,
+];
+
+/// A whole, checked configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// This process.
+    pub node: Node,
+    /// Where clients connect; in the order of the file.
+    pub listeners: Vec<Listener>,
+    /// Limits of clients.
+    pub mqtt: Mqtt,
+    /// The enabled connectors; [`Sink::connector`] is a position here.
+    pub connectors: Vec<Connector>,
+    /// The enabled sinks; [`Sink::dead_letter`] is a position here.
+    pub sinks: Vec<Sink>,
+    /// The management port.
+    pub http: Http,
+    /// Who may read the metrics.
+    pub metrics: Metrics,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Where a configuration is read from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The configuration file.
+    pub file: Document,
+}
+
+/// A configuration and where each of its values came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the engine runs on.
+    pub config: Config,
+    /// Every option with its value and origin.
+    pub effective: Vec<Effective>,
+    /// What works and deserves a second thought.
+    pub warnings: Vec<Problem>,
+}
+
+impl Sources {
+    /// The embedded default: the file `aqueduct init` writes.
+    pub fn embedded() -> Self {
+        Self { file: Document::new("(embedded default)", &sample()) }
+    }
+}
+
+impl Loaded {
+    /// Reads a configuration; every problem is found before it gives up.
+    pub fn load(sources: &Sources, machine: &Machine) -> Result<Self, Problems> {
+        let mut layers = Layers::default();
+        let mut problems = Vec::new();
+        gather::file(&sources.file, &mut layers, &mut problems);
+        let world = World { memory_bytes: machine.memory_bytes, ..World::default() };
+        let mut load = Load { layers, world, problems, effective: Vec::new() };
+        let config = read(&mut load);
+        let (errors, warnings): (Vec<_>, Vec<_>) = load.problems.into_iter().partition(Problem::is_error);
+        match config {
+            Some(config) if errors.is_empty() => Ok(Self { config, effective: load.effective, warnings }),
+            _ => Err(Problems::new(errors)),
+        }
+    }
+}
+
+fn read(load: &mut Load) -> Option<Config> {
+    let node = Node::read(&mut Reader::section(load, &node::SECTION));
+    load.world.node_name = node.as_ref().map(|node| node.name.clone()).unwrap_or_default();
+    let listeners = objects(load, &listener::SECTION, Listener::read);
+    let mqtt = Mqtt::read(&mut Reader::section(load, &mqtt::SECTION));
+    let connectors = objects(load, &connector::SECTION, Connector::read);
+    load.world.connectors = enabled(load, &connector::SECTION);
+    load.world.sinks = enabled(load, &sink::SECTION);
+    let sinks = objects(load, &sink::SECTION, Sink::read);
+    let http = Http::read(&mut Reader::section(load, &http::SECTION));
+    let metrics = Metrics::read(&mut Reader::section(load, &http::METRICS_SECTION));
+    let log = Log::read(&mut Reader::section(load, &log::SECTION));
+    Some(Config {
+        node: node?,
+        listeners: listeners?,
+        mqtt: mqtt?,
+        connectors: connectors?.into_iter().flatten().collect(),
+        sinks: sinks?.into_iter().filter(|sink| sink.enable).collect(),
+        http: http?,
+        metrics: metrics?,
+        log: log?,
+    })
+}
+
+/// Reads every object of a section; `None` if one of them has a problem.
+fn objects<T>(
+    load: &mut Load,
+    section: &'static Section,
+    read: impl Fn(&mut Reader<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let objects = load.layers.objects(section.name);
+    // Not short-circuited: the problems of every object are wanted.
+    let read: Vec<Option<T>> = objects
+        .into_iter()
+        .map(|object| read(&mut Reader::object(load, section, &object.name, object.place)))
+        .collect();
+    read.into_iter().collect()
+}
+
+/// The names of a section's objects that are not switched off.
+fn enabled(load: &mut Load, section: &'static Section) -> Vec<String> {
+    let objects = load.layers.objects(section.name);
+    let mut names: Vec<String> = objects.into_iter().map(|object| object.name).collect();
+    names.retain(|name| {
+        let entry = load.layers.get(section.name, Some(name), "enable");
+        !entry.is_some_and(|entry| {
+            matches!(&entry.value.raw, value::Raw::Bool(false)) || entry.value.text() == Some("false")
+        })
+    });
+    names
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! `[connectors.NAME]`: how to reach one Kafka cluster, the embedded log, or nothing at all.
+
+use std::net::SocketAddr;
+
+use super::kind::choice::{Choice, Words, words};
+use super::kind::network::{Address, HostPort, Hosts, KeepaliveTriple, TcpKeepalive};
+use super::kind::number::{Count, Millis, Size};
+use super::kind::text::Text;
+use super::kind::{Flag, Optional};
+use super::option::{Group, Section, absent, derived, options, or};
+use super::reader::Reader;
+use super::unit::{DAY, HOUR, KB, MB, MILLISECOND, SECOND, TB};
+
+pub(crate) static SECTION: Section = Section {
+    name: "connectors",
+    named: true,
+    about: "One Kafka cluster, the embedded log, or nothing at all; sinks name the connector they write to.",
+    groups: &[
+        Group { only: None, rows: Head::ROWS },
+        Group { only: Some("kafka"), rows: KafkaConnector::ROWS },
+        Group { only: Some("embedded"), rows: EmbeddedConnector::ROWS },
+    ],
+};
+
+/// Where a sink's records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connector {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it reaches.
+    pub kind: ConnectorKind,
+}
+
+/// What a connector reaches, with the options of that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectorKind {
+    /// A Kafka cluster.
+    Kafka(KafkaConnector),
+    /// The log of this process, served to Kafka clients.
+    Embedded(EmbeddedConnector),
+    /// Nothing: records are counted and dropped.
+    Discard,
+}
+
+impl Connector {
+    /// Reads the connector of `reader`; `None` if something is wrong with it, `Some(None)` if it is not enabled.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Option<Self>> {
+        let head = Head::read(reader);
+        let kind = match head.as_ref().map(|head| head.kind)? {
+            ConnectorType::Kafka => ConnectorKind::Kafka(KafkaConnector::read(reader)?),
+            ConnectorType::Embedded => ConnectorKind::Embedded(EmbeddedConnector::read(reader)?),
+            ConnectorType::Discard => ConnectorKind::Discard,
+        };
+        Some(head?.enable.then(|| Self { name: reader.name(), kind }))
+    }
+
+    /// The word of its `type`.
+    pub fn type_word(&self) -> &'static str {
+        match self.kind {
+            ConnectorKind::Kafka(_) => ConnectorType::Kafka.word(),
+            ConnectorKind::Embedded(_) => ConnectorType::Embedded.word(),
+            ConnectorKind::Discard => ConnectorType::Discard.word(),
+        }
+    }
+}
+
+words! {
+    /// What a connector reaches.
+    pub enum ConnectorType {
+        /// A Kafka cluster.
+        Kafka = "kafka",
+        /// The log of this process.
+        Embedded = "embedded",
+        /// Nothing.
+        Discard = "discard",
+    } later ["confluent"]
+}
+
+options! {
+    /// What every connector has.
+    pub struct Head {
+        /// What it reaches: a Kafka cluster, the log inside this process, or nothing (records are counted and dropped).
+        "type" => kind: ConnectorType = Choice::of(), or("kafka");
+        /// A connector that is not enabled is not dialled; no enabled sink may name it.
+        "enable" => enable: bool = Flag, or("true");
+        /// For people.
+        "description" => description: Option<String> = Optional(Text), absent("the cluster of plant 3");
+    }
+}
+
+options! {
+    /// How to reach a Kafka cluster.
+    pub struct KafkaConnector {
+        /// Brokers to ask for the others. Names are resolved again at every reconnect; the default port is 9092.
+        "bootstrap_hosts" => bootstrap_hosts: Vec<HostPort> = Hosts, or("127.0.0.1:9092");
+        /// How brokers log and meter this client.
+        "client_id" => client_id: String = Text,
+            derived("\"aqueduct-\" and the node's name", "aqueduct-aqueduct", |reader| format!("aqueduct-{}", reader.node_name()));
+        /// Lets a broker create a topic that does not exist, if it is configured to.
+        "allow_auto_topic_creation" => allow_auto_topic_creation: bool = Flag, or("false");
+        /// Time to reach a broker and agree on versions.
+        "connect_timeout" => connect_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s");
+        /// Silence on a connection with open requests after which it is closed and they are sent again.
+        "request_timeout" => request_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("30s");
+        /// Pause between attempts to reach a broker.
+        "reconnect_delay" => reconnect_delay_ms: u64 = Millis::within(10 * MILLISECOND, HOUR), or("2s");
+        /// Time a broker has to answer a question about topics.
+        "metadata_request_timeout" => metadata_request_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s");
+        /// Least time between two questions about topics.
+        "min_metadata_refresh_interval" => min_metadata_refresh_interval_ms: u64 = Millis::within(10 * MILLISECOND, HOUR), or("3s");
+        /// Connections of each shard to each broker. Partitions are divided over them, so order holds.
+        "connections_per_broker" => connections_per_broker: u32 = Count::within(1, 64), or("1");
+        /// Sends small requests at once instead of waiting for more bytes.
+        "socket.nodelay" => socket_nodelay: bool = Flag, or("true");
+        /// Send buffer of the socket; 0 leaves it to the kernel.
+        "socket.sndbuf" => socket_send_bytes: u32 = Size::within(0, 64 * MB), or("1024KB");
+        /// Receive buffer of the socket; 0 leaves it to the kernel.
+        "socket.recbuf" => socket_receive_bytes: u32 = Size::within(0, 64 * MB), or("1024KB");
+        /// Probes of a silent connection: seconds of silence, seconds between probes, probes.
+        "socket.keepalive" => socket_keepalive: Option<TcpKeepalive> = KeepaliveTriple, or("none");
+    }
+}
+
+options! {
+    /// The log of this process, in Kafka's segment format, served to Kafka clients.
+    pub struct EmbeddedConnector {
+        /// Address and port on which Kafka clients read it.
+        "bind" => bind: SocketAddr = Address, or("127.0.0.1:9092");
+        /// Partitions of a topic it creates.
+        "partitions" => partitions: u32 = Count::within(1, 1024), or("4");
+        /// Age after which records may be deleted.
+        "retention_time" => retention_ms: u64 = Millis::within(SECOND, 3650 * DAY), or("7d");
+        /// Bytes of a partition above which its oldest segments are deleted.
+        "retention_bytes" => retention_bytes: u64 = Size::within(MB, 1024 * TB), or("1GB");
+        /// Bytes after which a partition begins a new file; whole files are deleted.
+        "segment_bytes" => segment_bytes: u64 = Size::within(64 * KB, 2048 * MB - KB), or("100MB");
+    }
+}

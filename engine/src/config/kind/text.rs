@@ -1,0 +1,252 @@
+//! Text: names, sentences, paths, topic filters, templates, references and secrets.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::{Complaint, Described, Kind, World};
+use crate::config::suggest::closest;
+use crate::config::value::{Raw, Value, quote};
+
+/// Any text, not empty.
+pub(crate) struct Text;
+
+impl Described for Text {
+    fn noun(&self) -> String {
+        "string".to_string()
+    }
+}
+
+impl Kind for Text {
+    type Value = String;
+
+    fn read(&self, value: &Value, _: &World) -> Result<String, Complaint> {
+        match value.text() {
+            Some("") => Err(Complaint::new("is empty", "write a string, or leave the option out")),
+            Some(text) => Ok(text.to_string()),
+            None => Err(Complaint::not("a string", value, "write a string in quotes")),
+        }
+    }
+}
+
+/// The name of a node or an object: `[A-Za-z0-9_-]{1,64}`.
+pub(crate) struct Name;
+
+impl Described for Name {
+    fn noun(&self) -> String {
+        "name".to_string()
+    }
+    fn range(&self) -> Option<String> {
+        Some("1..64 of A-Z a-z 0-9 _ -".to_string())
+    }
+}
+
+impl Kind for Name {
+    type Value = String;
+
+    fn read(&self, value: &Value, _: &World) -> Result<String, Complaint> {
+        let complaint = || Complaint::not("a name", value, NAME_REMEDY);
+        value.text().filter(|text| is_name(text)).map(str::to_string).ok_or_else(complaint)
+    }
+}
+
+pub(crate) const NAME_REMEDY: &str = "a name is 1 to 64 of the characters A-Z a-z 0-9 _ -";
+
+/// Whether `text` may name a node, listener, connector or sink.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// A file or a directory.
+pub(crate) struct File;
+
+impl Described for File {
+    fn noun(&self) -> String {
+        "path".to_string()
+    }
+}
+
+impl Kind for File {
+    type Value = PathBuf;
+
+    fn read(&self, value: &Value, world: &World) -> Result<PathBuf, Complaint> {
+        Text.read(value, world).map(PathBuf::from)
+    }
+}
+
+/// MQTT topic filters: a list, or one string.
+pub(crate) struct Filters;
+
+impl Described for Filters {
+    fn noun(&self) -> String {
+        "list of topic filters".to_string()
+    }
+    fn literal(&self, word: &str) -> String {
+        format!("[{}]", quote(word))
+    }
+}
+
+impl Kind for Filters {
+    type Value = Vec<String>;
+
+    fn read(&self, value: &Value, _: &World) -> Result<Vec<String>, Complaint> {
+        let remedy = "write MQTT topic filters, such as [\"sensors/+/temperature\", \"alarms/#\"]";
+        let items = match &value.raw {
+            Raw::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(value),
+        };
+        let mut filters = Vec::new();
+        for item in items {
+            let filter = item.text().ok_or_else(|| Complaint::not("a list of topic filters", item, remedy))?;
+            if let Err(why) = check_filter(filter) {
+                let fault = format!("has a filter {} in which {why}", quote(filter));
+                return Err(Complaint { span: Some(item.span.clone()), ..Complaint::new(fault, remedy) });
+            }
+            filters.push(filter.to_string());
+        }
+        if filters.is_empty() {
+            return Err(Complaint::new("is empty", remedy));
+        }
+        Ok(filters)
+    }
+}
+
+/// [MQTT-4.7.1-1] `#` is a whole level and the last; [MQTT-4.7.1-2] `+` is a whole level; [MQTT-4.7.3-1] not empty.
+fn check_filter(filter: &str) -> Result<(), &'static str> {
+    if filter.is_empty() {
+        return Err("there is no character");
+    }
+    if filter.contains('\0') {
+        return Err("there is a null character");
+    }
+    let last = filter.split('/').count() - 1;
+    for (i, level) in filter.split('/').enumerate() {
+        if level.contains('#') && (level.len() > 1 || i < last) {
+            return Err("`#` is not alone in the last level");
+        }
+        if level.contains('+') && level.len() > 1 {
+            return Err("`+` is not alone in its level");
+        }
+    }
+    Ok(())
+}
+
+/// A text with placeholders, compiled when the whole configuration is known.
+pub(crate) struct TemplateText;
+
+impl Described for TemplateText {
+    fn noun(&self) -> String {
+        "template".to_string()
+    }
+}
+
+impl Kind for TemplateText {
+    type Value = String;
+
+    fn read(&self, value: &Value, _: &World) -> Result<String, Complaint> {
+        let complaint =
+            || Complaint::not("a template", value, "write a string such as \"${payload}\" or \"t-${clientid}\"");
+        value.text().map(str::to_string).ok_or_else(complaint)
+    }
+}
+
+/// The name of an object of another section; read as its position there.
+pub(crate) struct Reference {
+    /// The object's noun, for messages.
+    pub(crate) to: &'static str,
+    /// The names it may be, in their order.
+    pub(crate) among: fn(&World) -> &[String],
+}
+
+impl Described for Reference {
+    fn noun(&self) -> String {
+        format!("name of a {}", self.to)
+    }
+}
+
+impl Kind for Reference {
+    type Value = usize;
+
+    fn read(&self, value: &Value, world: &World) -> Result<usize, Complaint> {
+        let to = self.to;
+        let names = (self.among)(world);
+        let text =
+            value.text().ok_or_else(|| Complaint::not(&format!("the name of a {to}"), value, "write its name"))?;
+        if let Some(position) = names.iter().position(|name| name == text) {
+            return Ok(position);
+        }
+        let remedy = match closest(text, names.iter().map(String::as_str)) {
+            Some(name) => format!("did you mean {}?", quote(name)),
+            None if names.is_empty() => format!("add a section [{to}s.{text}]"),
+            None => format!("write one of {}, or add a section [{to}s.{text}]", names.join(", ")),
+        };
+        Err(Complaint::new(format!("names no enabled {to}: {}", quote(text)), remedy))
+    }
+}
+
+/// A value that is never shown: no `Debug`, log, page or command prints it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// `{ file = "…" }`, `{ env = "…" }`, or the secret itself.
+pub(crate) struct SecretText;
+
+impl Described for SecretText {
+    fn noun(&self) -> String {
+        "secret".to_string()
+    }
+    fn secret(&self) -> bool {
+        true
+    }
+}
+
+impl Kind for SecretText {
+    type Value = Secret;
+
+    fn read(&self, value: &Value, _: &World) -> Result<Secret, Complaint> {
+        let remedy = "write { file = \"/path\" }, { env = \"VARIABLE\" } or the secret as a string";
+        let secret = match &value.raw {
+            Raw::Word(text) | Raw::Text(text) => text.clone(),
+            Raw::Table(entries) => match entries.as_slice() {
+                [(key, source)] if key.name == "file" => {
+                    let path = source.text().ok_or_else(|| Complaint::not("a path", source, remedy))?;
+                    let text = std::fs::read_to_string(path).map_err(|error| {
+                        Complaint::new(
+                            format!("cannot be read from {path}: {error}"),
+                            "make the file readable, or name another",
+                        )
+                    })?;
+                    text.trim_end_matches(['\n', '\r']).to_string()
+                }
+                [(key, source)] if key.name == "env" => {
+                    let name = source.text().ok_or_else(|| Complaint::not("a variable", source, remedy))?;
+                    std::env::var(name).map_err(|_| {
+                        Complaint::new(
+                            format!("names the variable {name}, which is not set"),
+                            "set it, or name another",
+                        )
+                    })?
+                }
+                _ => return Err(Complaint::new("is a table of another shape", remedy)),
+            },
+            // The value is not repeated: it may be the secret in a wrong type.
+            _ => return Err(Complaint::new(format!("is {}, not a secret", value.noun()), remedy)),
+        };
+        if secret.is_empty() {
+            return Err(Complaint::new("is empty", remedy));
+        }
+        Ok(Secret(secret))
+    }
+}

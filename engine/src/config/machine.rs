@@ -1,0 +1,41 @@
+//! What the machine has: memory for percentages, cores for shards.
+
+use std::fs;
+
+/// Facts of the machine that defaults are derived from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Memory this process may use, in bytes: the machine's, or its cgroup's where that is less.
+    pub memory_bytes: u64,
+    /// Cores this process may run on, at least 1.
+    pub cores: usize,
+}
+
+impl Machine {
+    /// Asks the kernel. What cannot be read is assumed small: 1 GB, one core.
+    pub fn probe() -> Self {
+        let physical = meminfo_total().unwrap_or(super::unit::GB);
+        let limits = [cgroup_v2_limit(), number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes")];
+        let memory_bytes = limits.into_iter().flatten().fold(physical, u64::min);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { memory_bytes, cores }
+    }
+}
+
+fn meminfo_total() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The least `memory.max` from this process's cgroup up to the root.
+fn cgroup_v2_limit() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let parents = std::path::Path::new(path.trim_start_matches('/')).ancestors();
+    parents.filter_map(|dir| number_in(&format!("/sys/fs/cgroup/{}/memory.max", dir.display()))).min()
+}
+
+fn number_in(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}

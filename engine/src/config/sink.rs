@@ -1,0 +1,197 @@
+//! `[sinks.NAME]`: what becomes a Kafka record, how it is routed, and when a publisher hears of it.
+
+use super::kind::choice::{Choice, words};
+use super::kind::number::{Count, Micros, Millis, Size};
+use super::kind::text::{Filters, Reference, TemplateText, Text};
+use super::kind::{Flag, Optional};
+use super::option::{Group, Section, absent, derived, options, or, required};
+use super::unit::{DAY, HOUR, KB, MB, MILLISECOND, SECOND, TB};
+
+pub(crate) static SECTION: Section =
+    Section { name: "sinks", named: true, about: Sink::ABOUT, groups: &[Group { only: None, rows: Sink::ROWS }] };
+
+words! {
+    /// What a record's value is where its template finds nothing.
+    pub enum MissingValue {
+        /// A null value: a tombstone.
+        Null = "null",
+        /// An empty value.
+        Empty = "empty",
+        /// There is no record.
+        Drop = "drop",
+    }
+}
+
+words! {
+    /// How a record gets its partition.
+    pub enum PartitionStrategy {
+        /// By a hash of its key; an empty or null key falls to `Sticky`.
+        KeyDispatch = "key_dispatch",
+        /// One partition per shard until its batch is sealed.
+        Sticky = "sticky",
+        /// A fresh choice for each run of messages that one read brings from one session.
+        Random = "random",
+        /// By a hash of the client id.
+        ClientId = "clientid",
+        /// By a hash of the MQTT topic.
+        Topic = "topic",
+    }
+}
+
+words! {
+    /// The hash of `key_dispatch`, `clientid` and `topic`.
+    pub enum KeyHash {
+        /// As the Java client hashes.
+        Murmur2 = "murmur2",
+        /// As librdkafka's `consistent` partitioners hash.
+        Crc32 = "crc32",
+        /// As Sarama hashes.
+        Fnv1a = "fnv1a",
+    }
+}
+
+words! {
+    /// Whose word Kafka waits for.
+    pub enum RequiredAcks {
+        /// Every in-sync replica.
+        AllIsr = "all_isr",
+        /// The leader of the partition.
+        LeaderOnly = "leader_only",
+        /// Nobody: the outcome is the hand-over of the request to the kernel.
+        None = "none",
+    }
+}
+
+words! {
+    /// What a publisher's acknowledgement says.
+    pub enum QueryMode {
+        /// Kafka has the record.
+        Sync = "sync",
+        /// The buffer has the record.
+        Async = "async",
+    }
+}
+
+words! {
+    /// What happens to a publisher whose record has no outcome in time.
+    pub enum OnSyncTimeout {
+        /// It waits on.
+        Wait = "wait",
+        /// MQTT 5: its acknowledgement says no (0x83). MQTT 3.1.1: it is closed.
+        Reject = "reject",
+        /// It is closed; MQTT 5: with DISCONNECT 0x89.
+        Close = "close",
+    }
+}
+
+words! {
+    /// When subscribers see a publication.
+    pub enum Deliver {
+        /// After its outcomes; a refused one never.
+        AfterKafka = "after_kafka",
+        /// At once.
+        AtOnce = "at_once",
+    }
+}
+
+words! {
+    /// What an MQTT 3.1.1 publisher gets for a record that can never be written: its PUBACK has no way to say no.
+    pub enum OnFailedV3 {
+        /// The connection is closed.
+        Close = "close",
+        /// An acknowledgement; the record is counted as failed.
+        Ack = "ack",
+    }
+}
+
+words! {
+    /// Where records wait for Kafka.
+    pub enum BufferMode {
+        /// In memory.
+        Memory = "memory",
+    } later ["disk", "hybrid"]
+}
+
+words! {
+    /// What gives way when a buffer is full.
+    pub enum Overflow {
+        /// Publishers are not read until there is room.
+        Backpressure = "backpressure",
+        /// The oldest records are dropped and counted.
+        DropOldest = "drop_oldest",
+        /// The new record is refused.
+        Reject = "reject",
+    }
+}
+
+options! {
+    /// What becomes a Kafka record, how it is routed, and when its publisher hears of it.
+    pub struct Sink {
+        named name;
+        /// The connector it writes to; read as its position among the enabled connectors.
+        "connector" => connector: usize = Reference { to: "connector", among: |world| &world.connectors }, required("local");
+        /// A sink that is not enabled takes no part.
+        "enable" => enable: bool = Flag, or("true");
+        /// For people.
+        "description" => description: Option<String> = Optional(Text), absent("temperatures of plant 3");
+        /// MQTT topic filters whose publications it takes.
+        "source_topics" => source_topics: Vec<String> = Filters, required("sensors/#");
+        /// The Kafka topic, fixed or a template.
+        "topic" => topic: String = TemplateText, required("mqtt");
+        /// Template of the record's key; missing is null.
+        "key" => key: String = TemplateText, or("${.clientid}");
+        /// Template of the record's value. `${.}` is the whole event as JSON, `${payload}` the bytes as published.
+        "value" => value: String = TemplateText, or("${.}");
+        /// Template of the record's time, in milliseconds since 1970; missing is now.
+        "timestamp" => timestamp: String = TemplateText, or("${.timestamp}");
+        /// What the value is where its template finds nothing.
+        "missing_value" => missing_value: MissingValue = Choice::of(), or("null");
+        /// How a record gets its partition. `key_dispatch` keeps the records of one key in order.
+        "partition_strategy" => partition_strategy: PartitionStrategy = Choice::of(), or("key_dispatch");
+        /// The hash of `key_dispatch`, `clientid` and `topic`; `murmur2` agrees with the Java client.
+        "key_hash" => key_hash: KeyHash = Choice::of(), or("murmur2");
+        /// How often the number of partitions is asked for.
+        "partition_count_refresh_interval" => partition_count_refresh_interval_ms: u64 = Millis::within(SECOND, DAY), or("60s");
+        /// Whose word Kafka waits for: every in-sync replica, the leader, or nobody. Less than all can lose what was acknowledged.
+        "required_acks" => required_acks: RequiredAcks = Choice::of(), or("all_isr");
+        /// Time Kafka has to collect the acknowledgements of its replicas.
+        "ack_timeout" => ack_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("10s");
+        /// Numbers batches so that Kafka drops repeats and keeps order through retries; off where not every replica is waited for.
+        "idempotence" => idempotence: bool = Flag, derived("true; false unless `required_acks` is \"all_isr\"", "true",
+            |reader| (reader.text("required_acks").as_deref() == Some("all_isr")).to_string());
+        /// What an acknowledgement says: Kafka has the record, or the buffer has it.
+        "query_mode" => query_mode: QueryMode = Choice::of(), or("sync");
+        /// Time after which `on_sync_timeout` acts on a publisher without outcome.
+        "sync_timeout" => sync_timeout_ms: u64 = Millis::within(10 * MILLISECOND, DAY), or("5s");
+        /// What then happens to the publisher; the record itself is never withdrawn.
+        "on_sync_timeout" => on_sync_timeout: OnSyncTimeout = Choice::of(), or("wait");
+        /// When subscribers see a publication: after Kafka has it, or at once.
+        "deliver" => deliver: Deliver = Choice::of(), derived("\"after_kafka\" in sync, \"at_once\" in async", "after_kafka",
+            |reader| if is_async(reader) { "at_once" } else { "after_kafka" }.to_string());
+        /// What an MQTT 3.1.1 publisher gets for a record that can never be written: its PUBACK cannot say no.
+        "on_failed_v3" => on_failed_v3: OnFailedV3 = Choice::of(), or("close");
+        /// Another sink that takes records which can never be written; the publisher is then acknowledged.
+        "dead_letter" => dead_letter: Option<usize> = Optional(Reference { to: "sink", among: |world| &world.sinks }), absent("rejected");
+        /// Most bytes of a batch; a larger record travels alone.
+        "max_batch_bytes" => batch_bytes_max: u32 = Size::within(KB, 64 * MB), or("896KB");
+        /// Bytes at which a batch is sealed while Kafka keeps up.
+        "batch_target_bytes" => batch_target_bytes: u32 = Size::within(KB, 64 * MB), or("128KB");
+        /// Bytes below which a batch waits for `linger` even if Kafka is idle.
+        "min_batch_bytes" => batch_bytes_min: u32 = Size::within(0, 64 * MB), or("0");
+        /// Longest a batch waits for more records; time in the kernel's socket buffers counts.
+        "linger" => linger_us: u64 = Micros::within(0, 10 * SECOND), or("5ms");
+        /// Batches of a partition that may be unanswered; at most 5 with `idempotence`.
+        "max_inflight" => inflight_batches_max: u32 = Count::within(1, 1000), or("5");
+        /// Where records wait for Kafka.
+        "buffer.mode" => buffer_mode: BufferMode = Choice::of(), or("memory");
+        /// Bytes that may wait for one partition.
+        "buffer.per_partition_limit" => per_partition_limit_bytes: u64 = Size::within(64 * KB, TB), or("2GB");
+        /// What gives way when a buffer is full: publishers, the oldest records, or the new one.
+        "buffer.overflow" => overflow: Overflow = Choice::of(), derived("\"backpressure\" in sync, \"drop_oldest\" in async", "backpressure",
+            |reader| if is_async(reader) { "drop_oldest" } else { "backpressure" }.to_string());
+    }
+}
+
+fn is_async(reader: &super::reader::Reader<'_>) -> bool {
+    reader.text("query_mode").as_deref() == Some("async")
+}

@@ -98,7 +98,7 @@ impl Compressor {
         Ok(Self(match codec {
             Compression::None => State::None,
             Compression::Gzip => State::Gzip { level: level.unsigned_abs() },
-            Compression::Snappy => State::Snappy(Box::default()),
+            Compression::Snappy => State::Snappy(Box::new(snap::raw::Encoder::new())),
             Compression::Lz4 => State::Lz4,
             Compression::Zstd => State::Zstd(zstd::Context::new(level)?),
         }))

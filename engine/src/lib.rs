@@ -1,3 +1,13 @@
-//! The engine: everything between an MQTT socket and a Kafka broker.
+//! Aqueduct's engine. The modules stand in the order in which a PUBLISH meets them.
 
+pub mod shard;
+
+pub mod event;
+pub mod ticket;
+
+pub mod log;
+
+pub mod buffer;
+pub mod clock;
 pub mod config;
+pub mod metrics;

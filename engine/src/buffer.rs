@@ -1,0 +1,7 @@
+//! The buffers that messages live in between the receive buffer and Kafka: batches and the pool they return to.
+
+mod batch;
+mod pool;
+
+pub use batch::{Batch, PartKey};
+pub use pool::BatchPool;

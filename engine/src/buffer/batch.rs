@@ -1,0 +1,45 @@
+//! One batch: records of one partition in Kafka's format, plus the tickets that wait for them.
+//!
+//! Life: filling -> sealed -> (mesh) -> in flight -> answered -> (mesh) -> pool. A batch is one `Box` that is moved and never
+//! shared: whoever holds it may touch its bytes and nobody else can, so a buffer cannot be recycled while a request still
+//! reads it (the class of CVE-2026-35554).
+
+use crate::clock::Mono;
+use crate::shard::ShardId;
+use crate::ticket::Run;
+
+/// Which partition of which topic, and for which sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartKey {
+    /// Index of the sink in the configuration snapshot. A sink writes one topic; templated topics will add a number here.
+    pub sink: u16,
+    /// Kafka's partition number.
+    pub partition: u32,
+}
+
+/// Records of one partition on their way out and back.
+#[derive(Debug)]
+pub struct Batch {
+    /// `record_batch::HEADER_LEN` bytes of gap, then the records. The header is written when the owner sends.
+    pub bytes: Vec<u8>,
+    /// Whose tickets wait for these records, in record order.
+    pub runs: Vec<Run>,
+    /// Records in `bytes`.
+    pub records: u32,
+    /// Where they go.
+    pub part: PartKey,
+    /// Placement epoch under which the partition was chosen.
+    pub epoch: u32,
+    /// The shard that filled the batch, whose budget is charged and to which it returns.
+    pub home: ShardId,
+    /// Bytes charged to the home shard's budget, returned with the batch.
+    pub charge_bytes: usize,
+    /// Timestamp of the first record; the others are deltas to it.
+    pub base_timestamp_ms: i64,
+    /// Latest timestamp of all records.
+    pub max_timestamp_ms: i64,
+    /// When the first record was written; linger, age and latency count from here.
+    pub opened: Mono,
+    /// Bytes as queued, before compression: what `queuing_bytes` counts.
+    pub queued_bytes: usize,
+}

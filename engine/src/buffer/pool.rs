@@ -1,0 +1,70 @@
+//! Recycled batches, so that the path allocates nothing once it is warm.
+
+use super::batch::{Batch, PartKey};
+use crate::clock::Mono;
+use crate::shard::ShardId;
+
+/// Batches kept for reuse, in a stack: the one returned last is still in cache and goes out first.
+#[derive(Debug)]
+pub struct BatchPool {
+    home: ShardId,
+    // The box is what travels; unboxing it here would copy it at every turn.
+    #[expect(clippy::vec_box)]
+    free: Vec<Box<Batch>>,
+    free_bytes: usize,
+    keep_bytes_max: usize,
+}
+
+impl BatchPool {
+    /// A pool of the shard `home` that keeps at most `keep_bytes_max` bytes of idle buffers.
+    pub fn new(home: ShardId, keep_bytes_max: usize) -> Self {
+        Self { home, free: Vec::new(), free_bytes: 0, keep_bytes_max }
+    }
+
+    /// An empty batch for `part`, its header gap in place.
+    pub fn take(&mut self, part: PartKey, epoch: u32, opened: Mono) -> Box<Batch> {
+        let mut batch = match self.free.pop() {
+            Some(batch) => {
+                self.free_bytes -= batch.bytes.capacity();
+                batch
+            }
+            None => Box::new(Batch {
+                bytes: Vec::new(),
+                runs: Vec::new(),
+                records: 0,
+                part,
+                epoch,
+                home: self.home,
+                charge_bytes: 0,
+                base_timestamp_ms: 0,
+                max_timestamp_ms: 0,
+                opened,
+                queued_bytes: 0,
+            }),
+        };
+        batch.part = part;
+        batch.epoch = epoch;
+        batch.opened = opened;
+        kafka::record_batch::begin(&mut batch.bytes);
+        batch
+    }
+
+    /// Takes a batch back. Its charge must have been returned to the budget before.
+    pub fn give(&mut self, mut batch: Box<Batch>) {
+        assert!(batch.home == self.home, "a batch returns to the shard that filled it");
+        assert!(batch.charge_bytes == 0, "the charge of a pooled batch has been returned");
+        if self.free_bytes + batch.bytes.capacity() > self.keep_bytes_max {
+            return;
+        }
+        batch.runs.clear();
+        batch.records = 0;
+        batch.queued_bytes = 0;
+        self.free_bytes += batch.bytes.capacity();
+        self.free.push(batch);
+    }
+
+    /// Bytes of idle buffers.
+    pub fn idle_bytes(&self) -> usize {
+        self.free_bytes
+    }
+}

@@ -1,0 +1,34 @@
+//! What a rule or a direct route sees of one PUBLISH. A view: it borrows the receive buffer and the session.
+
+use mqtt::{QoS, Version};
+
+/// One PUBLISH as routes, templates and rules see it. Valid for one call.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// Client identifier of the publisher.
+    pub client_id: &'a str,
+    /// User name of the CONNECT, if it had one.
+    pub username: Option<&'a str>,
+    /// Address of the publisher as `ip:port`.
+    pub peer: &'a str,
+    /// Topic name, aliases resolved.
+    pub topic: &'a str,
+    /// Application message, byte for byte.
+    pub payload: &'a [u8],
+    /// Quality of service it was published with.
+    pub qos: QoS,
+    /// RETAIN flag of the packet.
+    pub retain: bool,
+    /// DUP flag of the packet; information only, nothing is ever skipped for it.
+    pub dup: bool,
+    /// Packet identifier, 0 at QoS 0.
+    pub packet_id: u16,
+    /// Protocol the publisher speaks.
+    pub version: Version,
+    /// MQTT 5 properties; empty for 3.1.1.
+    pub properties: mqtt::PublishProperties<'a>,
+    /// Wall clock at arrival, milliseconds since 1970-01-01 UTC.
+    pub received_ms: i64,
+    /// Name of this node.
+    pub node: &'a str,
+}

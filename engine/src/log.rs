@@ -1,0 +1,4 @@
+//! The local log.
+
+pub use op::{DiskDone, DiskError, DiskOp, LogId};
+mod op;

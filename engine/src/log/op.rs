@@ -1,0 +1,73 @@
+//! Disk operations: owned buffers go to the writer thread of the shard and come back when the bytes are durable.
+
+use crate::buffer::Batch;
+
+/// Index of a partition log in the node's list of logs (configuration order: topic, then partition).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(pub u32);
+
+/// A piece of work for the writer thread. Operations of one log are carried out in order.
+#[derive(Debug)]
+pub enum DiskOp {
+    /// Write the batches one behind the other at byte `at` of a segment (created if `at` is 0), then make them durable.
+    /// The thread syncs once for all appends that lie in its queue.
+    Append {
+        /// Which log.
+        log: LogId,
+        /// Base offset of the segment: its file name.
+        segment: i64,
+        /// Byte position in the segment.
+        at: u64,
+        /// Offset after the last record: readers may see records below it once this append is durable.
+        end_offset: i64,
+        /// The batches, sealed and stamped with their offsets.
+        #[expect(clippy::vec_box)]
+        batches: Vec<Box<Batch>>,
+    },
+    /// Remove a segment that retention has passed.
+    Delete {
+        /// Which log.
+        log: LogId,
+        /// Base offset of the segment.
+        segment: i64,
+    },
+}
+
+/// What went wrong on disk. After a failed sync the segment is dead: what was written to it is in doubt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskError {
+    /// What was being done: "write", "sync", "create", "delete".
+    pub during: &'static str,
+    /// `errno`, or 0 for a short write.
+    pub errno: i32,
+    /// For people.
+    pub text: String,
+}
+
+/// The end of an operation.
+#[derive(Debug)]
+pub enum DiskDone {
+    /// An append ended: durable, or failed as a whole.
+    Appended {
+        /// Which log.
+        log: LogId,
+        /// The segment it went to.
+        segment: i64,
+        /// As given.
+        end_offset: i64,
+        /// The buffers return.
+        #[expect(clippy::vec_box)]
+        batches: Vec<Box<Batch>>,
+        /// Durable, or why not.
+        result: Result<(), DiskError>,
+    },
+    /// A segment was removed, or could not be.
+    Deleted {
+        /// Which log.
+        log: LogId,
+        /// The segment.
+        segment: i64,
+        /// Gone, or why not.
+        result: Result<(), DiskError>,
+    },
+}

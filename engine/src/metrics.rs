@@ -1,0 +1,23 @@
+//! Counters that belong to one shard: plain integers, copied out whole when the control thread asks.
+//!
+//! A metric is one row in [`table`]; code names the row's field, never a string. Labels are few and bounded: shard, sink,
+//! reason. No client id and no topic is ever a label.
+
+mod latency;
+mod table;
+
+pub use latency::Latency;
+pub use table::{Kind, Row, ShardCounters, SinkCounters};
+
+/// Everything one shard counts, copied at the end of a round, so that sums over fields are consistent.
+#[derive(Debug, Clone)]
+pub struct ShardSample {
+    /// The shard.
+    pub shard: u16,
+    /// What the shard counts for itself.
+    pub own: ShardCounters,
+    /// What it counts for each sink, by the sink's index in the configuration.
+    pub sinks: Vec<SinkCounters>,
+    /// From the first record of a batch until its outcome came home, one sample a batch and record count.
+    pub ack_latency: Vec<Latency>,
+}

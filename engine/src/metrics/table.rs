@@ -1,0 +1,111 @@
+//! The metric table: one row each, from which fields, export and the reference page follow.
+
+/// How a value behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One exported series of a family.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Prometheus name; rows of one family share it and differ in their label.
+    pub name: &'static str,
+    /// A fixed label of this row, or none.
+    pub label: Option<(&'static str, &'static str)>,
+    /// How it behaves.
+    pub kind: Kind,
+    /// What it counts and in what unit.
+    pub help: &'static str,
+}
+
+macro_rules! table {
+    ($(#[$doc:meta])* $set:ident { $($field:ident: $kind:ident $name:literal $({$key:literal = $value:literal})? $help:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct $set {
+            $(#[doc = $help] pub $field: u64,)*
+        }
+
+        impl $set {
+            /// The rows, in the order of [`Self::values`].
+            pub const ROWS: &[Row] = &[$(Row {
+                name: $name,
+                label: table!(@label $($key $value)?),
+                kind: Kind::$kind,
+                help: $help,
+            },)*];
+
+            /// The values, in the order of [`Self::ROWS`].
+            pub fn values(&self) -> [u64; Self::ROWS.len()] {
+                [$(self.$field,)*]
+            }
+
+            /// Adds another shard's values, row by row.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$field += other.$field;)*
+            }
+        }
+    };
+    (@label) => { None };
+    (@label $key:literal $value:literal) => { Some(($key, $value)) };
+}
+
+table! {
+    /// What a shard counts for itself.
+    ShardCounters {
+        connections: Gauge "aqueduct_connections" "MQTT connections open now.";
+        connections_accepted: Counter "aqueduct_connections_accepted_total" "MQTT connections accepted.";
+        connections_moved: Counter "aqueduct_connections_moved_total" "Connections handed to the shard that is their client's home.";
+        sessions: Gauge "aqueduct_sessions" "Sessions held, connected or not.";
+        subscriptions: Gauge "aqueduct_subscriptions" "Subscriptions held.";
+        received_packets: Counter "aqueduct_packets_received_total" "MQTT packets received.";
+        received_bytes: Counter "aqueduct_bytes_received_total" "Bytes received from clients.";
+        sent_bytes: Counter "aqueduct_bytes_sent_total" "Bytes sent to clients.";
+        received_publishes_qos0: Counter "aqueduct_publishes_received_total" {"qos" = "0"} "PUBLISH packets received, by quality of service.";
+        received_publishes_qos1: Counter "aqueduct_publishes_received_total" {"qos" = "1"} "PUBLISH packets received, by quality of service.";
+        received_publishes_qos2: Counter "aqueduct_publishes_received_total" {"qos" = "2"} "PUBLISH packets received, by quality of service.";
+        unmatched_publishes: Counter "aqueduct_publishes_unmatched_total" "PUBLISH packets that no enabled sink and no subscriber matched.";
+        protocol_errors: Counter "aqueduct_protocol_errors_total" "Connections closed because the client broke the protocol.";
+        timeouts: Counter "aqueduct_timeouts_total" "Connections closed by keep-alive or connect timeout.";
+        takeovers: Counter "aqueduct_takeovers_total" "Connections closed because the same client id connected again.";
+        backpressure_pauses: Counter "aqueduct_backpressure_pauses_total" "Times a connection's reading stopped because a PUBLISH did not fit.";
+        backpressure_paused: Gauge "aqueduct_backpressure_paused" "Connections whose reading is stopped now.";
+        memory_bytes: Gauge "aqueduct_memory_charged_bytes" "Bytes charged to the memory budget.";
+        memory_budget_bytes: Gauge "aqueduct_memory_budget_bytes" "The memory budget.";
+        deliveries: Counter "aqueduct_deliveries_total" "Publications sent to subscribers.";
+        deliveries_dropped: Counter "aqueduct_deliveries_dropped_total" "Publications a subscriber's full queue did not take.";
+        rounds: Counter "aqueduct_rounds_total" "Rounds of the shard.";
+        busy_ns: Counter "aqueduct_busy_nanoseconds_total" "Time spent in rounds, not waiting; the busy share is its rate.";
+        reads: Counter "aqueduct_reads_total" "Reads from client sockets.";
+        sends: Counter "aqueduct_sends_total" "Sends to client sockets.";
+        notes_suppressed: Counter "aqueduct_log_lines_suppressed_total" "Log lines left out by the rate limit.";
+    }
+}
+
+table! {
+    /// What a shard counts for one sink. At every snapshot, and exactly at rest,
+    /// `matched = success + failed + dropped_* + queuing + inflight`.
+    SinkCounters {
+        matched: Counter "aqueduct_sink_matched_total" "Records made for the sink.";
+        success: Counter "aqueduct_sink_success_total" "Records written at the sink's required_acks.";
+        failed: Counter "aqueduct_sink_failed_total" "Records that will never be written; their clients got no success.";
+        dropped_queue_full: Counter "aqueduct_sink_dropped_total" {"reason" = "queue_full"} "Records discarded, by reason.";
+        dropped_rejected: Counter "aqueduct_sink_dropped_total" {"reason" = "rejected"} "Records discarded, by reason.";
+        dropped_expired: Counter "aqueduct_sink_dropped_total" {"reason" = "expired"} "Records discarded, by reason.";
+        dropped_shutdown: Counter "aqueduct_sink_dropped_total" {"reason" = "shutdown"} "Records discarded, by reason.";
+        queuing: Gauge "aqueduct_sink_queuing" "Records open, handed over, or queued at the owner; counted by the shard that received them.";
+        queuing_bytes: Gauge "aqueduct_sink_queuing_bytes" "Bytes of those records.";
+        inflight: Gauge "aqueduct_sink_inflight" "Records in requests that the broker has not answered.";
+        retried: Counter "aqueduct_sink_retried_total" "Records sent again.";
+        late: Counter "aqueduct_sink_late_total" "Tickets that waited longer than sync_timeout.";
+        late_success: Counter "aqueduct_sink_late_success_total" "Records written after sync_timeout.";
+        possible_duplicate: Counter "aqueduct_sink_possible_duplicate_total" "Records sent again under a new producer epoch because their fate was open.";
+        batches: Counter "aqueduct_sink_batches_total" "Batches that got an outcome.";
+        batch_bytes: Counter "aqueduct_sink_batch_bytes_total" "Bytes of those batches; with batches it gives the batch fill.";
+        requests: Counter "aqueduct_sink_requests_total" "Produce requests sent.";
+    }
+}

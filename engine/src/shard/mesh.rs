@@ -1,0 +1,26 @@
+//! What shards say to each other. FIFO per pair of shards; every kind is bounded by the sender.
+
+use std::net::SocketAddr;
+
+use crate::buffer::Batch;
+use crate::ticket::Outcome;
+
+/// One message from shard to shard.
+#[derive(Debug)]
+pub enum MeshMsg {
+    /// A whole sealed batch for a partition the receiver owns.
+    HandOver(Box<Batch>),
+    /// A batch that returns to the shard that filled it, with its outcome.
+    Return(Box<Batch>, Outcome),
+}
+
+/// A connection on its way to its home shard: everything but the descriptor, which the driver carries.
+#[derive(Debug)]
+pub struct Moved {
+    /// Bytes received and not yet parsed; they begin with the CONNECT packet.
+    pub unread: Vec<u8>,
+    /// Which listener accepted it.
+    pub listener: u16,
+    /// Address of the client.
+    pub peer: SocketAddr,
+}

@@ -1,0 +1,69 @@
+//! What comes back: a ticket is our receipt for one PUBLISH, an outcome is the word of Kafka (or the local log) on a batch.
+//!
+//! A PUBLISH that became several records waits for all of them; `pending` counts those still open. Outcomes find tickets
+//! through the runs of a batch, never through packet ids, so a late outcome cannot answer a later PUBLISH.
+
+/// Why a record did not reach its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum FailReason {
+    /// Larger than the topic or the broker takes.
+    TooLarge,
+    /// The broker denies writing to the topic.
+    Unauthorized,
+    /// The broker refuses the record for another reason that a resend cannot mend.
+    Invalid,
+    /// The topic is not known, and will not be.
+    UnknownTopic,
+    /// Discarded by `overflow = "drop_oldest"`.
+    QueueFull,
+    /// Refused by `overflow = "reject"`.
+    Rejected,
+    /// Older than `max_batch_age` or tried more often than `max_retries`.
+    Expired,
+    /// `sync_timeout` passed and `on_sync_timeout` is not "wait".
+    TimedOut,
+    /// The local disk refused the write.
+    Disk,
+    /// The process is shutting down.
+    Shutdown,
+}
+
+/// The last word on the records of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Written at the sink's `required_acks`; the offset of the first record, -1 where the broker names none.
+    Stored {
+        /// Offset of the batch's first record.
+        base_offset: i64,
+    },
+    /// Will never be written.
+    Failed(FailReason),
+}
+
+/// Which of a session's two acknowledgement lanes a ticket stands in, or whether it holds a publication for subscribers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Lane {
+    /// QoS 1: answered by PUBACK, in the order of arrival.
+    PubAck,
+    /// QoS 2: answered by PUBREC, in the order of arrival.
+    PubRec,
+    /// A publication kept for subscribers until its outcome (`deliver = "after_kafka"`).
+    Publication,
+}
+
+/// `n` consecutive tickets of one session whose records lie in one batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// The session's slot in its shard's table.
+    pub session: u32,
+    /// Generation of the lane when the tickets were written; a lane of another generation ignores them.
+    pub lane_gen: u32,
+    /// Number of the first ticket, counted over the life of the lane (wraps).
+    pub first: u32,
+    /// How many.
+    pub n: u16,
+    /// Which lane.
+    pub lane: Lane,
+}

@@ -3,6 +3,7 @@
 pub mod shard;
 
 pub mod event;
+pub mod rule;
 pub mod ticket;
 
 pub mod log;
@@ -11,3 +12,4 @@ pub mod buffer;
 pub mod clock;
 pub mod config;
 pub mod metrics;
+mod suggest;

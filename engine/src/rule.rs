@@ -1,0 +1,14 @@
+//! What a route or a rule makes of an event: [`template`]s today.
+//!
+//! A template reads the columns of an [`Event`](crate::event::Event) by the names EMQX 5 gives them ([`column`]), walks into JSON
+//! text where the template asks for it ([`lookup`]), and writes JSON by hand ([`json`]).
+//!
+//! Left out: sessions, sinks, sockets and time. A template sees one event and a scratch buffer, nothing else.
+
+mod column;
+mod json;
+mod lookup;
+mod template;
+
+pub use column::Columns;
+pub use template::{Depends, Template, TemplateError};

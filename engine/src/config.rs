@@ -21,7 +21,6 @@ mod problem;
 mod reader;
 mod sample;
 pub mod sink;
-mod suggest;
 pub mod unit;
 mod value;
 

@@ -7,8 +7,8 @@ use super::kind::text::{NAME_REMEDY, is_name};
 use super::layer::{Entry, Layers, Origin, Slot};
 use super::option::Section;
 use super::problem::{Document, Place, Problem};
-use super::suggest::closest;
 use super::value::{Key, Raw, Value, quote};
+use crate::suggest::closest;
 
 /// Reads a configuration file into its layer.
 pub(crate) fn file(document: &Document, layers: &mut Layers, problems: &mut Vec<Problem>) {

@@ -183,7 +183,9 @@ impl Column {
             Self::ContentType => text(properties.content_type()),
             Self::ResponseTopic => text(properties.response_topic()),
             Self::CorrelationData => properties.correlation_data().map_or(Value::Missing, Value::Borrowed),
-            Self::UserProperty(name) => text(properties.user_properties().filter(|(n, _)| *n == &**name).last().map(|p| p.1)),
+            Self::UserProperty(name) => {
+                text(properties.user_properties().filter(|(n, _)| *n == &**name).last().map(|p| p.1))
+            }
             Self::PayloadFormat => appended(properties.payload_format, |utf8| put_int(out, i64::from(utf8))),
             Self::MessageExpiry => appended(properties.message_expiry_s, |seconds| put_int(out, i64::from(seconds))),
             Self::Whole => appended(Some(()), |()| put_event(out, event)),

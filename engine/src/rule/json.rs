@@ -27,7 +27,8 @@ pub(super) fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     // Four characters for every three bytes begun.
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(bytes, &mut out[start..]).expect("the room was computed from the input's length");
+    let written =
+        STANDARD.encode_slice(bytes, &mut out[start..]).expect("the room was computed from the input's length");
     out.truncate(start + written);
     out.push(b'"');
 }
@@ -60,9 +61,8 @@ pub(super) fn put_bool(out: &mut Vec<u8>, value: bool) {
 /// Appends the 32 digits of `value` in upper-case hexadecimal.
 pub(super) fn put_hex(out: &mut Vec<u8>, value: u128) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in value.to_be_bytes() {
-        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
+    let digits: [u8; 32] = std::array::from_fn(|i| DIGITS[(value >> (124 - 4 * i) & 15) as usize]);
+    out.extend_from_slice(&digits);
 }
 
 /// How many bytes at the start need no escape.

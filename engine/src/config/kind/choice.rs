@@ -3,8 +3,8 @@
 use std::marker::PhantomData;
 
 use super::{Complaint, Described, Kind, World};
-use crate::config::suggest::closest;
 use crate::config::value::{Value, quote};
+use crate::suggest::closest;
 
 /// An enum that is written as one of a few words.
 pub(crate) trait Words: Copy + 'static {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{Complaint, Described, Kind, World};
-use crate::config::suggest::closest;
 use crate::config::value::{Raw, Value, quote};
+use crate::suggest::closest;
 
 /// Any text, not empty.
 pub(crate) struct Text;

@@ -45,7 +45,11 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, TemplateError> {
         literal.push_str(&text[at..open]);
         let inside = open + 2;
         let Some(close) = text[inside..].find('}').map(|found| inside + found) else {
-            return Err(error(open..text.len(), "a placeholder is not closed", "write } after it, or ${$}{ for the text ${"));
+            return Err(error(
+                open..text.len(),
+                "a placeholder is not closed",
+                "write } after it, or ${$}{ for the text ${",
+            ));
         };
         at = close + 1;
         let piece = match &text[inside..close] {
@@ -87,7 +91,11 @@ fn path(text: &str, inside: Range<usize>) -> Result<Vec<Name>, TemplateError> {
             Some('.') => at += 1,
             Some(other) => {
                 let what = format!("`{other}` cannot stand here");
-                return Err(error(at..at + other.len_utf8(), &what, "write a path such as ${payload.a.b} or ${payload.a[1]}"));
+                return Err(error(
+                    at..at + other.len_utf8(),
+                    &what,
+                    "write a path such as ${payload.a.b} or ${payload.a[1]}",
+                ));
             }
         }
     }
@@ -99,7 +107,11 @@ fn member(text: &str, rest: Range<usize>) -> Result<Name, TemplateError> {
     if name.is_empty() {
         // Points at what stands in the name's place, the closing brace at the latest.
         let width = text[rest.start..].chars().next().map_or(0, char::len_utf8);
-        return Err(error(rest.start..rest.start + width, "a name is missing", "write a path such as ${payload.a.b}, or ${.} for everything"));
+        return Err(error(
+            rest.start..rest.start + width,
+            "a name is missing",
+            "write a path such as ${payload.a.b}, or ${.} for everything",
+        ));
     }
     if name != name.trim() {
         return Err(error(rest.start..end, "a space begins or ends a name", &format!("write `{}`", name.trim())));

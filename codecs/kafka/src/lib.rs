@@ -7,6 +7,7 @@
 //! record_batch  records → one sealed batch v2, with its CRC-32C
 //! compression   the records of a batch, in the bytes Kafka accepts
 //! message       batches → one Produce request; the other requests a producer needs
+//! frame         where a response ends
 //! connection    correlation: which response answers which request, at which version
 //! error_code    what a broker's answer means, and what to do next
 //! cluster       which versions a broker and we both speak
@@ -32,8 +33,11 @@
     )
 )]
 
+pub mod cluster;
 pub mod compression;
+pub mod connection;
 pub mod error_code;
+pub mod frame;
 pub mod message;
 pub mod partitioner;
 pub mod primitive;

@@ -9,6 +9,9 @@
 //! "Flexible" (KIP-482) is decided by API and version. ApiVersions is the exception: its responses never have the tags
 //! in front, because a client must read them before it knows what the broker speaks.
 
+pub mod api_versions;
+pub mod init_producer_id;
+pub mod metadata;
 pub mod produce;
 
 use crate::primitive::WriteKafka;
@@ -43,10 +46,13 @@ pub struct Api {
     pub since: &'static str,
 }
 
+/// How many APIs we speak.
+pub const API_COUNT: usize = 4;
+
 /// Every API we speak, in the order of [`ApiKey`].
-pub const APIS: [Api; 4] = [
+pub const APIS: [Api; API_COUNT] = [
     Api { key: ApiKey::Produce, version_min: 3, version_max: 12, flexible_from: 9, since: "0.11" },
-    Api { key: ApiKey::Metadata, version_min: 1, version_max: 12, flexible_from: 9, since: "0.10" },
+    Api { key: ApiKey::Metadata, version_min: 4, version_max: 12, flexible_from: 9, since: "0.11" },
     Api { key: ApiKey::ApiVersions, version_min: 0, version_max: 3, flexible_from: 3, since: "0.10" },
     Api { key: ApiKey::InitProducerId, version_min: 0, version_max: 4, flexible_from: 2, since: "0.11" },
 ];
@@ -59,6 +65,16 @@ impl ApiKey {
             Self::Metadata => &APIS[1],
             Self::ApiVersions => &APIS[2],
             Self::InitProducerId => &APIS[3],
+        }
+    }
+
+    /// As Kafka's protocol guide calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Produce => "Produce",
+            Self::Metadata => "Metadata",
+            Self::ApiVersions => "ApiVersions",
+            Self::InitProducerId => "InitProducerId",
         }
     }
 
@@ -93,3 +109,6 @@ fn end_frame(out: &mut [u8], elsewhere: usize) {
         *field = ((len - 4) as i32).to_be_bytes();
     }
 }
+
+#[cfg(test)]
+mod tests;

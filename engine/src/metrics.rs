@@ -3,10 +3,14 @@
 //! A metric is one row in [`table`]; code names the row's field, never a string. Labels are few and bounded: shard, sink,
 //! reason. No client id and no topic is ever a label.
 
+mod export;
 mod latency;
+mod reference;
 mod table;
 
+pub use export::{CONTENT_TYPE, render};
 pub use latency::Latency;
+pub use reference::reference;
 pub use table::{Kind, Row, ShardCounters, SinkCounters};
 
 /// Everything one shard counts, copied at the end of a round, so that sums over fields are consistent.

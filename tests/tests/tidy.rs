@@ -1,0 +1,199 @@
+//! House rules that a compiler does not know. `cargo tidy` runs them; `AQUEDUCT_BLESS=1 cargo tidy` writes the reference pages anew.
+//!
+//! Each rule reads the sources as text, skips comments, and names file, line and remedy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Files that grow past this hide more than one noun.
+const LINES_MAX: usize = 700;
+
+/// The top level, fixed. Beside these only dot-files and dot-folders.
+const TOP_LEVEL: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "LICENSE",
+    "README.md",
+    "bench-harness",
+    "benches",
+    "codecs",
+    "deny.toml",
+    "docs",
+    "engine",
+    "rust-toolchain.toml",
+    "tests",
+];
+
+/// What a build or a first run leaves there; git ignores it.
+const LEFT_BEHIND: &[&str] = &["target", "aqueduct-data"];
+
+/// The only file that knows the runtime.
+const RUNTIME_DOOR: &str = "engine/src/driver/io.rs";
+
+/// Where `unsafe` may stand.
+const UNSAFE_ADDRESSES: &[&str] = &["engine/src/buffer/", RUNTIME_DOOR];
+
+#[test]
+fn the_top_level_holds_what_it_should() {
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.starts_with('.') && !TOP_LEVEL.contains(&&*name) && !LEFT_BEHIND.contains(&&*name) {
+            wrong.push(format!("{name}: move it into one of {}", TOP_LEVEL.join(", ")));
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn files_stay_short() {
+    none(
+        sources().into_iter().filter(|source| source.lines.len() > LINES_MAX).map(|source| {
+            format!("{}: {} lines, {LINES_MAX} allowed; split it by noun", source.path, source.lines.len())
+        }),
+    );
+}
+
+#[test]
+fn nothing_is_left_to_be_written() {
+    // Spelt in pieces, or this file would find itself.
+    let marks = [
+        concat!("to", "do!("),
+        concat!("unimplement", "ed!("),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("TO", "DO"),
+    ];
+    none(sources().iter().flat_map(|source| {
+        let hit = move |(i, line): (usize, &String)| {
+            let mark = marks.iter().find(|mark| line.contains(**mark))?;
+            Some(format!("{}:{}: {mark}", source.path, i + 1))
+        };
+        source.lines.iter().enumerate().filter_map(hit).collect::<Vec<_>>()
+    }));
+}
+
+#[test]
+fn one_file_knows_the_runtime() {
+    none(
+        places("glommio", |path| path == RUNTIME_DOOR)
+            .map(|place| format!("{place}: only {RUNTIME_DOOR} may name glommio")),
+    );
+}
+
+#[test]
+fn unsafe_has_two_addresses() {
+    let allowed = |path: &str| UNSAFE_ADDRESSES.iter().any(|address| path.starts_with(address));
+    none(
+        places("unsafe", allowed).map(|place| format!("{place}: unsafe belongs in {}", UNSAFE_ADDRESSES.join(" or "))),
+    );
+}
+
+#[test]
+fn every_dependency_is_argued_for() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let table = manifest.split_once("[workspace.dependencies]").expect("the table of dependencies").1;
+    let table = table.split("\n[").next().unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    let mut argued = 0;
+    for (i, line) in lines.iter().enumerate().filter(|(_, line)| line.contains('=') && !line.starts_with('#')) {
+        // Our own crates share one line; everything else has its own.
+        let ours = line.contains("path =");
+        let above = lines[i - 1];
+        assert!(
+            ours || (above.starts_with("# ") && !above.starts_with("# ---")),
+            "Cargo.toml: `{line}` has no argument above it"
+        );
+        argued += 1;
+    }
+    assert!(argued > 10, "the table was not understood");
+}
+
+#[test]
+fn reference_pages_are_fresh() {
+    fresh("docs/reference/metrics.md", &aqueduct::metrics::reference());
+}
+
+/// Compares a page with what its table makes of it now, or writes it.
+fn fresh(page: &str, expected: &str) {
+    let path = root().join(page);
+    if std::env::var_os("AQUEDUCT_BLESS").is_some() {
+        fs::write(&path, expected).unwrap();
+        return;
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "{page} is not what its table says; run: AQUEDUCT_BLESS=1 cargo tidy");
+}
+
+struct Source {
+    /// Relative to the root.
+    path: String,
+    lines: Vec<String>,
+}
+
+/// Every Rust file of the workspace.
+fn sources() -> Vec<Source> {
+    let mut sources = Vec::new();
+    for package in ["codecs", "engine", "bench-harness", "tests", "benches"] {
+        collect(&root().join(package), &mut sources);
+    }
+    assert!(sources.len() > 20, "the sources were not found");
+    sources
+}
+
+fn collect(folder: &Path, into: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "target" && name != "node_modules" {
+            collect(&path, into);
+        } else if name.ends_with(".rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            into.push(Source { path, lines: text.lines().map(str::to_owned).collect() });
+        }
+    }
+}
+
+/// Where the code, comments and texts aside, holds `word`, outside of the files `allowed`.
+fn places(word: &'static str, allowed: impl Fn(&str) -> bool) -> impl Iterator<Item = String> {
+    let mut found = Vec::new();
+    for source in sources().into_iter().filter(|source| !allowed(&source.path)) {
+        for (i, line) in source.lines.iter().enumerate() {
+            if words(&code(line)).any(|other| other == word) {
+                found.push(format!("{}:{}", source.path, i + 1));
+            }
+        }
+    }
+    found.into_iter()
+}
+
+/// A line without its comment and without the text of its string literals.
+fn code(line: &str) -> String {
+    let mut code = String::new();
+    for (i, part) in line.split('"').enumerate() {
+        if i % 2 == 1 {
+            continue;
+        }
+        match part.split_once("//") {
+            Some((before, _)) => return code + before,
+            None => code.push_str(part),
+        }
+        code.push(' ');
+    }
+    code
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+#[track_caller]
+fn none(wrong: impl IntoIterator<Item = String>) {
+    let wrong: Vec<String> = wrong.into_iter().collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

@@ -19,7 +19,7 @@
 //! | 7 | 2.1 | leader epoch |
 //! | 8 | 2.3 | rights (we do not ask for them) |
 //! | 9 | 2.4 | flexible |
-//! | 10, 12 | 2.8, 3.0 | topic ids; asking by id |
+//! | 10, 12 | 2.8, 3.1 | topic ids; asking by id |
 //! | 11 | 2.8 | rights on the cluster are gone |
 //! | 13 | 4.0 | an error for the whole response (KIP-1102): not spoken here |
 

@@ -197,17 +197,30 @@ fn repeated_header_keys_survive_in_order() {
 }
 
 #[test]
-fn the_slow_path_of_append_writes_what_the_fast_one_would() {
-    // Each of these leaves the 16 bytes of the fast path: far timestamps, a large offset, a key of 2 MiB.
-    let key = vec![7; 1 << 20];
-    for (offset, timestamp, key) in
-        [(0, i64::MAX, None), (0, i64::MIN, None), (1 << 20, 0, None), (0, 0, Some(&key[..]))]
-    {
+fn records_around_every_change_of_width_read_back() {
+    // Lengths at which a varint grows, and around 8000, where `append` leaves its fast path.
+    let bytes = vec![7; 1 << 20];
+    let check = |offset: u32, timestamp: i64, key: usize, value: usize| {
         let mut buf = Vec::new();
-        append(&mut buf, offset, timestamp, key, Some(b"v"), &[]);
-        let record = Records::new(1, &buf).next().unwrap().unwrap();
+        append(&mut buf, offset, timestamp, Some(&bytes[..key]), Some(&bytes[..value]), &[]);
+        let mut records = Records::new(1, &buf);
+        let record = records.next().unwrap().unwrap();
         assert_eq!((record.offset_delta, record.timestamp_delta_ms), (offset as i32, timestamp));
-        assert_eq!((record.key, record.value), (key, Some(&b"v"[..])));
+        assert_eq!((record.key.map(<[u8]>::len), record.value.map(<[u8]>::len)), (Some(key), Some(value)));
+        assert!(records.next().is_none());
+    };
+    for offset in [0, 63, 64, 8191, 8192, (1 << 20) - 1, 1 << 20, i32::MAX as u32] {
+        for timestamp in [0, -64, 63, 64, -8192, 8191, 8192, -8193, i64::from(i32::MAX), i64::MAX, i64::MIN] {
+            for key in [0, 63, 64, 8191, 8192, 1 << 20] {
+                check(offset, timestamp, key, 100);
+            }
+            for value in [0, 63, 64, 7900, 1 << 20] {
+                check(offset, timestamp, 10, value);
+            }
+        }
+    }
+    for value in 7900..8300 {
+        check(64, 64, 63, value);
     }
 }
 

@@ -35,42 +35,32 @@ pub fn append(
     let key_length = length(key);
     let value_length = length(value);
     let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
-    let header_bytes = if headers.is_empty() { 1 } else { headers_len(headers) };
-    let body = 1
-        + uvarint_len(timestamp)
-        + uvarint_len(u64::from(offset))
-        + uvarint_len(u64::from(key_length))
-        + key.len()
-        + uvarint_len(u64::from(value_length))
-        + value.len()
-        + header_bytes;
-    debug_assert!(body <= i32::MAX as usize, "a record of {body} bytes was let through to a batch");
-    let body = zigzag(body as i32);
+    let after_key =
+        uvarint_len(u64::from(value_length)) + value.len() + if headers.is_empty() { 1 } else { headers_len(headers) };
 
-    // Up to the key everything usually fits 16 bytes (4 + 1 + 4 + 3 + 3): one store instead of five loops.
-    if body < 1 << 28 && timestamp < 1 << 28 && offset < 1 << 21 && key_length < 1 << 21 {
-        let mut prefix = Prefix::default();
-        prefix.push(body);
-        prefix.push(0); // attributes
-        prefix.push(timestamp as u32);
-        prefix.push(offset);
-        prefix.push(key_length);
-        prefix.append_to(buf);
+    // Small deltas, a key below 64 bytes and a record below 8 KiB: what stands before the key fits one register.
+    if timestamp < TWO_BYTES && u64::from(offset) < TWO_BYTES && key_length < 0x80 && after_key < 8000 {
+        let timestamp = Short::of(timestamp as u32);
+        let offset = Short::of(offset);
+        let body = 1 + timestamp.len() + offset.len() + 1 + key.len() + after_key;
+        Short::of(zigzag(body as i32))
+            .then(Short::of(0)) // attributes
+            .then(timestamp)
+            .then(offset)
+            .then(Short::of(key_length))
+            .append_to(buf);
     } else {
-        buf.put_uvarint(body);
-        buf.put_u8(0);
+        let lengths = uvarint_len(timestamp) + uvarint_len(u64::from(offset)) + uvarint_len(u64::from(key_length));
+        let body = 1 + lengths + key.len() + after_key;
+        debug_assert!(body <= i32::MAX as usize, "a record of {body} bytes was let through to a batch");
+        buf.put_uvarint(zigzag(body as i32));
+        buf.put_u8(0); // attributes
         buf.put_uvarlong(timestamp);
         buf.put_uvarint(offset);
         buf.put_uvarint(key_length);
     }
     buf.extend_from_slice(key);
-    if value_length < 1 << 28 {
-        let mut prefix = Prefix::default();
-        prefix.push(value_length);
-        prefix.append_to(buf);
-    } else {
-        buf.put_uvarint(value_length);
-    }
+    buf.put_uvarint(value_length);
     buf.extend_from_slice(value);
     if headers.is_empty() {
         buf.push(0);
@@ -105,29 +95,39 @@ fn put_headers(buf: &mut Vec<u8>, headers: &[RecordHeader<'_>]) {
     }
 }
 
-/// Up to four-byte varints gathered in a register, little-endian, 16 bytes together.
-#[derive(Default)]
-struct Prefix {
-    word: u128,
+/// What a varint of two bytes stays below.
+const TWO_BYTES: u64 = 1 << 14;
+
+/// Varints of one or two bytes each, up to eight bytes together, gathered in a register.
+#[derive(Clone, Copy)]
+struct Short {
+    /// Little-endian: the first byte is the lowest.
+    word: u64,
     bits: u32,
 }
 
-impl Prefix {
-    /// `v` is below 2²⁸.
+impl Short {
+    /// One varint; `v` is below [`TWO_BYTES`].
     #[inline(always)]
-    fn push(&mut self, v: u32) {
-        let len = uvarint_len(u64::from(v)) as u32;
-        // Seven bits to a byte, and the high bit on every byte but the last.
-        let groups = (v & 0x7f) | (v & 0x3f80) << 1 | (v & 0x1f_c000) << 2 | (v & 0xfe0_0000) << 3;
-        let more = 0x80_8080u32 & ((1u32 << (8 * (len - 1))) - 1);
-        self.word |= u128::from(groups | more) << self.bits;
-        self.bits += 8 * len;
+    fn of(v: u32) -> Self {
+        let v = u64::from(v);
+        if v < 0x80 { Self { word: v, bits: 8 } } else { Self { word: (v & 0x7f) | 0x80 | (v >> 7) << 8, bits: 16 } }
     }
 
-    /// Stores all sixteen bytes and gives back what is too much: a store of fixed size costs less than a loop.
+    #[inline(always)]
+    fn len(self) -> usize {
+        (self.bits / 8) as usize
+    }
+
+    #[inline(always)]
+    fn then(self, next: Self) -> Self {
+        Self { word: self.word | next.word << self.bits, bits: self.bits + next.bits }
+    }
+
+    /// Stores all eight bytes and gives back what is too much: a store of fixed size costs less than one for each byte.
     #[inline(always)]
     fn append_to(self, buf: &mut Vec<u8>) {
-        let end = buf.len() + (self.bits / 8) as usize;
+        let end = buf.len() + self.len();
         buf.extend_from_slice(&self.word.to_le_bytes());
         buf.truncate(end);
     }

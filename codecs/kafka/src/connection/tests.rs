@@ -85,7 +85,7 @@ fn responses_find_their_requests_in_order() {
     let Ok(Taken::Frame(len, Event::Response(response))) = link.handle_bytes(&bytes) else { panic!() };
     assert_eq!((response.api, response.version, response.correlation_id), (ApiKey::InitProducerId, 4, 1));
     let producer = init_producer_id::decode_response(response.version, response.body).unwrap();
-    assert_eq!((producer.producer_id, producer.producer_epoch), (9, 5));
+    assert_eq!(producer.producer, Ok(init_producer_id::Producer { id: 9, epoch: 5 }));
     let Ok(Taken::Frame(_, Event::Response(response))) = link.handle_bytes(&bytes[len..]) else { panic!() };
     assert_eq!((response.api, response.body), (ApiKey::Metadata, &[1, 2][..]));
     assert!(metadata::decode_response(response.version, response.body).is_err());

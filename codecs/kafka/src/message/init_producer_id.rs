@@ -21,15 +21,21 @@ use crate::primitive::{ReadKafka, WriteKafka};
 use crate::{Error, ErrorCode};
 use wire::{Reader, Writer};
 
+/// Who we are to the brokers, for the headers of our batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Producer {
+    /// The id, not negative.
+    pub id: i64,
+    /// Its epoch, not negative.
+    pub epoch: i16,
+}
+
 /// A broker's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Response {
-    /// Whether the id may be used.
-    pub error: ErrorCode,
-    /// The id, -1 beside an error.
-    pub producer_id: i64,
-    /// Its epoch, -1 beside an error.
-    pub producer_epoch: i16,
+    /// The id, or why there is none. A broker that has just started answers COORDINATOR_LOAD_IN_PROGRESS until it has
+    /// ids to give; the -1 it sends along would switch idempotence off unnoticed, so it is not handed on.
+    pub producer: Result<Producer, ErrorCode>,
     /// How long the broker asks us to stay quiet, in ms.
     pub throttle_time_ms: i32,
 }
@@ -52,12 +58,15 @@ pub fn encode_request(version: i16, correlation_id: i32, client_id: &str, out: &
 /// Reads the body of a response to a request of `version`.
 pub fn decode_response(version: i16, body: &[u8]) -> Result<Response, Error> {
     let r = &mut Reader::new(body);
-    let response = Response {
-        throttle_time_ms: r.i32()?,
-        error: ErrorCode::from(r.i16()?),
-        producer_id: r.i64()?,
-        producer_epoch: r.i16()?,
-    };
+    let throttle_time_ms = r.i32()?;
+    let error = ErrorCode::from(r.i16()?);
+    let producer = Producer { id: r.i64()?, epoch: r.i16()? };
     r.skip_tagged(ApiKey::InitProducerId.is_flexible(version))?;
-    if r.is_empty() { Ok(response) } else { Err(Error::Malformed("InitProducerId response: bytes after its end")) }
+    if !r.is_empty() {
+        return Err(Error::Malformed("InitProducerId response: bytes after its end"));
+    }
+    if error.is_ok() && (producer.id < 0 || producer.epoch < 0) {
+        return Err(Error::Malformed("InitProducerId response: no error and no producer id"));
+    }
+    Ok(Response { producer: if error.is_ok() { Ok(producer) } else { Err(error) }, throttle_time_ms })
 }

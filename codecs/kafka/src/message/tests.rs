@@ -189,11 +189,16 @@ proptest! {
     }
 
     #[test]
-    fn producer_ids_read_as_they_were_answered(version in 0i16..=4, error in 0i16..60, id: i64, epoch: i16, throttle: i32) {
-        let theirs = InitProducerIdResponse::default().with_error_code(error).with_producer_id(ProducerId(id))
-            .with_producer_epoch(epoch).with_throttle_time_ms(throttle);
-        let ours = init_producer_id::decode_response(version, &encoded(&theirs, version)).unwrap();
-        prop_assert_eq!((ours.error.code(), ours.producer_id, ours.producer_epoch, ours.throttle_time_ms), (error, id, epoch, throttle));
+    fn producer_ids_read_as_they_were_answered(version in 0i16..=4, error in 1i16..60, id in 0i64.., epoch in 0i16.., throttle: i32) {
+        let theirs = InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(epoch)
+            .with_throttle_time_ms(throttle);
+        let read = |theirs: &InitProducerIdResponse| init_producer_id::decode_response(version, &encoded(theirs, version));
+        let producer = Ok(init_producer_id::Producer { id, epoch });
+        prop_assert_eq!(read(&theirs), Ok(init_producer_id::Response { producer, throttle_time_ms: throttle }));
+        // Beside an error the id is worth nothing, and without one it is required.
+        let refused = theirs.clone().with_error_code(error).with_producer_id(ProducerId(-1)).with_producer_epoch(-1);
+        prop_assert_eq!(read(&refused).unwrap().producer, Err(error.into()));
+        prop_assert!(read(&refused.with_error_code(0)).is_err());
     }
 
     #[test]

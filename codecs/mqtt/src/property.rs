@@ -201,14 +201,17 @@ impl<'a> Block<'a> {
         place: Place,
         field: impl FnMut(PropertyId, Value<'a>) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let len = primitive::varint(r)?;
-        if len == 0 {
+        // No properties, the usual case.
+        if r.rest().first() == Some(&0) {
+            r.u8()?;
             return Ok(Self::default());
         }
+        let len = primitive::varint(r)?;
         Self::check(r.take(len as usize)?, place, field)
     }
 
-    /// Walks a block for the first time.
+    /// Walks a block for the first time. Apart, so that packets without properties pay for a comparison only.
+    #[inline(never)]
     fn check(
         bytes: &'a [u8],
         place: Place,

@@ -85,10 +85,11 @@ impl AwaitConnect {
     }
 
     pub(super) fn handle<'a>(&mut self, limits: &Limits, frame: Frame<'a>) -> Result<(Connect<'a>, Answering), Error> {
-        if frame.first >> 4 == PacketType::Connect as u8 {
-            self.version = peek_version(frame.body);
-        }
         // [MQTT-3.1.0-1]
+        if frame.first >> 4 != PacketType::Connect as u8 {
+            return Err(not_connect());
+        }
+        self.version = peek_version(frame.body);
         let Packet::Connect(connect) = crate::decode(Version::V5, frame)? else {
             return Err(not_connect());
         };
@@ -110,7 +111,7 @@ impl AwaitConnect {
 }
 
 #[cold]
-pub(super) fn not_connect() -> Error {
+fn not_connect() -> Error {
     Error::protocol("MQTT-3.1.0-1", "the first packet is not CONNECT")
 }
 

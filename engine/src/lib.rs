@@ -1,5 +1,7 @@
 //! Aqueduct's engine. The modules stand in the order in which a PUBLISH meets them.
 
+pub mod driver;
+
 pub mod shard;
 
 pub mod event;

@@ -192,10 +192,23 @@ pub struct Wait {
     pub clients: bool,
 }
 
+/// What a round cost, told after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// From the look at the clock to the next wait, nanoseconds.
+    pub busy_ns: u64,
+    /// Connections that could not be accepted.
+    pub accepts_failed: u32,
+    /// Notes that the control thread was too far behind to take.
+    pub notes_dropped: u32,
+}
+
 /// What the driver drives: the shard, or a small machine in a test of the driver.
 pub trait Machine {
     /// Takes in one fact.
     fn on(&mut self, now: Now, input: Input<'_>, io: &mut impl Io);
     /// Ends a round: seals, sends, answers; says what to wait for.
     fn end_round(&mut self, now: Now, io: &mut impl Io) -> Wait;
+    /// Told after each round what it cost, for the counters.
+    fn spent(&mut self, _spent: Spent) {}
 }

@@ -1,0 +1,83 @@
+//! The shard's side of its disk writer: operations go to a thread of their own, results come back with a ring of the bell.
+//!
+//! The queues are bounded by the shard's memory budget, because every append holds batches that are charged to it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Sender, unbounded};
+use crossbeam::queue::SegQueue;
+
+use super::doorbell::Doorbell;
+use crate::log::{DiskDone, DiskOp, LogId, PublishedEnds};
+use crate::shard::ShardId;
+
+mod segment;
+mod writer;
+
+/// Directory of each partition log, by `LogId`.
+#[derive(Debug, Clone, Default)]
+pub struct DiskPaths(pub Vec<PathBuf>);
+
+impl DiskPaths {
+    /// The directory of a log.
+    fn of(&self, log: LogId) -> &PathBuf {
+        &self.0[log.0 as usize]
+    }
+}
+
+/// One shard's disk writer.
+#[derive(Debug)]
+pub struct Disk {
+    /// `None` once the writer has been told to end.
+    ops: Option<Sender<DiskOp>>,
+    done: Arc<SegQueue<DiskDone>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Disk {
+    /// Starts the writer thread of a shard.
+    pub fn start(shard: ShardId, paths: Arc<DiskPaths>, ends: Arc<PublishedEnds>, bell: Arc<Doorbell>) -> io::Result<Self> {
+        let (ops, incoming) = unbounded();
+        let done = Arc::new(SegQueue::new());
+        let mut writer = writer::Writer::new(paths, ends);
+        let results = Arc::clone(&done);
+        let work = move || {
+            while let Ok(first) = incoming.recv() {
+                // Everything that queued up while the last sync ran shares the next one.
+                writer.run(std::iter::once(first).chain(incoming.try_iter()), |result| results.push(result));
+                bell.ring();
+            }
+        };
+        let writer = std::thread::Builder::new().name(format!("disk-{}", shard.0)).spawn(work)?;
+        Ok(Self { ops: Some(ops), done, writer: Some(writer) })
+    }
+
+    /// Queues an operation.
+    pub(super) fn send(&mut self, op: DiskOp) {
+        let ops = self.ops.as_ref().expect("the queue is open as long as the shard runs");
+        assert!(ops.send(op).is_ok(), "the disk writer runs as long as the shard does");
+    }
+
+    /// The next result.
+    pub(super) fn take(&mut self) -> Option<DiskDone> {
+        self.done.pop()
+    }
+
+    /// Whether no result waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.done.is_empty()
+    }
+}
+
+impl Drop for Disk {
+    /// Lets the writer finish what is queued.
+    fn drop(&mut self) {
+        self.ops = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}

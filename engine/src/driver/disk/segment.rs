@@ -1,0 +1,109 @@
+//! The file of one segment, open for appending.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::buffer::Batch;
+use crate::log::DiskError;
+
+/// Batches handed to the kernel in one call; it takes at most 1024.
+const PIECES_MAX: usize = 256;
+
+/// An open segment. `len` bytes of it are whole appends; nothing lies behind them.
+#[derive(Debug)]
+pub(super) struct Segment {
+    base: i64,
+    file: File,
+    len: u64,
+    /// Written to since the last sync.
+    touched: bool,
+    /// The file is new and its directory entry not yet durable: the directory, to be synced with it.
+    entry_of: Option<PathBuf>,
+}
+
+impl Segment {
+    /// The file of the segment that begins with offset `base`, named as Kafka names it.
+    pub(super) fn path(dir: &Path, base: i64) -> PathBuf {
+        dir.join(format!("{base:020}.log"))
+    }
+
+    /// Opens a segment to append at `at`, or creates it if `at` is 0. Bytes behind `at` belong to no append and are cut off.
+    pub(super) fn open(dir: &Path, base: i64, at: u64) -> Result<Self, DiskError> {
+        let path = Self::path(dir, base);
+        let mut options = OpenOptions::new();
+        options.write(true).create(at == 0).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).mode(0o600);
+        let file = options.open(&path).map_err(|e| error("create", &e))?;
+        let len = file.metadata().map_err(|e| error("create", &e))?.len();
+        if len < at {
+            let text = format!("{} has {len} bytes, and the append belongs at {at}", path.display());
+            return Err(DiskError { during: "write", errno: 0, text });
+        }
+        if len > at {
+            file.set_len(at).map_err(|e| error("create", &e))?;
+        }
+        Ok(Self { base, file, len: at, touched: len > at, entry_of: (at == 0).then(|| dir.to_path_buf()) })
+    }
+
+    pub(super) fn base(&self) -> i64 {
+        self.base
+    }
+
+    /// Writes batches behind each other at byte `at`, which must be the end of the file: after a failed append those that
+    /// were meant to follow it fail too, or they would lie behind a gap and be lost at recovery.
+    pub(super) fn append(&mut self, at: u64, batches: &[Box<Batch>]) -> Result<(), DiskError> {
+        if at != self.len {
+            let text = format!("segment {} ends at {}, and the append belongs at {at}", self.base, self.len);
+            return Err(DiskError { during: "write", errno: 0, text });
+        }
+        self.touched = true;
+        let mut end = at;
+        for group in batches.chunks(PIECES_MAX) {
+            if let Err(failure) = self.write_all(&mut end, group) {
+                // What was written of this append must not stay behind the last whole one. Should even this fail, recovery
+                // cuts it off, because a torn batch has a wrong checksum.
+                let _ = self.file.set_len(self.len);
+                return Err(failure);
+            }
+        }
+        self.len = end;
+        Ok(())
+    }
+
+    fn write_all(&self, at: &mut u64, group: &[Box<Batch>]) -> Result<(), DiskError> {
+        let mut pieces: Vec<IoSlice<'_>> = group.iter().map(|batch| IoSlice::new(&batch.bytes)).collect();
+        let mut rest = &mut pieces[..];
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match rustix::io::pwritev2(&self.file, rest, *at, ReadWriteFlags::empty()) {
+                Ok(0) => return Err(DiskError { during: "write", errno: 0, text: "the file takes no more".to_string() }),
+                Ok(n) => {
+                    *at += n as u64;
+                    IoSlice::advance_slices(&mut rest, n);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(error("write", &errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far durable, the directory entry of a new file included.
+    pub(super) fn sync(&mut self) -> Result<(), DiskError> {
+        if std::mem::take(&mut self.touched) {
+            self.file.sync_data().map_err(|e| error("sync", &e))?;
+        }
+        if let Some(dir) = self.entry_of.take() {
+            File::open(&dir).and_then(|dir| dir.sync_all()).map_err(|e| error("sync", &e))?;
+        }
+        Ok(())
+    }
+}
+
+/// An I/O error in the words of the joint.
+pub(super) fn error(during: &'static str, error: &io::Error) -> DiskError {
+    DiskError { during, errno: error.raw_os_error().unwrap_or(0), text: error.to_string() }
+}

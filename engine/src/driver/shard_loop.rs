@@ -1,0 +1,378 @@
+//! The loop of one shard: wait, one look at the clock, inputs, end of the round, sends, wait.
+//!
+//! Every source has a share of a round, so that none starves another; what is left over makes the next wait a mere look.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::disk::Disk;
+use super::doorbell::Doorbell;
+use super::links::{Fact, Links};
+use super::link::ReadEnd;
+use super::listener::{ACCEPTS_PER_ROUND, Accepted, Listener, REST_MS};
+use super::mailbox::{ControlPort, Order};
+use super::mesh::{MeshEnd, Parcel};
+use super::poller::{Events, Poller, Service, client_of, service_of};
+use super::sockets::Sockets;
+use super::world::World;
+use super::{Park, SocketOptions, io as door};
+use crate::clock::{Mono, Now};
+use crate::shard::ShardId;
+use crate::shard::control::{Command, Level};
+use crate::shard::io::{ConnKey, Input, LinkKey, Machine, Spent, Wait};
+use crate::shard::mesh::Moved;
+
+/// Parcels taken from each peer in one round.
+const PARCELS_PER_PEER: usize = 256;
+/// Orders taken in one round.
+const ORDERS_PER_ROUND: usize = 64;
+/// How soon a full ring or a full letter box is tried again.
+const RETRY_NS: u64 = 500_000;
+
+/// What a shard thread is made of, but for the machine. Everything in it may be made on another thread.
+#[derive(Debug)]
+pub struct Parts {
+    /// How it waits.
+    pub park: Park,
+    /// The clock all shards share.
+    pub clock: Clock,
+    /// Its listening sockets.
+    pub listeners: Vec<Listener>,
+    /// Socket options by connector.
+    pub connectors: Vec<SocketOptions>,
+    /// Its end of the mesh.
+    pub mesh: MeshEnd,
+    /// The bell its mesh end, mailbox and disk ring.
+    pub bell: Arc<Doorbell>,
+    /// Its queues to and from the control thread.
+    pub control: ControlPort,
+    /// Its disk writer, if the node has logs.
+    pub disk: Option<Disk>,
+}
+
+/// One shard with its machine.
+#[derive(Debug)]
+pub struct ShardLoop<M> {
+    machine: M,
+    world: World,
+    bell: Arc<Doorbell>,
+    park: Park,
+    events: Events,
+    /// An input source was cut short by its share of the round.
+    again: bool,
+    /// A ring or the letter box was full.
+    retry: bool,
+    accepts_failed: u32,
+    stopped: bool,
+}
+
+impl<M: Machine> ShardLoop<M> {
+    /// Registers everything that can wake the shard.
+    pub fn new(machine: M, parts: Parts) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add_bell(parts.bell.fd())?;
+        for (index, listener) in parts.listeners.iter().enumerate() {
+            poller.add_listener(listener.as_fd(), index)?;
+        }
+        let world = World {
+            clock: parts.clock,
+            now: parts.clock.now(),
+            poller,
+            sockets: Sockets::default(),
+            listeners: parts.listeners,
+            links: Links::new(parts.connectors),
+            mesh: parts.mesh,
+            control: parts.control,
+            disk: parts.disk,
+            gone: Vec::new(),
+        };
+        Ok(Self {
+            machine,
+            world,
+            bell: parts.bell,
+            park: parts.park,
+            events: Events::new(),
+            again: false,
+            retry: false,
+            accepts_failed: 0,
+            stopped: false,
+        })
+    }
+
+    /// Runs until told to stop.
+    ///
+    /// # Errors
+    /// A failing epoll set, which would be a bug of ours or a dying kernel.
+    pub async fn run(mut self) -> io::Result<()> {
+        while !self.stopped {
+            self.world.now = self.world.clock.now();
+            let wait = self.round(self.world.now);
+            self.world.links.flush();
+            self.retry = self.world.mesh.flush() | self.world.control.flush();
+
+            let rested = self.world.clock.mono();
+            let busy_ns = rested.since(self.world.now.mono);
+            let accepts_failed = std::mem::take(&mut self.accepts_failed);
+            let notes_dropped = self.world.control.take_notes_dropped();
+            self.machine.spent(Spent { busy_ns, accepts_failed, notes_dropped });
+            let timeout = self.timeout(wait, rested);
+            self.wait(timeout, wait.clients).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands all that has happened to the machine.
+    fn round(&mut self, now: Now) -> Wait {
+        self.again = false;
+        self.take_orders(now);
+        self.take_parcels(now);
+        self.take_disk(now);
+        self.take_gone(now);
+        self.take_service_events(now);
+        self.world.links.expire(now.mono, &self.world.poller);
+        self.take_link_facts(now);
+        self.take_client_events(now);
+        self.wake_listeners(now.mono);
+        self.machine.end_round(now, &mut self.world)
+    }
+
+    /// How long the shard may sleep; zero if something is left to do.
+    fn timeout(&self, wait: Wait, now: Mono) -> Option<Duration> {
+        if self.again || self.stopped || self.world.links.has_news() || !self.world.gone.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let listeners = self.world.listeners.iter().filter_map(|listener| listener.resting);
+        let retry = self.retry.then(|| now + RETRY_NS);
+        let own = self.world.links.deadline().into_iter().chain(retry).chain(listeners);
+        let deadline = own.chain(wait.deadline).min()?;
+        Some(Duration::from_nanos(deadline.since(now)))
+    }
+
+    /// Sleeps until something happens, at most `timeout`.
+    async fn wait(&mut self, timeout: Option<Duration>, clients: bool) -> io::Result<()> {
+        if timeout == Some(Duration::ZERO) {
+            return self.world.poller.collect(clients, &mut self.events);
+        }
+        self.bell.doze();
+        let timeout = if self.inboxes_empty() { timeout } else { Some(Duration::ZERO) };
+        let result = match self.park {
+            Park::Epoll => self.world.poller.wait(timeout, clients, &mut self.events),
+            Park::Glommio if timeout == Some(Duration::ZERO) => self.world.poller.collect(clients, &mut self.events),
+            Park::Glommio => {
+                door::readable(self.world.poller.door(clients), timeout).await?;
+                self.world.poller.collect(clients, &mut self.events)
+            }
+        };
+        self.bell.rise();
+        result
+    }
+
+    fn inboxes_empty(&self) -> bool {
+        let disk = self.world.disk.as_ref().is_none_or(Disk::is_empty);
+        disk && self.world.mesh.is_empty() && self.world.control.is_empty()
+    }
+
+    fn take_orders(&mut self, now: Now) {
+        for _ in 0..ORDERS_PER_ROUND {
+            match self.world.control.take() {
+                None => return,
+                Some(Order::Stop) => self.stopped = true,
+                Some(Order::Resolved { link, result }) => {
+                    self.world.links.resolved(link, result, now.mono, &self.world.poller);
+                }
+                Some(Order::Command(command)) => {
+                    if matches!(command, Command::Drain | Command::DrainNow) {
+                        // A draining shard takes nobody in.
+                        self.world.listeners.clear();
+                    }
+                    self.machine.on(now, Input::Command(command), &mut self.world);
+                }
+            }
+        }
+        self.again = true;
+    }
+
+    fn take_parcels(&mut self, now: Now) {
+        for peer in 0..self.world.mesh.shards() {
+            let from = ShardId(peer as u16);
+            for taken in 1..=PARCELS_PER_PEER {
+                match self.world.mesh.take(from) {
+                    None => break,
+                    Some(Parcel::Message(message)) => self.machine.on(now, Input::Mesh(from, message), &mut self.world),
+                    Some(Parcel::Conn(fd, moved)) => self.arrive(now, fd, moved),
+                }
+                self.again |= taken == PARCELS_PER_PEER;
+            }
+        }
+    }
+
+    /// Takes in a connection that another shard gave away. Registration reports at once what the socket already holds.
+    fn arrive(&mut self, now: Now, fd: std::os::fd::OwnedFd, moved: Box<Moved>) {
+        if let Some(key) = self.adopt(fd) {
+            self.machine.on(now, Input::Arrived(key, moved), &mut self.world);
+        }
+    }
+
+    /// Gives a client's socket a key and registers it.
+    fn adopt(&mut self, fd: std::os::fd::OwnedFd) -> Option<ConnKey> {
+        let key = self.world.sockets.insert(fd);
+        let registered = match self.world.sockets.fd(key) {
+            Some(fd) => self.world.poller.add_client(fd.as_fd(), key),
+            None => return None,
+        };
+        if let Err(e) = registered {
+            drop(self.world.sockets.remove(key));
+            self.world.note(Level::Error, format!("a client was closed because its socket cannot be watched: {e}"));
+            return None;
+        }
+        Some(key)
+    }
+
+    fn take_disk(&mut self, now: Now) {
+        while let Some(done) = self.world.disk.as_mut().and_then(Disk::take) {
+            self.machine.on(now, Input::Disk(done), &mut self.world);
+        }
+    }
+
+    fn take_gone(&mut self, now: Now) {
+        for key in std::mem::take(&mut self.world.gone) {
+            if self.world.sockets.is_live(key) {
+                self.machine.on(now, Input::Closed(key), &mut self.world);
+            }
+        }
+    }
+
+    fn take_service_events(&mut self, now: Now) {
+        for link in std::mem::take(&mut self.world.links.unread) {
+            self.read_link(now, link);
+        }
+        let events = std::mem::take(&mut self.events.service);
+        for event in &events {
+            match service_of(event) {
+                Service::Bell => {}
+                Service::Listener(index) => self.accept(now, index),
+                Service::Link(key) => {
+                    if self.world.links.on_event(key, event.flags, now.mono, &self.world.poller) {
+                        // The shard hears of the connection before it hears on it.
+                        self.take_link_facts(now);
+                        self.read_link(now, key);
+                    }
+                }
+            }
+        }
+        self.events.service = events;
+        self.events.service.clear();
+    }
+
+    /// Reads a link and delivers every whole response, then its end if it has ended.
+    fn read_link(&mut self, now: Now, key: LinkKey) {
+        let Some(mut frames) = self.world.links.take_frames(key) else { return };
+        let end = self.world.links.read(key, &mut frames);
+        let broken = loop {
+            match frames.next() {
+                Ok(None) => break None,
+                Err(why) => break Some(why),
+                Ok(Some((correlation, body))) => match self.world.links.answer(key, correlation) {
+                    Err(why) => break Some(why),
+                    Ok(request) => {
+                        let response = Input::Response { link: key, correlation, body, batches: request.batches };
+                        self.machine.on(now, response, &mut self.world);
+                        if !self.world.links.is_up(key) {
+                            break None;
+                        }
+                    }
+                },
+            }
+        };
+        self.world.links.put_frames(key, frames);
+        match (broken, end) {
+            (Some(why), _) | (None, ReadEnd::Ended(why)) => self.world.links.fail(key, why),
+            (None, ReadEnd::More) => self.world.links.unread.push(key),
+            (None, ReadEnd::Drained) => {}
+        }
+    }
+
+    fn take_link_facts(&mut self, now: Now) {
+        while let Some(fact) = self.world.links.next_fact() {
+            let input = match fact {
+                Fact::Up(link) => Input::LinkUp(link),
+                Fact::Sent { link, correlation, batches } => Input::Sent { link, correlation, batches },
+                Fact::Stray(link, request) => {
+                    Input::LinkDown { link, unanswered: vec![request], why: "the link was already down".to_string() }
+                }
+                Fact::Down(link) => match self.world.links.bury(link) {
+                    Some((unanswered, why)) => Input::LinkDown { link, unanswered, why },
+                    None => continue,
+                },
+            };
+            self.machine.on(now, input, &mut self.world);
+        }
+    }
+
+    fn take_client_events(&mut self, now: Now) {
+        let events = std::mem::take(&mut self.events.clients);
+        for event in &events {
+            let key = client_of(event);
+            let edges = self.world.sockets.note(key, event.flags);
+            if edges.writable {
+                self.machine.on(now, Input::Writable(key), &mut self.world);
+            }
+            // The machine may have closed it just now.
+            if edges.readable && self.world.sockets.is_live(key) {
+                self.machine.on(now, Input::Readable(key), &mut self.world);
+            }
+            if edges.gone {
+                self.world.gone.push(key);
+            }
+        }
+        self.events.clients = events;
+        self.events.clients.clear();
+    }
+
+    fn accept(&mut self, now: Now, index: usize) {
+        for _ in 0..ACCEPTS_PER_ROUND {
+            // The machine may drain at any time, which drops the listeners.
+            let Some(listener) = self.world.listeners.get(index) else { return };
+            let id = listener.id;
+            match listener.accept() {
+                Accepted::Nothing => return,
+                Accepted::Aborted => self.accepts_failed += 1,
+                Accepted::Exhausted(errno) => {
+                    self.accepts_failed += 1;
+                    return self.rest(now.mono, index, errno);
+                }
+                Accepted::Socket(fd, peer) => {
+                    if let Some(key) = self.adopt(fd) {
+                        self.machine.on(now, Input::Accepted(key, id, peer), &mut self.world);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leaves a listener alone for a while: without descriptors its backlog would be reported again and again.
+    fn rest(&mut self, now: Mono, index: usize, errno: rustix::io::Errno) {
+        let world = &mut self.world;
+        let Some(listener) = world.listeners.get_mut(index) else { return };
+        listener.resting = Some(now.plus_ms(REST_MS));
+        let muted = world.poller.mute_listener(listener.as_fd(), index, true);
+        debug_assert!(muted.is_ok(), "a listener is registered as long as it is open");
+        world.note(
+            Level::Warn,
+            format!("connections wait because none can be accepted: {errno}. Raise the limit of open files (`ulimit -n`)."),
+        );
+    }
+
+    fn wake_listeners(&mut self, now: Mono) {
+        for (index, listener) in self.world.listeners.iter_mut().enumerate() {
+            if listener.resting.is_some_and(|until| until <= now) {
+                listener.resting = None;
+                let heard = self.world.poller.mute_listener(listener.as_fd(), index, false);
+                debug_assert!(heard.is_ok(), "a listener is registered as long as it is open");
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The driver on real sockets, rings and files, with machines small enough to see through.
+//!
+//! One binary, because every executor of glommio 0.9 leaks an eventfd when it ends.
+
+mod rig;
+
+mod clients;

@@ -1,0 +1,114 @@
+//! Starts shards with test machines, and stops them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aqueduct::driver::{
+    Clock, ControlPort, Disk, Doorbell, Executor, Letter, Mailbox, Order, Park, Parts, ShardLoop, SocketOptions, bind, letters,
+    weave,
+};
+use aqueduct::shard::ShardId;
+use aqueduct::shard::control::Command;
+use aqueduct::shard::io::{ListenerId, Machine};
+use tokio::sync::mpsc;
+
+/// Running shards; stopped and joined when dropped.
+pub struct Rig {
+    pub addr: SocketAddr,
+    pub letters: mpsc::Receiver<(ShardId, Letter)>,
+    executors: Vec<Executor>,
+    mailboxes: Vec<Arc<Mailbox>>,
+}
+
+/// What a rig is made of besides its machines.
+pub struct Options {
+    pub shards: usize,
+    pub park: Park,
+    pub mesh_capacity: usize,
+    pub connector: SocketOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { shards: 1, park: Park::default(), mesh_capacity: 64, connector: SocketOptions::default() }
+    }
+}
+
+/// Starts shards that listen on one port of the loopback interface.
+pub fn start<M: Machine + 'static>(options: Options, make: impl Fn(ShardId) -> M + Clone + Send + 'static) -> Rig {
+    start_with_disk(options, make, |_, _| None)
+}
+
+/// The same with a disk writer for each shard.
+pub fn start_with_disk<M: Machine + 'static>(
+    options: Options,
+    make: impl Fn(ShardId) -> M + Clone + Send + 'static,
+    disk: impl Fn(ShardId, Arc<Doorbell>) -> Option<Disk>,
+) -> Rig {
+    let clock = Clock::start();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (listeners, addr) = bind(ListenerId(0), "listeners.test.bind", loopback, options.shards).expect("a free port");
+    let bells: Vec<_> = (0..options.shards).map(|_| Arc::new(Doorbell::new().expect("an eventfd"))).collect();
+    let mailboxes: Vec<_> = bells.iter().map(|bell| Arc::new(Mailbox::new(Arc::clone(bell)))).collect();
+    let (to_control, letters) = letters();
+    let mut executors = Vec::new();
+    let ends = weave(&bells, options.mesh_capacity);
+    for (index, ((listener, mesh), bell)) in listeners.into_iter().zip(ends).zip(&bells).enumerate() {
+        let shard = ShardId(index as u16);
+        let parts = Parts {
+            park: options.park,
+            clock,
+            listeners: vec![listener],
+            connectors: vec![options.connector.clone()],
+            mesh,
+            bell: Arc::clone(bell),
+            control: ControlPort::new(shard, Arc::clone(&mailboxes[index]), to_control.clone()),
+            disk: disk(shard, Arc::clone(bell)),
+        };
+        let make = make.clone();
+        let task = move || async move {
+            let shard = ShardLoop::new(make(shard), parts).expect("epoll sets");
+            shard.run().await.expect("the loop ends in peace");
+        };
+        executors.push(Executor::spawn("test-shard", None, task).expect("a thread"));
+    }
+    Rig { addr, letters, executors, mailboxes }
+}
+
+impl Rig {
+    /// Gives a shard an order.
+    pub fn order(&self, shard: usize, order: Order) {
+        self.mailboxes[shard].put(order).expect("room in the mailbox");
+    }
+
+    /// Gives every shard a command.
+    pub fn command_all(&self, mut command: impl FnMut() -> Command) {
+        for shard in 0..self.mailboxes.len() {
+            self.order(shard, Order::Command(command()));
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.put(Order::Stop);
+        }
+        for executor in self.executors.drain(..) {
+            let ended = executor.join();
+            if !std::thread::panicking() {
+                ended.expect("the shard thread did not panic");
+            }
+        }
+    }
+}
+
+/// Looks again and again until `condition` holds, for ten seconds at most.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < until, "not within ten seconds: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

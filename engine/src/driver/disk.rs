@@ -39,7 +39,12 @@ pub struct Disk {
 
 impl Disk {
     /// Starts the writer thread of a shard.
-    pub fn start(shard: ShardId, paths: Arc<DiskPaths>, ends: Arc<PublishedEnds>, bell: Arc<Doorbell>) -> io::Result<Self> {
+    pub fn start(
+        shard: ShardId,
+        paths: Arc<DiskPaths>,
+        ends: Arc<PublishedEnds>,
+        bell: Arc<Doorbell>,
+    ) -> io::Result<Self> {
         let (ops, incoming) = unbounded();
         let done = Arc::new(SegQueue::new());
         let mut writer = writer::Writer::new(paths, ends);

@@ -78,7 +78,13 @@ impl Links {
     }
 
     /// A look-up has ended.
-    pub(super) fn resolved(&mut self, key: LinkKey, result: Result<Vec<SocketAddr>, String>, now: Mono, poller: &Poller) {
+    pub(super) fn resolved(
+        &mut self,
+        key: LinkKey,
+        result: Result<Vec<SocketAddr>, String>,
+        now: Mono,
+        poller: &Poller,
+    ) {
         let Some(link) = self.get_mut(key) else { return };
         if !matches!(link.state, State::Resolving) {
             return;
@@ -169,7 +175,9 @@ impl Links {
             let key = LinkKey { index: index as u32, generation: slot.generation };
             let Some(link) = slot.link.as_mut() else { continue };
             match &mut link.state {
-                State::Resolving if link.dial_until <= now => self.fail(key, "looking up the name timed out".to_string()),
+                State::Resolving if link.dial_until <= now => {
+                    self.fail(key, "looking up the name timed out".to_string())
+                }
                 State::Connecting { until, trying, others, .. } if *until <= now => {
                     let why = format!("{trying}: connect timed out");
                     let others = std::mem::take(others);

@@ -68,7 +68,12 @@ fn socket_addr(addr: SocketAddrAny) -> Option<SocketAddr> {
 /// Binds one address once per shard. With port 0 the kernel chooses, the same for all shards.
 ///
 /// Returns the sockets in shard order and the address they are bound to.
-pub fn bind(id: ListenerId, name: &str, addr: SocketAddr, shards: usize) -> Result<(Vec<Listener>, SocketAddr), StartError> {
+pub fn bind(
+    id: ListenerId,
+    name: &str,
+    addr: SocketAddr,
+    shards: usize,
+) -> Result<(Vec<Listener>, SocketAddr), StartError> {
     let failed = |source: io::Error| StartError::listen(name, addr, &source);
     // With SO_REUSEPORT the kernel would let a second process of ours share the port in silence, so first see whether the
     // port can be had alone.

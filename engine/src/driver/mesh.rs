@@ -52,7 +52,9 @@ pub fn weave(bells: &[Arc<Doorbell>], capacity: usize) -> Vec<MeshEnd> {
         };
         bells.iter().enumerate().map(to_peer).collect()
     };
-    (0..shards).map(|me| MeshEnd { outbound: outbound(me), inbound: (0..shards).map(|from| ring(from, me)).collect() }).collect()
+    (0..shards)
+        .map(|me| MeshEnd { outbound: outbound(me), inbound: (0..shards).map(|from| ring(from, me)).collect() })
+        .collect()
 }
 
 impl MeshEnd {

@@ -65,8 +65,11 @@ const CLIENTS: u64 = 1;
 
 impl Poller {
     pub(super) fn new() -> io::Result<Self> {
-        let (all, service, clients) =
-            (epoll::create(CreateFlags::CLOEXEC)?, epoll::create(CreateFlags::CLOEXEC)?, epoll::create(CreateFlags::CLOEXEC)?);
+        let (all, service, clients) = (
+            epoll::create(CreateFlags::CLOEXEC)?,
+            epoll::create(CreateFlags::CLOEXEC)?,
+            epoll::create(CreateFlags::CLOEXEC)?,
+        );
         epoll::add(&all, &service, EventData::new_u64(SERVICE), EventFlags::IN)?;
         epoll::add(&all, &clients, EventData::new_u64(CLIENTS), EventFlags::IN)?;
         Ok(Self { all, service, clients })

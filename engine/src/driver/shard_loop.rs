@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::doorbell::Doorbell;
-use super::links::{Fact, Links};
 use super::link::ReadEnd;
+use super::links::{Fact, Links};
 use super::listener::{ACCEPTS_PER_ROUND, Accepted, Listener, REST_MS};
 use super::mailbox::{ControlPort, Order};
 use super::mesh::{MeshEnd, Parcel};
@@ -362,7 +362,9 @@ impl<M: Machine> ShardLoop<M> {
         debug_assert!(muted.is_ok(), "a listener is registered as long as it is open");
         world.note(
             Level::Warn,
-            format!("connections wait because none can be accepted: {errno}. Raise the limit of open files (`ulimit -n`)."),
+            format!(
+                "connections wait because none can be accepted: {errno}. Raise the limit of open files (`ulimit -n`)."
+            ),
         );
     }
 

@@ -50,19 +50,25 @@ impl StartError {
                 "io_uring is switched off by the sysctl kernel.io_uring_disabled = {disabled}, and the shards need it. \
                  Run `sysctl -w kernel.io_uring_disabled=0` (and put it into /etc/sysctl.d)."
             ),
-            Errno::PERM | Errno::ACCESS => "io_uring is forbidden here, most likely by the container's seccomp profile, and the \
+            Errno::PERM | Errno::ACCESS => {
+                "io_uring is forbidden here, most likely by the container's seccomp profile, and the \
                  shards need it. Allow io_uring_setup, io_uring_enter and io_uring_register (docker run --security-opt \
                  seccomp=PROFILE.json, or securityContext.seccompProfile in Kubernetes)."
-                .to_string(),
+                    .to_string()
+            }
             Errno::NOSYS => "this kernel has no io_uring, and the shards need it. Run Linux 5.8 or newer with \
                  CONFIG_IO_URING, outside sandboxes that hide it (gVisor)."
                 .to_string(),
-            Errno::NOMEM => "the limit of locked memory is too low for the shards' io_uring rings. Raise it (`ulimit -l 8192`, \
+            Errno::NOMEM => {
+                "the limit of locked memory is too low for the shards' io_uring rings. Raise it (`ulimit -l 8192`, \
                  LimitMEMLOCK=infinity in the systemd unit) or set fewer shards with `node.shards`."
-                .to_string(),
-            Errno::MFILE | Errno::NFILE => "no file descriptor is left for the shards' io_uring rings. Raise the limit \
+                    .to_string()
+            }
+            Errno::MFILE | Errno::NFILE => {
+                "no file descriptor is left for the shards' io_uring rings. Raise the limit \
                  (`ulimit -n`, LimitNOFILE= in the systemd unit)."
-                .to_string(),
+                    .to_string()
+            }
             other => format!("io_uring cannot be set up, and the shards need it: {other}."),
         })
     }

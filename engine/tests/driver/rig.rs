@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aqueduct::driver::{
-    Clock, ControlPort, Disk, Doorbell, Executor, Letter, Mailbox, Order, Park, Parts, ShardLoop, SocketOptions, bind, letters,
-    weave,
+    Clock, ControlPort, Disk, Doorbell, Executor, Letter, Mailbox, Order, Park, Parts, ShardLoop, SocketOptions, bind,
+    letters, weave,
 };
 use aqueduct::shard::ShardId;
 use aqueduct::shard::control::Command;
@@ -14,19 +14,19 @@ use aqueduct::shard::io::{ListenerId, Machine};
 use tokio::sync::mpsc;
 
 /// Running shards; stopped and joined when dropped.
-pub struct Rig {
-    pub addr: SocketAddr,
-    pub letters: mpsc::Receiver<(ShardId, Letter)>,
+pub(crate) struct Rig {
+    pub(crate) addr: SocketAddr,
+    pub(crate) letters: mpsc::Receiver<(ShardId, Letter)>,
     executors: Vec<Executor>,
     mailboxes: Vec<Arc<Mailbox>>,
 }
 
 /// What a rig is made of besides its machines.
-pub struct Options {
-    pub shards: usize,
-    pub park: Park,
-    pub mesh_capacity: usize,
-    pub connector: SocketOptions,
+pub(crate) struct Options {
+    pub(crate) shards: usize,
+    pub(crate) park: Park,
+    pub(crate) mesh_capacity: usize,
+    pub(crate) connector: SocketOptions,
 }
 
 impl Default for Options {
@@ -36,12 +36,15 @@ impl Default for Options {
 }
 
 /// Starts shards that listen on one port of the loopback interface.
-pub fn start<M: Machine + 'static>(options: Options, make: impl Fn(ShardId) -> M + Clone + Send + 'static) -> Rig {
+pub(crate) fn start<M: Machine + 'static>(
+    options: Options,
+    make: impl Fn(ShardId) -> M + Clone + Send + 'static,
+) -> Rig {
     start_with_disk(options, make, |_, _| None)
 }
 
 /// The same with a disk writer for each shard.
-pub fn start_with_disk<M: Machine + 'static>(
+pub(crate) fn start_with_disk<M: Machine + 'static>(
     options: Options,
     make: impl Fn(ShardId) -> M + Clone + Send + 'static,
     disk: impl Fn(ShardId, Arc<Doorbell>) -> Option<Disk>,
@@ -78,12 +81,12 @@ pub fn start_with_disk<M: Machine + 'static>(
 
 impl Rig {
     /// Gives a shard an order.
-    pub fn order(&self, shard: usize, order: Order) {
+    pub(crate) fn order(&self, shard: usize, order: Order) {
         self.mailboxes[shard].put(order).expect("room in the mailbox");
     }
 
     /// Gives every shard a command.
-    pub fn command_all(&self, mut command: impl FnMut() -> Command) {
+    pub(crate) fn command_all(&self, mut command: impl FnMut() -> Command) {
         for shard in 0..self.mailboxes.len() {
             self.order(shard, Order::Command(command()));
         }
@@ -105,7 +108,7 @@ impl Drop for Rig {
 }
 
 /// Looks again and again until `condition` holds, for ten seconds at most.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < until, "not within ten seconds: {what}");

@@ -79,7 +79,9 @@ impl Segment {
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
             match rustix::io::pwritev2(&self.file, rest, *at, ReadWriteFlags::empty()) {
-                Ok(0) => return Err(DiskError { during: "write", errno: 0, text: "the file takes no more".to_string() }),
+                Ok(0) => {
+                    return Err(DiskError { during: "write", errno: 0, text: "the file takes no more".to_string() });
+                }
                 Ok(n) => {
                     *at += n as u64;
                     IoSlice::advance_slices(&mut rest, n);

@@ -68,7 +68,11 @@ impl Writer {
 
     fn append(&mut self, log: LogId, base: i64, at: u64, batches: &[Box<Batch>]) -> Result<(), DiskError> {
         if self.dead.contains(&(log, base)) {
-            return Err(DiskError { during: "sync", errno: 0, text: format!("segment {base} is dead after a failed sync") });
+            return Err(DiskError {
+                during: "sync",
+                errno: 0,
+                text: format!("segment {base} is dead after a failed sync"),
+            });
         }
         let segment = match self.open.entry(log) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),

@@ -59,7 +59,9 @@ impl Frames {
         let Some(len) = here.first_chunk().map(|b| i32::from_be_bytes(*b)) else { return Ok(None) };
         match usize::try_from(len) {
             Ok(len) if len <= FRAME_MAX => Ok((here.len() - 4 >= len).then_some(len)),
-            _ => Err(format!("the broker announced a frame of {len} bytes, so it does not speak Kafka's protocol here")),
+            _ => {
+                Err(format!("the broker announced a frame of {len} bytes, so it does not speak Kafka's protocol here"))
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! This module decides nothing about queues and buffers: what follows from the options is in `plan`.
 
+mod check;
 pub mod connector;
 mod gather;
 pub mod http;
@@ -17,8 +18,11 @@ mod machine;
 pub mod mqtt;
 pub mod node;
 pub(crate) mod option;
+mod overlay;
 mod problem;
+mod profile;
 mod reader;
+mod reference;
 mod sample;
 pub mod sink;
 pub mod unit;
@@ -26,6 +30,7 @@ mod value;
 
 pub use connector::{Connector, ConnectorKind, EmbeddedConnector, KafkaConnector};
 pub use http::{Http, Metrics};
+pub(crate) use kind::choice::Words;
 pub use kind::network::{HostPort, TcpKeepalive};
 pub use kind::text::Secret;
 pub use layer::Origin;
@@ -34,8 +39,11 @@ pub use log::{Log, LogFormat, LogLevel};
 pub use machine::Machine;
 pub use mqtt::{Mqtt, Qos0OnFull};
 pub use node::Node;
+pub use overlay::{Flag, PREFIX};
 pub use problem::{Document, Place, Problem, Problems};
+pub use profile::{Profile, ProfileChoice};
 pub use reader::Effective;
+pub use reference::{explain, reference};
 pub use sample::sample;
 pub use sink::{
     BufferMode, Deliver, KeyHash, MissingValue, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy, QueryMode,
@@ -80,11 +88,17 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Where a configuration is read from.
+/// Where a configuration is read from. Of two that set an option the later field wins.
 #[derive(Debug, Clone)]
 pub struct Sources {
+    /// Values below those of the file.
+    pub profile: Option<Profile>,
     /// The configuration file.
     pub file: Document,
+    /// Variables; those that do not begin with [`PREFIX`] are passed over.
+    pub environment: Vec<(String, String)>,
+    /// Options of the command line.
+    pub flags: Vec<Flag>,
 }
 
 /// A configuration and where each of its values came from.
@@ -99,9 +113,14 @@ pub struct Loaded {
 }
 
 impl Sources {
+    /// One file and nothing else.
+    pub fn file(file: Document) -> Self {
+        Self { profile: None, file, environment: Vec::new(), flags: Vec::new() }
+    }
+
     /// The embedded default: the file `aqueduct init` writes.
     pub fn embedded() -> Self {
-        Self { file: Document::new("(embedded default)", &sample()) }
+        Self::file(Document::new("embedded default", &sample()))
     }
 }
 
@@ -110,7 +129,12 @@ impl Loaded {
     pub fn load(sources: &Sources, machine: &Machine) -> Result<Self, Problems> {
         let mut layers = Layers::default();
         let mut problems = Vec::new();
+        if let Some(profile) = &sources.profile {
+            profile.apply(&mut layers);
+        }
         gather::file(&sources.file, &mut layers, &mut problems);
+        overlay::environment(&sources.environment, &mut layers, &mut problems);
+        overlay::flags(&sources.flags, &mut layers, &mut problems);
         let world = World { memory_bytes: machine.memory_bytes, ..World::default() };
         let mut load = Load { layers, world, problems, effective: Vec::new() };
         let config = read(&mut load);
@@ -127,23 +151,28 @@ fn read(load: &mut Load) -> Option<Config> {
     load.world.node_name = node.as_ref().map(|node| node.name.clone()).unwrap_or_default();
     let listeners = objects(load, &listener::SECTION, Listener::read);
     let mqtt = Mqtt::read(&mut Reader::section(load, &mqtt::SECTION));
+    load.world.connectors = names(load, &connector::SECTION);
+    load.world.sinks = names(load, &sink::SECTION);
     let connectors = objects(load, &connector::SECTION, Connector::read);
-    load.world.connectors = enabled(load, &connector::SECTION);
-    load.world.sinks = enabled(load, &sink::SECTION);
     let sinks = objects(load, &sink::SECTION, Sink::read);
     let http = Http::read(&mut Reader::section(load, &http::SECTION));
     let metrics = Metrics::read(&mut Reader::section(load, &http::METRICS_SECTION));
     let log = Log::read(&mut Reader::section(load, &log::SECTION));
-    Some(Config {
+    let config = Config {
         node: node?,
         listeners: listeners?,
         mqtt: mqtt?,
-        connectors: connectors?.into_iter().flatten().collect(),
-        sinks: sinks?.into_iter().filter(|sink| sink.enable).collect(),
+        connectors: connectors?,
+        sinks: sinks?,
         http: http?,
         metrics: metrics?,
         log: log?,
-    })
+    };
+    check::check(config, load)
+}
+
+fn names(load: &Load, section: &Section) -> Vec<String> {
+    load.layers.objects(section.name).into_iter().map(|object| object.name).collect()
 }
 
 /// Reads every object of a section; `None` if one of them has a problem.
@@ -159,19 +188,6 @@ fn objects<T>(
         .map(|object| read(&mut Reader::object(load, section, &object.name, object.place)))
         .collect();
     read.into_iter().collect()
-}
-
-/// The names of a section's objects that are not switched off.
-fn enabled(load: &mut Load, section: &'static Section) -> Vec<String> {
-    let objects = load.layers.objects(section.name);
-    let mut names: Vec<String> = objects.into_iter().map(|object| object.name).collect();
-    names.retain(|name| {
-        let entry = load.layers.get(section.name, Some(name), "enable");
-        !entry.is_some_and(|entry| {
-            matches!(&entry.value.raw, value::Raw::Bool(false)) || entry.value.text() == Some("false")
-        })
-    });
-    names
 }
 
 #[cfg(test)]

@@ -1,5 +1,10 @@
 //! Aqueduct's engine. The modules stand in the order in which a PUBLISH meets them.
 
+pub mod cli;
+pub mod config;
+pub mod plan;
+pub mod run;
+
 pub mod driver;
 
 pub mod shard;
@@ -12,6 +17,5 @@ pub mod log;
 
 pub mod buffer;
 pub mod clock;
-pub mod config;
 pub mod metrics;
 mod suggest;

@@ -16,9 +16,9 @@ pub(crate) static SECTION: Section = Section {
     named: true,
     about: "One Kafka cluster, the embedded log, or nothing at all; sinks name the connector they write to.",
     groups: &[
-        Group { only: None, rows: Head::ROWS },
-        Group { only: Some("kafka"), rows: KafkaConnector::ROWS },
-        Group { only: Some("embedded"), rows: EmbeddedConnector::ROWS },
+        Group { only: None, about: Head::ABOUT, rows: Head::ROWS },
+        Group { only: Some("kafka"), about: KafkaConnector::ABOUT, rows: KafkaConnector::ROWS },
+        Group { only: Some("embedded"), about: EmbeddedConnector::ABOUT, rows: EmbeddedConnector::ROWS },
     ],
 };
 
@@ -27,6 +27,8 @@ pub(crate) static SECTION: Section = Section {
 pub struct Connector {
     /// Its name in the configuration.
     pub name: String,
+    /// Whether it is used; false only while a configuration is read.
+    pub(crate) enable: bool,
     /// What it reaches.
     pub kind: ConnectorKind,
 }
@@ -43,15 +45,16 @@ pub enum ConnectorKind {
 }
 
 impl Connector {
-    /// Reads the connector of `reader`; `None` if something is wrong with it, `Some(None)` if it is not enabled.
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Option<Self>> {
-        let head = Head::read(reader);
-        let kind = match head.as_ref().map(|head| head.kind)? {
+    /// Reads the connector of `reader`; `None` if something is wrong with it.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let head = Head::read(reader)?;
+        reader.refuse_rows_of_other_types(head.kind.word());
+        let kind = match head.kind {
             ConnectorType::Kafka => ConnectorKind::Kafka(KafkaConnector::read(reader)?),
             ConnectorType::Embedded => ConnectorKind::Embedded(EmbeddedConnector::read(reader)?),
             ConnectorType::Discard => ConnectorKind::Discard,
         };
-        Some(head?.enable.then(|| Self { name: reader.name(), kind }))
+        Some(Self { name: reader.name(), enable: head.enable, kind })
     }
 
     /// The word of its `type`.

@@ -50,14 +50,8 @@ impl Walk<'_> {
     }
 
     fn section(&mut self, key: &Key, value: &Value) {
-        let Some(section) = SECTIONS.iter().find(|section| section.name == key.name) else {
-            let names = SECTIONS.iter().map(|section| section.name);
-            let remedy = match closest(&key.name, names.clone()) {
-                Some(name) => format!("did you mean [{name}]?"),
-                None => format!("the sections are {}", names.collect::<Vec<_>>().join(", ")),
-            };
-            let problem = Problem::error(format!("there is no section [{}]", key.name), remedy);
-            self.problems.push(problem.at(self.place(key), "unknown section"));
+        let Some(section) = SECTIONS.iter().copied().find(|section| section.name == key.name) else {
+            self.problems.push(unknown_section(&key.name).at(self.place(key), "unknown section"));
             return;
         };
         let Raw::Table(entries) = &value.raw else {
@@ -124,6 +118,16 @@ impl Walk<'_> {
 /// `[node]` or `[sinks.NAME]`.
 fn header(section: &Section) -> String {
     if section.named { format!("[{}.NAME]", section.name) } else { format!("[{}]", section.name) }
+}
+
+/// The problem of a name that is no section.
+pub(crate) fn unknown_section(name: &str) -> Problem {
+    let names = SECTIONS.iter().map(|section| section.name);
+    let remedy = match closest(name, names.clone()) {
+        Some(known) => format!("did you mean [{known}]?"),
+        None => format!("the sections are {}", names.collect::<Vec<_>>().join(", ")),
+    };
+    Problem::error(format!("there is no section [{name}]"), remedy)
 }
 
 /// The problem of a key that names no option.

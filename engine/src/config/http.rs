@@ -7,14 +7,18 @@ use super::kind::text::{Secret, SecretText};
 use super::kind::{Flag, Optional};
 use super::option::{Group, Section, absent, options, or};
 
-pub(crate) static SECTION: Section =
-    Section { name: "http", named: false, about: Http::ABOUT, groups: &[Group { only: None, rows: Http::ROWS }] };
+pub(crate) static SECTION: Section = Section {
+    name: "http",
+    named: false,
+    about: Http::ABOUT,
+    groups: &[Group { only: None, about: Http::ABOUT, rows: Http::ROWS }],
+};
 
 pub(crate) static METRICS_SECTION: Section = Section {
     name: "metrics",
     named: false,
     about: Metrics::ABOUT,
-    groups: &[Group { only: None, rows: Metrics::ROWS }],
+    groups: &[Group { only: None, about: Metrics::ABOUT, rows: Metrics::ROWS }],
 };
 
 options! {

@@ -107,11 +107,6 @@ impl Layers {
         own.or_else(|| name.and_then(|_| self.entries.get(&slot(Some("*")))))
     }
 
-    /// Everything that is set.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Slot, &Entry)> {
-        self.entries.iter()
-    }
-
     /// The objects of a section, in their order.
     pub(crate) fn objects(&self, section: &str) -> Vec<Object> {
         self.objects.iter().filter(|object| object.section == section).cloned().collect()

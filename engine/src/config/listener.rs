@@ -12,7 +12,7 @@ pub(crate) static SECTION: Section = Section {
     name: "listeners",
     named: true,
     about: Listener::ABOUT,
-    groups: &[Group { only: None, rows: Listener::ROWS }],
+    groups: &[Group { only: None, about: Listener::ABOUT, rows: Listener::ROWS }],
 };
 
 words! {

@@ -7,8 +7,12 @@ use super::kind::choice::{Choice, words};
 use super::kind::text::File;
 use super::option::{Group, Section, absent, options, or};
 
-pub(crate) static SECTION: Section =
-    Section { name: "log", named: false, about: Log::ABOUT, groups: &[Group { only: None, rows: Log::ROWS }] };
+pub(crate) static SECTION: Section = Section {
+    name: "log",
+    named: false,
+    about: Log::ABOUT,
+    groups: &[Group { only: None, about: Log::ABOUT, rows: Log::ROWS }],
+};
 
 words! {
     /// The least important message that is written.

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Facts of the machine that defaults are derived from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
@@ -9,6 +11,8 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Cores this process may run on, at least 1.
     pub cores: usize,
+    /// Files and sockets this process may have open.
+    pub descriptors: u64,
 }
 
 impl Machine {
@@ -18,7 +22,16 @@ impl Machine {
         let limits = [cgroup_v2_limit(), number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes")];
         let memory_bytes = limits.into_iter().flatten().fold(physical, u64::min);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { memory_bytes, cores }
+        let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        Self { memory_bytes, cores, descriptors }
+    }
+
+    /// Lifts this process's own limit of open files to what the system allows it.
+    pub fn raise_descriptors() {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        // A refusal leaves the old limit, which `doctor` shows.
+        let _ = setrlimit(Resource::Nofile, raised);
     }
 }
 

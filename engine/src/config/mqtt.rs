@@ -5,8 +5,12 @@ use super::kind::number::{Count, Millis, Size};
 use super::option::{Group, Section, options, or};
 use super::unit::{GB, HOUR, KB, MB, MILLISECOND, SECOND};
 
-pub(crate) static SECTION: Section =
-    Section { name: "mqtt", named: false, about: Mqtt::ABOUT, groups: &[Group { only: None, rows: Mqtt::ROWS }] };
+pub(crate) static SECTION: Section = Section {
+    name: "mqtt",
+    named: false,
+    about: Mqtt::ABOUT,
+    groups: &[Group { only: None, about: Mqtt::ABOUT, rows: Mqtt::ROWS }],
+};
 
 words! {
     /// What becomes of a QoS 0 PUBLISH that finds its buffer full.

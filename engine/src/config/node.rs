@@ -8,8 +8,12 @@ use super::kind::text::{File, Name};
 use super::option::{Group, Section, options, or};
 use super::unit::{HOUR, MB};
 
-pub(crate) static SECTION: Section =
-    Section { name: "node", named: false, about: Node::ABOUT, groups: &[Group { only: None, rows: Node::ROWS }] };
+pub(crate) static SECTION: Section = Section {
+    name: "node",
+    named: false,
+    about: Node::ABOUT,
+    groups: &[Group { only: None, about: Node::ABOUT, rows: Node::ROWS }],
+};
 
 options! {
     /// This process: its name, its cores, its directory and its memory.

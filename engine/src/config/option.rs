@@ -31,6 +31,14 @@ impl Row {
         }
     }
 
+    /// The default as a cell of a Markdown table.
+    pub(crate) fn default_cell(&self) -> String {
+        match &self.preset {
+            Preset::Word(_) => format!("`{}`", self.default_text()),
+            _ => self.default_text(),
+        }
+    }
+
     /// A value as it may stand in a file: the default, else an example.
     pub(crate) fn example(&self) -> String {
         match &self.preset {
@@ -90,6 +98,7 @@ pub(crate) struct Section {
 /// Options that exist together.
 pub(crate) struct Group {
     pub(crate) only: Option<&'static str>,
+    pub(crate) about: &'static str,
     pub(crate) rows: &'static [Row],
 }
 

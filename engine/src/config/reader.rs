@@ -4,7 +4,7 @@ use super::kind::{Kind, World};
 use super::layer::{Entry, Layers, Origin};
 use super::option::{Preset, Section};
 use super::problem::{Place, Problem};
-use super::value::{Raw, Value, quote};
+use super::value::Value;
 
 /// An option's value as it takes effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,25 @@ impl<'a> Reader<'a> {
         &self.load.world.node_name
     }
 
+    /// Reports options that exist only where `type` has another value.
+    pub(crate) fn refuse_rows_of_other_types(&mut self, word: &str) {
+        let mut problems = Vec::new();
+        for (row, only) in self.section.rows() {
+            let (Some(only), Some(entry)) = (only, self.entry(row.key)) else { continue };
+            // A profile speaks to every type; what does not concern this one passes by.
+            if only == word || matches!(entry.origin, Origin::Profile(_)) {
+                continue;
+            }
+            let fault = format!(
+                "`{}` is an option of type \"{only}\", and this is \"{word}\"",
+                self.section.path(self.object_name(), row.key)
+            );
+            let remedy = format!("leave it out, or write type = \"{only}\"");
+            problems.push(Problem::error(fault, remedy).at(entry.key_place(), ""));
+        }
+        self.load.problems.append(&mut problems);
+    }
+
     /// Reads one option; a problem is kept and answered with `None`.
     pub(crate) fn read<K: Kind>(&mut self, key: &'static str, kind: &K, preset: Preset) -> Option<K::Value> {
         let path = self.section.path(self.object_name(), key);
@@ -91,7 +110,7 @@ impl<'a> Reader<'a> {
             }
             (None, Preset::Absent { .. }) => return kind.absent(),
         };
-        let shown = if kind.secret() { "(secret)".to_string() } else { show(&value, |word| kind.literal(word)) };
+        let shown = if kind.secret() { "(secret)".to_string() } else { value.show(|word| kind.literal(word)) };
         self.load.effective.push(Effective { path: path.clone(), value: shown, origin });
         match kind.read(&value, &self.load.world) {
             Ok(read) => Some(read),
@@ -104,26 +123,6 @@ impl<'a> Reader<'a> {
                 self.load.problems.push(problem.at(place, ""));
                 None
             }
-        }
-    }
-}
-
-/// A value as TOML.
-fn show(value: &Value, literal: impl Fn(&str) -> String + Copy) -> String {
-    match &value.raw {
-        Raw::Word(word) => literal(word),
-        Raw::Text(text) => quote(text),
-        Raw::Integer(number) => number.to_string(),
-        Raw::Float(text) | Raw::Date(text) => text.clone(),
-        Raw::Bool(flag) => flag.to_string(),
-        Raw::List(items) => {
-            let items: Vec<String> = items.iter().map(|item| show(item, literal)).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Raw::Table(entries) => {
-            let entries: Vec<String> =
-                entries.iter().map(|(key, value)| format!("{} = {}", key.name, show(value, literal))).collect();
-            format!("{{ {} }}", entries.join(", "))
         }
     }
 }

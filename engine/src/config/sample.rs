@@ -28,14 +28,14 @@ fn objects(section: &Section) -> &'static [Object] {
     match section.name {
         "listeners" => &[Object { name: "tcp", only: None, live: true, set: &[("bind", "127.0.0.1:1883")] }],
         "connectors" => &[
-            Object { name: "local", only: Some("embedded"), live: true, set: &[("type", "embedded")] },
+            Object { name: "main", only: Some("embedded"), live: true, set: &[("type", "embedded")] },
             Object { name: "cluster", only: Some("kafka"), live: false, set: &[] },
         ],
         "sinks" => &[Object {
             name: "mqtt",
             only: None,
             live: true,
-            set: &[("connector", "local"), ("source_topics", "#"), ("topic", "mqtt")],
+            set: &[("connector", "main"), ("source_topics", "#"), ("topic", "mqtt")],
         }],
         _ => &[],
     }

@@ -7,8 +7,12 @@ use super::kind::{Flag, Optional};
 use super::option::{Group, Section, absent, derived, options, or, required};
 use super::unit::{DAY, HOUR, KB, MB, MILLISECOND, SECOND, TB};
 
-pub(crate) static SECTION: Section =
-    Section { name: "sinks", named: true, about: Sink::ABOUT, groups: &[Group { only: None, rows: Sink::ROWS }] };
+pub(crate) static SECTION: Section = Section {
+    name: "sinks",
+    named: true,
+    about: Sink::ABOUT,
+    groups: &[Group { only: None, about: Sink::ABOUT, rows: Sink::ROWS }],
+};
 
 words! {
     /// What a record's value is where its template finds nothing.
@@ -129,13 +133,13 @@ options! {
     pub struct Sink {
         named name;
         /// The connector it writes to; read as its position among the enabled connectors.
-        "connector" => connector: usize = Reference { to: "connector", among: |world| &world.connectors }, required("local");
+        "connector" => connector: usize = Reference { to: "connector", among: |world| &world.connectors }, required("main");
         /// A sink that is not enabled takes no part.
         "enable" => enable: bool = Flag, or("true");
         /// For people.
         "description" => description: Option<String> = Optional(Text), absent("temperatures of plant 3");
-        /// MQTT topic filters whose publications it takes.
-        "source_topics" => source_topics: Vec<String> = Filters, required("sensors/#");
+        /// MQTT topic filters whose publications it takes; none for a sink that is only a dead letter.
+        "source_topics" => source_topics: Vec<String> = Filters, absent("sensors/#");
         /// The Kafka topic, fixed or a template.
         "topic" => topic: String = TemplateText, required("mqtt");
         /// Template of the record's key; missing is null.

@@ -2,10 +2,10 @@
 
 use super::*;
 
-const MACHINE: Machine = Machine { memory_bytes: 10 * unit::GB, cores: 4 };
+const MACHINE: Machine = Machine { memory_bytes: 10 * unit::GB, cores: 4, descriptors: 65_536 };
 
 fn load(text: &str) -> Result<Loaded, Problems> {
-    Loaded::load(&Sources { file: Document::new("aqueduct.toml", text) }, &MACHINE)
+    Loaded::load(&Sources::file(Document::new("aqueduct.toml", text)), &MACHINE)
 }
 
 /// What a user sees, without colours.
@@ -23,10 +23,10 @@ fn rendered(problems: &Problems) -> String {
 fn the_embedded_default_is_mqtt_into_a_local_log() {
     let config = Loaded::load(&Sources::embedded(), &MACHINE).map_err(|p| rendered(&p)).unwrap().config;
     assert_eq!(config.listeners[0].bind, "127.0.0.1:1883".parse().unwrap());
-    let [Connector { name, kind: ConnectorKind::Embedded(embedded) }] = config.connectors.as_slice() else {
+    let [Connector { name, kind: ConnectorKind::Embedded(embedded), .. }] = config.connectors.as_slice() else {
         panic!("{:?}", config.connectors)
     };
-    assert_eq!((name.as_str(), embedded.partitions), ("local", 4));
+    assert_eq!((name.as_str(), embedded.partitions), ("main", 4));
     assert_eq!(embedded.bind, "127.0.0.1:9092".parse().unwrap());
     let [sink] = config.sinks.as_slice() else { panic!("{:?}", config.sinks) };
     assert_eq!((sink.connector, sink.topic.as_str(), sink.value.as_str()), (0, "mqtt", "${.}"));

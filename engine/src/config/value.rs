@@ -81,6 +81,26 @@ impl Value {
         }
     }
 
+    /// The value as TOML; `literal` writes words.
+    pub(crate) fn show(&self, literal: impl Fn(&str) -> String + Copy) -> String {
+        match &self.raw {
+            Raw::Word(word) => literal(word),
+            Raw::Text(text) => quote(text),
+            Raw::Integer(number) => number.to_string(),
+            Raw::Float(text) | Raw::Date(text) => text.clone(),
+            Raw::Bool(flag) => flag.to_string(),
+            Raw::List(items) => {
+                let items: Vec<String> = items.iter().map(|item| item.show(literal)).collect();
+                format!("[{}]", items.join(", "))
+            }
+            Raw::Table(entries) => {
+                let entries: Vec<String> =
+                    entries.iter().map(|(key, value)| format!("{} = {}", key.name, value.show(literal))).collect();
+                format!("{{ {} }}", entries.join(", "))
+            }
+        }
+    }
+
     /// The text of a string or a word.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.raw {

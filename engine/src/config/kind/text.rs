@@ -108,6 +108,10 @@ impl Kind for Filters {
         }
         Ok(filters)
     }
+
+    fn absent(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
 }
 
 /// [MQTT-4.7.1-1] `#` is a whole level and the last; [MQTT-4.7.1-2] `+` is a whole level; [MQTT-4.7.3-1] not empty.

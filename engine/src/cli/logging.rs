@@ -1,0 +1,37 @@
+//! Starts the process's log as `[log]` says.
+
+use std::fs::OpenOptions;
+use std::io::IsTerminal as _;
+
+use miette::Report;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::config::{Log, LogFormat, Words as _};
+
+/// Sends log messages where the configuration says. A log that is already running, as in tests, stays.
+pub(super) fn start(log: &Log) -> Result<(), Report> {
+    // glommio reports a probe it makes at every start as an error, and it is none.
+    let filter = EnvFilter::new(format!("{},glommio=off", log.level.word()));
+    let colours = log.file.is_none() && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let writer = match &log.file {
+        Some(path) => {
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            BoxMakeWriter::new(file.map_err(|error| {
+                miette::miette!(
+                    help = "name another file with log.file",
+                    "{} cannot be opened: {error}",
+                    path.display()
+                )
+            })?)
+        }
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
+    // An error means that a log is already running.
+    let _ = match log.format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    Ok(())
+}

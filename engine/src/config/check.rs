@@ -1,0 +1,310 @@
+//! What must hold between options, and what deserves a warning: each finding points at the option to change.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use super::layer::Origin;
+use super::option::Section;
+use super::problem::{Place, Problem};
+use super::reader::Load;
+use super::{
+    Config, ConnectorKind, Deliver, QueryMode, RequiredAcks, Sink, connector, http, listener, log, node, sink, unit,
+};
+
+/// Checks a configuration whose options are each in order, settles what depends on several, and drops what is not
+/// enabled.
+pub(crate) fn check(mut config: Config, load: &mut Load) -> Option<Config> {
+    let mut check = Check { load };
+    check.directories(&config);
+    check.addresses(&config);
+    check.references(&config);
+    for sink in config.sinks.iter_mut().filter(|sink| sink.enable) {
+        check.sink_sizes(sink);
+        check.sink_promises(sink);
+        check.sink_topic(sink);
+    }
+    check.completeness(&config);
+    Some(enabled(config))
+}
+
+/// Keeps what is enabled and renumbers the references.
+fn enabled(mut config: Config) -> Config {
+    let position = |flags: &[bool], old: usize| flags.iter().take(old).filter(|&&enabled| enabled).count();
+    let connectors: Vec<bool> = config.connectors.iter().map(|connector| connector.enable).collect();
+    let sinks: Vec<bool> = config.sinks.iter().map(|sink| sink.enable).collect();
+    config.connectors.retain(|connector| connector.enable);
+    config.sinks.retain(|sink| sink.enable);
+    for sink in &mut config.sinks {
+        sink.connector = position(&connectors, sink.connector);
+        sink.dead_letter = sink.dead_letter.map(|old| position(&sinks, old));
+    }
+    config
+}
+
+struct Check<'a> {
+    load: &'a mut Load,
+}
+
+impl Check<'_> {
+    /// Where an option was set, else where its object begins.
+    fn place(&self, section: &Section, name: Option<&str>, key: &str) -> Option<Place> {
+        let entry = self.load.layers.get(section.name, name, key);
+        entry.and_then(|entry| entry.place()).or_else(|| {
+            let objects = self.load.layers.objects(section.name);
+            objects.into_iter().find(|object| Some(object.name.as_str()) == name)?.place
+        })
+    }
+
+    /// Whether the user set an option, rather than a profile or a default.
+    fn is_chosen(&self, section: &Section, name: &str, key: &str) -> bool {
+        let entry = self.load.layers.get(section.name, Some(name), key);
+        entry.is_some_and(|entry| !matches!(entry.origin, Origin::Profile(_)))
+    }
+
+    fn report(&mut self, problem: Problem, section: &Section, name: Option<&str>, key: &str) {
+        let place = self.place(section, name, key);
+        self.load.problems.push(problem.at(place, ""));
+    }
+
+    fn directories(&mut self, config: &Config) {
+        if let Err(why) = writable_directory(&config.node.data_dir) {
+            let remedy = "make it writable for this user, or name another with node.data_dir or --data-dir";
+            let problem = Problem::error(format!("`node.data_dir` cannot be used: {why}"), remedy);
+            self.report(problem, &node::SECTION, None, "data_dir");
+        }
+        let Some(file) = &config.log.file else { return };
+        let directory = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Err(why) = writable_directory(directory) {
+            let remedy = "make the directory writable for this user, or name another file";
+            let problem = Problem::error(format!("`log.file` cannot be written: {why}"), remedy);
+            self.report(problem, &log::SECTION, None, "file");
+        }
+    }
+
+    /// No two sockets on one port, and nobody listening to strangers by accident.
+    fn addresses(&mut self, config: &Config) {
+        let mut bound: Vec<(SocketAddr, String)> = Vec::new();
+        for listener in &config.listeners {
+            let name = Some(listener.name.as_str());
+            self.not_twice(&mut bound, listener.bind, &listener::SECTION, name);
+            if !listener.bind.ip().is_loopback() && !listener.allow_anonymous {
+                let fault = format!(
+                    "`{}` is reachable from other machines, and clients need no credentials",
+                    listener::SECTION.path(name, "bind")
+                );
+                let remedy = "bind 127.0.0.1, or add `allow_anonymous = true` to the listener if that is meant";
+                self.report(Problem::error(fault, remedy), &listener::SECTION, name, "bind");
+            }
+        }
+        for connector in config.connectors.iter().filter(|connector| connector.enable) {
+            let ConnectorKind::Embedded(embedded) = &connector.kind else { continue };
+            let name = Some(connector.name.as_str());
+            self.not_twice(&mut bound, embedded.bind, &connector::SECTION, name);
+            if !embedded.bind.ip().is_loopback() {
+                let fault = format!(
+                    "`{}` lets anybody who reaches it read the embedded log",
+                    connector::SECTION.path(name, "bind")
+                );
+                self.report(Problem::warning(fault, "bind 127.0.0.1"), &connector::SECTION, name, "bind");
+            }
+        }
+        self.not_twice(&mut bound, config.http.bind, &http::SECTION, None);
+        if !config.http.bind.ip().is_loopback() {
+            let fault = "`http.bind` is reachable from other machines without TLS";
+            let remedy = "bind 127.0.0.1, or let a proxy with TLS stand before it";
+            self.report(Problem::warning(fault, remedy), &http::SECTION, None, "bind");
+        }
+    }
+
+    fn not_twice(
+        &mut self,
+        bound: &mut Vec<(SocketAddr, String)>,
+        address: SocketAddr,
+        section: &Section,
+        name: Option<&str>,
+    ) {
+        let path = section.path(name, "bind");
+        let overlaps = |other: &SocketAddr| {
+            let same = other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();
+            address.port() != 0 && other.port() == address.port() && same
+        };
+        if let Some((other, owner)) = bound.iter().find(|(other, _)| overlaps(other)) {
+            let fault = format!("`{path}` takes {address}, and `{owner}` has {other}");
+            self.report(Problem::error(fault, "give each a port of its own"), section, name, "bind");
+        }
+        bound.push((address, path));
+    }
+
+    fn references(&mut self, config: &Config) {
+        for sink in config.sinks.iter().filter(|sink| sink.enable) {
+            let name = Some(sink.name.as_str());
+            if let Some(connector) = config.connectors.get(sink.connector).filter(|connector| !connector.enable) {
+                let fault =
+                    format!("`{}` names a connector that is not enabled", sink::SECTION.path(name, "connector"));
+                let remedy = format!(
+                    "write enable = true in [connectors.{}], or enable = false in [sinks.{}]",
+                    connector.name, sink.name
+                );
+                self.report(Problem::error(fault, remedy), &sink::SECTION, name, "connector");
+            }
+            self.dead_letter(config, sink);
+        }
+    }
+
+    /// A dead letter is another enabled sink, and the way of a record ends somewhere.
+    fn dead_letter(&mut self, config: &Config, sink: &Sink) {
+        let name = Some(sink.name.as_str());
+        let path = sink::SECTION.path(name, "dead_letter");
+        let mut next = sink.dead_letter;
+        for _ in 0..config.sinks.len() {
+            let Some(target) = next.and_then(|at| config.sinks.get(at)) else { return };
+            if !target.enable {
+                let fault = format!("`{path}` leads to the sink {}, which is not enabled", target.name);
+                self.report(
+                    Problem::error(fault, "enable that sink, or name another"),
+                    &sink::SECTION,
+                    name,
+                    "dead_letter",
+                );
+                return;
+            }
+            next = target.dead_letter;
+        }
+        if next.is_some() {
+            let fault = format!("`{path}` leads in a circle: a record could travel for ever");
+            self.report(
+                Problem::error(fault, "name a sink that has no dead_letter"),
+                &sink::SECTION,
+                name,
+                "dead_letter",
+            );
+        }
+    }
+
+    /// `min_batch_bytes <= batch_target_bytes <= max_batch_bytes <= buffer.per_partition_limit`. What the user did not
+    /// choose gives way to what the user did.
+    fn sink_sizes(&mut self, sink: &mut Sink) {
+        if !self.is_chosen(&sink::SECTION, &sink.name, "batch_target_bytes") {
+            sink.batch_target_bytes = sink.batch_target_bytes.min(sink.batch_bytes_max);
+        }
+        if !self.is_chosen(&sink::SECTION, &sink.name, "max_batch_bytes") {
+            sink.batch_bytes_max = sink.batch_bytes_max.max(sink.batch_target_bytes);
+        }
+        let sizes = [
+            ("min_batch_bytes", u64::from(sink.batch_bytes_min)),
+            ("batch_target_bytes", u64::from(sink.batch_target_bytes)),
+            ("max_batch_bytes", u64::from(sink.batch_bytes_max)),
+            ("buffer.per_partition_limit", sink.per_partition_limit_bytes),
+        ];
+        for pair in sizes.windows(2) {
+            let &[(low, low_bytes), (high, high_bytes)] = pair else { continue };
+            if low_bytes > high_bytes {
+                let name = Some(sink.name.as_str());
+                let fault = format!(
+                    "`{}` is {}, more than `{high}` with {}",
+                    sink::SECTION.path(name, low),
+                    unit::show_size(low_bytes),
+                    unit::show_size(high_bytes)
+                );
+                let remedy = format!("write at most {}, or raise {high}", unit::show_size(high_bytes));
+                self.report(Problem::error(fault, remedy), &sink::SECTION, name, low);
+            }
+        }
+    }
+
+    fn sink_promises(&mut self, sink: &mut Sink) {
+        let name = sink.name.clone();
+        let name = Some(name.as_str());
+        if sink.required_acks != RequiredAcks::AllIsr {
+            sink.idempotence = false;
+            let fault = format!(
+                "`{}` can lose records that were acknowledged, and repeat and reorder them: idempotence is off",
+                sink::SECTION.path(name, "required_acks")
+            );
+            let problem = Problem::warning(fault, "write required_acks = \"all_isr\" unless the records may be lost");
+            self.report(problem, &sink::SECTION, name, "required_acks");
+        } else if !sink.idempotence {
+            let fault = format!("`{}` is off: retries repeat records", sink::SECTION.path(name, "idempotence"));
+            let order = if sink.inflight_batches_max > 1 { " and reorder them" } else { "" };
+            let problem = Problem::warning(fault + order, "leave idempotence on; it costs nothing at the broker");
+            self.report(problem, &sink::SECTION, name, "idempotence");
+        }
+        if sink.idempotence && sink.inflight_batches_max > 5 {
+            let path = sink::SECTION.path(name, "max_inflight");
+            let fault = format!("`{path}` is {} with idempotence", sink.inflight_batches_max);
+            let remedy = "write at most 5: Kafka remembers the last five batches of a producer, and could not keep \
+                          the order of more";
+            self.report(Problem::error(fault, remedy), &sink::SECTION, name, "max_inflight");
+        }
+        if sink.query_mode == QueryMode::Async && sink.deliver == Deliver::AfterKafka {
+            sink.deliver = Deliver::AtOnce;
+            let path = sink::SECTION.path(name, "deliver");
+            let fault = format!("`{path}` has no effect in async: subscribers see publications at once");
+            let problem = Problem::warning(fault, "leave it out, or write query_mode = \"sync\"");
+            self.report(problem, &sink::SECTION, name, "deliver");
+        }
+    }
+
+    /// A topic without placeholders is one Kafka can have.
+    fn sink_topic(&mut self, sink: &Sink) {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let topic = sink.topic.as_str();
+        let fixed = !topic.contains("${");
+        let valid = (1..=249).contains(&topic.len()) && topic.bytes().all(legal) && topic != "." && topic != "..";
+        if fixed && !valid {
+            let name = Some(sink.name.as_str());
+            let fault = format!("`{}` cannot be the name of a Kafka topic", sink::SECTION.path(name, "topic"));
+            let remedy = "write 1 to 249 of the characters A-Z a-z 0-9 . _ - or a template such as \"t-${clientid}\"";
+            self.report(Problem::error(fault, remedy), &sink::SECTION, name, "topic");
+        }
+    }
+
+    fn completeness(&mut self, config: &Config) {
+        if config.listeners.is_empty() {
+            let remedy = "add a section [listeners.tcp] with bind = \"127.0.0.1:1883\"";
+            self.load.problems.push(Problem::warning("there is no listener: no client can connect", remedy));
+        }
+        if !config.sinks.iter().any(|sink| sink.enable) {
+            let remedy = "add a section [sinks.NAME] with connector, source_topics and topic";
+            self.load.problems.push(Problem::warning("there is no enabled sink: nothing reaches Kafka", remedy));
+        }
+        for (at, sink) in config.sinks.iter().enumerate().filter(|(_, sink)| sink.enable) {
+            let name = Some(sink.name.as_str());
+            let is_dead_letter = config.sinks.iter().any(|other| other.enable && other.dead_letter == Some(at));
+            if sink.source_topics.is_empty() && !is_dead_letter {
+                let fault = format!("nothing reaches the sink {}: it has no source_topics", sink.name);
+                let remedy = "add source_topics = [\"#\"], or name it as another sink's dead_letter";
+                self.report(Problem::warning(fault, remedy), &sink::SECTION, name, "source_topics");
+            }
+            let is_kafka =
+                config.connectors.get(sink.connector).is_some_and(|c| matches!(c.kind, ConnectorKind::Kafka(_)));
+            if is_kafka && sink.query_mode == QueryMode::Sync && sink.dead_letter.is_none() && !is_dead_letter {
+                let fault = format!(
+                    "the sink {} has no dead_letter: a record Kafka can never take (too large, not authorized) is \
+                     refused, and a client that sends it again is closed each time",
+                    sink.name
+                );
+                let remedy = "add dead_letter = \"NAME\" with the name of another sink";
+                self.report(Problem::warning(fault, remedy).only_checked(), &sink::SECTION, name, "dead_letter");
+            }
+        }
+    }
+}
+
+/// Whether this user can create files in a directory, or create the directory.
+fn writable_directory(directory: &Path) -> Result<(), String> {
+    let existing = directory.ancestors().find(|dir| dir.exists());
+    let existing: PathBuf = match existing {
+        Some(dir) => dir.to_path_buf(),
+        None => PathBuf::from("."),
+    };
+    if !existing.is_dir() {
+        return Err(format!("{} is not a directory", existing.display()));
+    }
+    access(&existing, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let what = if existing == directory { String::new() } else { format!(" to create {}", directory.display()) };
+        format!("{} is not writable{what}: {error}", existing.display())
+    })
+}

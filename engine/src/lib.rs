@@ -9,13 +9,19 @@ pub mod driver;
 
 pub mod shard;
 
+pub mod listener;
+pub mod session;
+
 pub mod event;
 pub mod rule;
 pub mod ticket;
+
+pub mod sink;
 
 pub mod log;
 
 pub mod buffer;
 pub mod clock;
+pub mod hash;
 pub mod metrics;
 mod suggest;

@@ -1,9 +1,194 @@
 //! One core: the MQTT connections whose clients have their home here, and the Kafka partitions this shard owns.
 //!
-//! A synchronous machine without I/O, clock or randomness: see [`io`] for its border.
+//! A synchronous machine without I/O, clock or randomness: facts come in through [`Shard::on`], bytes move by calls on
+//! [`io::Io`], see there for the border. This module wires the rooms together; `session`, `rule` and `sink` do not know each
+//! other.
+//!
+//! ```text
+//! Readable ─ read ─ packet ─ publish ─ sink::accumulator ┐            (within a round)
+//!                                                        seal ─ owner's Writer ─ disk or link
+//! Response, Disk, Mesh ─ Writer ─ Answered ─ settle ─ lanes ─ PUBACK ─ flush
+//! ```
+//!
+//! Invariants: bytes charged to the budget are those of batches whose `home` is this shard plus unread bytes of its
+//! connections; a ticket is answered only by the outcomes of the records it was written for; a connection that is not held
+//! is read whenever its socket has bytes.
 
+pub mod budget;
 pub mod control;
 pub mod io;
 pub mod mesh;
+pub mod placement;
+
+mod connect;
+mod drain;
+mod notes;
+mod packet;
+mod publish;
+mod read;
+mod round;
+mod settings;
+mod settle;
+mod wheel;
 
 pub use io::ShardId;
+pub use settings::{BadTemplate, Settings, SinkSettings};
+
+use crate::buffer::BatchPool;
+use crate::clock::{Mono, Now};
+use crate::event::EventIds;
+use crate::hash::Keyed;
+use crate::listener::connection::Connection;
+use crate::listener::receive::{HEADROOM_BYTES, READ_BYTES_MAX};
+use crate::metrics::{Latency, ShardCounters, SinkCounters};
+use crate::session::table::SessionTable;
+use crate::sink::partitioning::Random;
+use crate::sink::{Sink, Writer};
+
+use budget::Budget;
+use control::Command;
+use drain::Drain;
+use io::{ConnKey, Input, Io, Machine, Wait};
+use mesh::MeshMsg;
+use notes::Notes;
+use round::Round;
+use wheel::Wheel;
+
+/// One core's machine.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    settings: Settings,
+    conns: Vec<Option<Box<Connection>>>,
+    sessions: SessionTable,
+    sinks: Vec<Sink>,
+    writers: Vec<Writer>,
+    budget: Budget,
+    pool: BatchPool,
+    /// The receive buffer of all connections; out of its place while one is being read.
+    receive: Vec<u8>,
+    /// Rendered values; kept for its capacity.
+    scratch: Vec<u8>,
+    wheel: Wheel,
+    lists: Lists,
+    round: Round,
+    /// Changes with everything a [`crate::sink::route::RouteMemo`] rests on.
+    route_generation: u64,
+    event_ids: EventIds,
+    random: Random,
+    counters: ShardCounters,
+    sink_counters: Vec<SinkCounters>,
+    latency: Vec<Latency>,
+    scrapes: Vec<u64>,
+    notes: Notes,
+    drain: Drain,
+}
+
+/// Connections and sessions with something to do.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Read before, and there may be more.
+    ready: Vec<ConnKey>,
+    /// Packets to send.
+    dirty: Vec<ConnKey>,
+    /// Held until something is released.
+    held: Vec<ConnKey>,
+    /// Sessions with open tickets, to look for late ones.
+    open_sessions: Vec<u32>,
+    /// Timers that came due; kept for its capacity.
+    due: Vec<ConnKey>,
+}
+
+impl Shard {
+    /// A shard with the writers of its connectors, in configuration order. `seed` makes everything random repeatable.
+    pub fn new(id: ShardId, settings: Settings, writers: Vec<Writer>, seed: u64, now: Mono) -> Self {
+        let mut random = Random::new(seed ^ u64::from(id.0));
+        let sinks: Vec<Sink> = settings
+            .sinks
+            .iter()
+            .enumerate()
+            .map(|(i, s)| s.build(i as u16, id, settings.shards, &mut random))
+            .collect();
+        Self {
+            id,
+            conns: Vec::new(),
+            sessions: SessionTable::new(Keyed::new(random.next_u64(), random.next_u64())),
+            budget: Budget::new(settings.memory_bytes),
+            pool: BatchPool::new(id, settings.pool_bytes),
+            receive: vec![0; HEADROOM_BYTES + READ_BYTES_MAX],
+            scratch: Vec::new(),
+            wheel: Wheel::new(now),
+            lists: Lists::default(),
+            round: Round::new(now, settings.round_wait_ns()),
+            route_generation: 1,
+            event_ids: EventIds::new(&settings.node, id.0),
+            random,
+            counters: ShardCounters::default(),
+            sink_counters: vec![SinkCounters::default(); sinks.len()],
+            latency: vec![Latency::default(); sinks.len()],
+            scrapes: Vec::new(),
+            notes: Notes::default(),
+            drain: Drain::default(),
+            sinks,
+            writers,
+            settings,
+        }
+    }
+
+    /// Takes a connection out of its slot, so that it and the shard can be changed side by side.
+    fn take_conn(&mut self, key: ConnKey) -> Option<Box<Connection>> {
+        self.conns.get_mut(key.index as usize)?.take_if(|c| c.key == key)
+    }
+
+    fn put_conn(&mut self, conn: Box<Connection>) {
+        let index = conn.key.index as usize;
+        if index >= self.conns.len() {
+            self.conns.resize_with(index + 1, || None);
+        }
+        self.conns[index] = Some(conn);
+    }
+
+    fn mark_dirty(lists: &mut Lists, conn: &mut Connection) {
+        if !conn.dirty {
+            conn.dirty = true;
+            lists.dirty.push(conn.key);
+        }
+    }
+}
+
+/// The connection with this key, if it is in its slot. Takes the table alone, so that other parts of a shard stay free.
+#[inline]
+fn conn_mut(conns: &mut [Option<Box<Connection>>], key: ConnKey) -> Option<&mut Connection> {
+    conns.get_mut(key.index as usize)?.as_deref_mut().filter(|c| c.key == key)
+}
+
+impl Machine for Shard {
+    fn on(&mut self, now: Now, input: Input<'_>, io: &mut impl Io) {
+        match input {
+            Input::Readable(key) => self.on_readable(now, key, io),
+            Input::Writable(key) => self.on_writable(key),
+            Input::Accepted(key, listener, peer) => self.on_accepted(now, key, listener, peer),
+            Input::Arrived(key, moved) => self.on_arrived(now, key, *moved, io),
+            Input::Closed(key) => self.on_closed(now, key, io),
+            Input::Mesh(_, MeshMsg::HandOver(batch)) => self.submit(now, batch),
+            Input::Mesh(_, MeshMsg::Return(batch, outcome)) => self.settle(now, batch, outcome, io),
+            Input::Command(Command::Scrape { token }) => self.scrapes.push(token),
+            Input::Command(Command::Drain) => self.begin_drain(now),
+            Input::Command(Command::DrainNow) => self.end_drain(now, io),
+            Input::LinkUp(_)
+            | Input::Response { .. }
+            | Input::Sent { .. }
+            | Input::LinkDown { .. }
+            | Input::Disk(_) => {
+                self.on_writer_input(now, input, io);
+            }
+        }
+    }
+
+    fn end_round(&mut self, now: Now, io: &mut impl Io) -> Wait {
+        self.finish_round(now, io)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ pub enum Outcome {
     Failed(FailReason),
 }
 
-/// Which of a session's two acknowledgement lanes a ticket stands in, or whether it holds a publication for subscribers.
+/// Which of a session's two acknowledgement lanes a ticket stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Lane {
@@ -49,8 +49,6 @@ pub enum Lane {
     PubAck,
     /// QoS 2: answered by PUBREC, in the order of arrival.
     PubRec,
-    /// A publication kept for subscribers until its outcome (`deliver = "after_kafka"`).
-    Publication,
 }
 
 /// `n` consecutive tickets of one session whose records lie in one batch.

@@ -9,6 +9,18 @@ pub enum Kind {
     Gauge,
 }
 
+impl SinkCounters {
+    /// Records that came to an end, whichever.
+    pub fn ended(&self) -> u64 {
+        self.success
+            + self.failed
+            + self.dropped_queue_full
+            + self.dropped_rejected
+            + self.dropped_expired
+            + self.dropped_shutdown
+    }
+}
+
 /// One exported series of a family.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {

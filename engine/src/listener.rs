@@ -1,0 +1,4 @@
+//! The client's side of the wire: received bytes up to whole packets, packets to be sent down to bytes.
+
+pub mod connection;
+pub mod receive;

@@ -1,0 +1,158 @@
+//! Where received bytes lie until they are whole packets.
+//!
+//! All connections of a shard read into one buffer. What is left of it after parsing, a partial packet, is short as a rule:
+//! it is kept with its connection and copied in front of the next read. A longer packet gets a buffer of its own, which
+//! grows as its bytes arrive and which reads go straight into, so that a large packet in small pieces is not copied again
+//! with every piece.
+//!
+//! ```text
+//! shared:  | headroom 8 KiB: the tail of last time ends here | up to 256 KiB of fresh bytes |
+//! own:     | filled ........................ | spare | (grows up to `need`)
+//! ```
+
+/// Longest partial packet that is copied in front of the next read.
+pub const TAIL_BYTES_MAX: usize = 4 << 10;
+/// Room in front of the shared buffer's fresh bytes.
+pub const HEADROOM_BYTES: usize = 8 << 10;
+/// A first read; a connection that filled it gets [`READ_BYTES_MAX`] next time.
+pub const READ_BYTES: usize = 32 << 10;
+/// Largest read.
+pub const READ_BYTES_MAX: usize = 256 << 10;
+/// First size of a buffer of one's own: no allocation from a length field alone.
+const OWN_BYTES_MIN: usize = 16 << 10;
+
+/// Bytes of one connection that are received and not parsed.
+#[derive(Debug, Default)]
+pub struct Unread {
+    bytes: Vec<u8>,
+    filled: usize,
+    /// Length of the packet these bytes begin, if it is known and longer than a tail.
+    need: usize,
+}
+
+impl Unread {
+    /// Keeps `rest`, the beginning of a packet of `need` bytes (0 if that is not known).
+    pub fn keep(&mut self, rest: &[u8], need: usize) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(rest);
+        self.filled = rest.len();
+        self.need = if need > TAIL_BYTES_MAX { need } else { 0 };
+        if rest.is_empty() && self.bytes.capacity() > TAIL_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Whether reads go straight into this buffer.
+    #[inline]
+    pub fn is_large(&self) -> bool {
+        self.need > 0
+    }
+
+    /// The bytes kept.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+
+    /// How many bytes the next growth of a large buffer adds; 0 while there is spare room.
+    pub fn growth(&self) -> usize {
+        if self.filled < self.bytes.len() {
+            return 0;
+        }
+        self.next_len() - self.bytes.len()
+    }
+
+    fn next_len(&self) -> usize {
+        (self.filled * 2).max(OWN_BYTES_MIN).min(self.need)
+    }
+
+    /// Room for a read into a large buffer; never reaches beyond the packet.
+    pub fn spare(&mut self) -> &mut [u8] {
+        if self.filled == self.bytes.len() {
+            let len = self.next_len();
+            self.bytes.reserve_exact(len - self.bytes.len());
+            self.bytes.resize(len, 0);
+        }
+        &mut self.bytes[self.filled..]
+    }
+
+    /// Notes a read of `n` bytes into [`spare`](Self::spare); whether the packet is whole now.
+    pub fn filled(&mut self, n: usize) -> bool {
+        self.filled += n;
+        assert!(self.filled <= self.bytes.len(), "a read stays inside its slice");
+        self.filled >= self.need
+    }
+
+    /// Takes the bytes out, leaving nothing.
+    pub fn take(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.truncate(self.filled);
+        self.filled = 0;
+        self.need = 0;
+        bytes
+    }
+
+    /// Puts a taken buffer back, without its first `consumed` bytes.
+    pub fn put_back(&mut self, mut bytes: Vec<u8>, consumed: usize, need: usize) {
+        if consumed == bytes.len() && bytes.capacity() > TAIL_BYTES_MAX {
+            bytes = Vec::new();
+        } else {
+            bytes.drain(..consumed);
+        }
+        self.filled = bytes.len();
+        self.bytes = bytes;
+        self.need = if need > TAIL_BYTES_MAX { need } else { 0 };
+    }
+
+    /// Bytes allocated.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_packet_in_small_pieces_is_copied_less_than_once_by_growing() {
+        let need = 1 << 20;
+        let mut unread = Unread::default();
+        unread.keep(&[1; 100], need);
+        let mut copied_bytes = 0;
+        loop {
+            let before = unread.growth();
+            let held = unread.bytes().len();
+            let spare = unread.spare();
+            if before > 0 {
+                copied_bytes += held;
+            }
+            let n = spare.len().min(1024);
+            spare[..n].fill(7);
+            if unread.filled(n) {
+                break;
+            }
+        }
+        assert_eq!(unread.bytes().len(), need);
+        assert!(copied_bytes <= need, "{copied_bytes}");
+        let whole = unread.take();
+        assert_eq!((whole.len(), whole[99], whole[100]), (need, 1, 7));
+    }
+
+    #[test]
+    fn nothing_is_allocated_from_the_length_alone() {
+        let mut unread = Unread::default();
+        unread.keep(&[1, 2, 3], 200 << 20);
+        assert!(unread.spare().len() <= OWN_BYTES_MIN);
+    }
+
+    #[test]
+    fn what_is_put_back_is_what_was_not_consumed() {
+        let mut unread = Unread::default();
+        unread.keep(b"abcdef", 0);
+        let bytes = unread.take();
+        unread.put_back(bytes, 2, 0);
+        assert_eq!(unread.bytes(), b"cdef");
+        assert!(!unread.is_large());
+    }
+}

@@ -1,0 +1,83 @@
+//! The memory budget of one shard: what is charged, what is left, and the reserve that keeps paused clients alive.
+//!
+//! Pressure has one place: bytes are charged where sockets can be paused, to the shard that received them, and return there
+//! with their outcome. `used <= limit` always, except that buffers in hand may be grown to hold what was already read.
+
+/// Bytes of one shard's budget.
+#[derive(Debug)]
+pub struct Budget {
+    limit_bytes: usize,
+    reserve_bytes: usize,
+    used_bytes: usize,
+}
+
+/// Share of the budget that only keeps paused connections readable (spec section 2.3 step 3): one twentieth.
+const RESERVE_DIVISOR: usize = 20;
+
+impl Budget {
+    /// A budget of `limit_bytes`, five percent of which are the reserve.
+    pub fn new(limit_bytes: usize) -> Self {
+        Self { limit_bytes, reserve_bytes: limit_bytes / RESERVE_DIVISOR, used_bytes: 0 }
+    }
+
+    /// Charges `bytes` if they fit without the reserve.
+    #[inline]
+    #[must_use]
+    pub fn try_charge(&mut self, bytes: usize) -> bool {
+        if bytes > self.free_bytes() {
+            return false;
+        }
+        self.used_bytes += bytes;
+        true
+    }
+
+    /// Charges `bytes` that are already in hand, into the reserve and beyond if need be.
+    pub fn charge(&mut self, bytes: usize) {
+        self.used_bytes += bytes;
+    }
+
+    /// Returns what was charged.
+    #[inline]
+    pub fn release(&mut self, bytes: usize) {
+        assert!(bytes <= self.used_bytes, "no more is returned than was charged");
+        self.used_bytes -= bytes;
+    }
+
+    /// Bytes that may still be charged without touching the reserve.
+    #[inline]
+    pub fn free_bytes(&self) -> usize {
+        (self.limit_bytes - self.reserve_bytes).saturating_sub(self.used_bytes)
+    }
+
+    /// Whether the reserve still has room for `bytes`.
+    pub fn reserve_holds(&self, bytes: usize) -> bool {
+        self.used_bytes + bytes <= self.limit_bytes
+    }
+
+    /// Bytes charged now.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// The whole budget.
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_not_given_to_ordinary_charges() {
+        let mut budget = Budget::new(1000);
+        assert!(budget.try_charge(950));
+        assert!(!budget.try_charge(1));
+        assert!(budget.reserve_holds(50));
+        assert!(!budget.reserve_holds(51));
+        budget.release(950);
+        assert_eq!(budget.used_bytes(), 0);
+        assert_eq!(budget.free_bytes(), 950);
+    }
+}

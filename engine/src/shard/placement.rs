@@ -1,0 +1,38 @@
+//! Who owns what: clients have a home shard, partitions an owner.
+//!
+//! With the default routing (key = client id) a client's home is the owner of its partition, as long as the partition count
+//! is a multiple of the shard count, so its records never change shards.
+
+use super::ShardId;
+
+/// The home shard of a client id: murmur2, as Kafka's default partitioner hashes keys.
+#[inline]
+pub fn home_of(client_id: &str, shards: u16) -> ShardId {
+    let shard = kafka::partitioner::partition_for_key(client_id.as_bytes(), u32::from(shards));
+    ShardId(u16::try_from(shard).unwrap_or(0))
+}
+
+/// The owner of a partition. Growth and leader changes never move a partition, because neither is asked for here.
+#[inline]
+pub fn owner_of(partition: u32, shards: u16) -> ShardId {
+    let shard = partition % u32::from(shards);
+    ShardId(u16::try_from(shard).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_lives_where_its_partition_is_owned() {
+        for shards in [1u16, 2, 4] {
+            for partitions in [4u32, 8, 12] {
+                for n in 0..1000 {
+                    let client = format!("device-{n}");
+                    let partition = kafka::partitioner::partition_for_key(client.as_bytes(), partitions);
+                    assert_eq!(home_of(&client, shards), owner_of(partition, shards));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! One PUBLISH: from the decoded packet to records in batches and a ticket in a lane.
+//!
+//! Either all records of a PUBLISH are placed or none is: room is reserved for each before the first is written. A PUBLISH
+//! without room is held with its connection, byte for byte, and looked at again when something is released.
+
+use mqtt::{Publish, QoS, ReasonCode};
+
+use super::Shard;
+use super::io::Io;
+use super::packet::Flow;
+use crate::clock::Now;
+use crate::config::{Overflow, Qos0OnFull};
+use crate::event::Event;
+use crate::listener::connection::{Connection, Held};
+use crate::session::qos2::Received;
+use crate::session::tickets::{Ticket, Verdict};
+use crate::sink::accumulator::{Record, Room};
+use crate::sink::partitioning::Choice;
+use crate::sink::route::{MemoRoute, RouteMemo, Value};
+use crate::sink::{Answered, Sink};
+use crate::ticket::{FailReason, Lane, Outcome};
+
+/// Where the ticket of a PUBLISH will stand, known before it is written.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    session: u32,
+    lane: Lane,
+    generation: u32,
+    number: u32,
+}
+
+/// What became of a PUBLISH's records.
+#[derive(Debug, Clone, Copy, Default)]
+struct Placed {
+    /// Records whose outcome the ticket waits for.
+    pending: u16,
+    /// The first sink it waits for.
+    sink: u16,
+    /// Bytes of all records.
+    bytes: u32,
+    /// A sink refused its record.
+    refused: Option<FailReason>,
+}
+
+/// Why there is no place for a record now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NoPlace {
+    /// Hold the PUBLISH: memory, a full partition under back-pressure, or a topic that is not known yet.
+    Hold,
+    /// The sink refuses it.
+    Refuse(FailReason),
+}
+
+impl Shard {
+    pub(super) fn on_publish(
+        &mut self,
+        now: Now,
+        conn: &mut Connection,
+        publish: &Publish<'_>,
+        io: &mut impl Io,
+    ) -> Flow {
+        let Some(slot) = conn.session else { return Flow::End };
+        let Some(version) = conn.mqtt.version() else { return Flow::End };
+        let is_v5 = version.is_v5();
+        let mut silences = false;
+        let seat = match publish.qos {
+            QoS::AtMostOnce => None,
+            qos => {
+                let Some(session) = self.sessions.get_mut(slot) else { return Flow::End };
+                if !is_v5 && session.open_bytes() >= self.settings.open_bytes_v3_max {
+                    conn.mqtt.inbound_done(1);
+                    return Flow::Hold(Held::Tickets);
+                }
+                if qos == QoS::ExactlyOnce {
+                    if let Some(flow) = self.on_known_qos2(now, conn, slot, publish.packet_id, io) {
+                        return flow;
+                    }
+                } else if session.puback.holds(publish.packet_id) {
+                    if is_v5 {
+                        let what = "a PUBLISH with a packet identifier whose PUBACK has not been sent";
+                        let error = mqtt::Error::protocol("MQTT-2.2.1-3", what);
+                        self.protocol_error(now, conn, &error, io);
+                        return Flow::End;
+                    }
+                    silences = true;
+                }
+                self.seat(slot, qos)
+            }
+        };
+        let placed = match self.place(now, conn, publish, slot, version, seat.as_ref()) {
+            Ok(placed) => placed,
+            Err(NoPlace::Hold) if publish.qos == QoS::AtMostOnce && self.settings.qos0_on_full == Qos0OnFull::Drop => {
+                self.drop_qos0(conn);
+                Placed::default()
+            }
+            Err(_) => {
+                if publish.qos > QoS::AtMostOnce {
+                    conn.mqtt.inbound_done(1);
+                }
+                return Flow::Hold(Held::Publish);
+            }
+        };
+        self.round.messages += 1;
+        match publish.qos {
+            QoS::AtMostOnce => self.counters.received_publishes_qos0 += 1,
+            QoS::AtLeastOnce => self.counters.received_publishes_qos1 += 1,
+            QoS::ExactlyOnce => self.counters.received_publishes_qos2 += 1,
+        }
+        let unmatched = conn.memo.routes.is_empty() && !conn.memo.subscribed;
+        self.counters.unmatched_publishes += u64::from(unmatched);
+        if let Some(seat) = seat {
+            self.write_ticket(now, conn, publish, &seat, &placed, unmatched, silences);
+        }
+        Flow::Next
+    }
+
+    #[inline]
+    fn seat(&self, slot: u32, qos: QoS) -> Option<Seat> {
+        let session = self.sessions.get(slot)?;
+        let (lane, tickets) = match qos {
+            QoS::ExactlyOnce => (Lane::PubRec, &session.pubrec),
+            _ => (Lane::PubAck, &session.puback),
+        };
+        Some(Seat { session: slot, lane, generation: tickets.generation(), number: tickets.next_number() })
+    }
+
+    /// A QoS 2 PUBLISH whose identifier is known makes no record: it attaches to the first, or is answered at once
+    /// [MQTT-4.3.3-10].
+    #[cold]
+    fn on_known_qos2(
+        &mut self,
+        now: Now,
+        conn: &mut Connection,
+        slot: u32,
+        packet_id: u16,
+        io: &mut impl Io,
+    ) -> Option<Flow> {
+        let session = self.sessions.get_mut(slot)?;
+        match session.received.get(packet_id) {
+            Some(Received::Pending(_)) => Some(Flow::Next),
+            Some(Received::Stored) => {
+                let version = conn.mqtt.version()?;
+                mqtt::encode_pubrec(version, packet_id, ReasonCode::Success, None, &mut conn.out);
+                Self::mark_dirty(&mut self.lists, conn);
+                Some(Flow::Next)
+            }
+            None if session.received.len() >= self.settings.qos2_max => {
+                let what = "more QoS 2 publications wait for PUBREL than this server keeps";
+                let error = mqtt::Error::limit(ReasonCode::ReceiveMaximumExceeded, "MQTT5 4.9", what);
+                self.protocol_error(now, conn, &error, io);
+                Some(Flow::End)
+            }
+            None => None,
+        }
+    }
+
+    fn write_ticket(
+        &mut self,
+        now: Now,
+        conn: &mut Connection,
+        publish: &Publish<'_>,
+        seat: &Seat,
+        placed: &Placed,
+        unmatched: bool,
+        silences: bool,
+    ) {
+        let Some(session) = self.sessions.get_mut(seat.session) else { return };
+        let ticket = Ticket {
+            packet_id: publish.packet_id,
+            pending: placed.pending,
+            verdict: placed.refused.map_or(Verdict::Good, Verdict::Bad),
+            unmatched,
+            silent: false,
+            late: false,
+            sink: placed.sink,
+            opened_ms: now.mono.as_ms() as u32,
+            bytes: placed.bytes,
+        };
+        if silences {
+            session.puback.silence(publish.packet_id);
+        }
+        let number = match seat.lane {
+            Lane::PubAck => session.puback.push(ticket),
+            Lane::PubRec => {
+                session.received.set(publish.packet_id, Received::Pending(seat.number));
+                session.pubrec.push(ticket)
+            }
+        };
+        assert!(number == seat.number, "a ticket stands where its runs say");
+        if placed.pending == 0 {
+            self.answer_to(seat.session, conn);
+        } else if !session.listed {
+            session.listed = true;
+            self.lists.open_sessions.push(seat.session);
+        }
+    }
+
+    /// Places every record of a PUBLISH, or none.
+    #[inline]
+    fn place(
+        &mut self,
+        now: Now,
+        conn: &mut Connection,
+        publish: &Publish<'_>,
+        slot: u32,
+        version: mqtt::Version,
+        seat: Option<&Seat>,
+    ) -> Result<Placed, NoPlace> {
+        let Connection { mqtt, memo, peer_text, .. } = conn;
+        let topic = mqtt.topic(publish);
+        if !memo.knows(topic, self.route_generation) {
+            self.remember_route(memo, topic);
+        }
+        if memo.routes.is_empty() {
+            return Ok(Placed::default());
+        }
+        let Some(session) = self.sessions.get(slot) else { return Err(NoPlace::Hold) };
+        let event = Event {
+            id: self.event_ids.next(now.wall_ms),
+            client_id: &session.client_id,
+            username: session.username.as_deref(),
+            peer: peer_text,
+            topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            dup: publish.dup,
+            packet_id: publish.packet_id,
+            version,
+            properties: publish.properties,
+            received_ms: now.wall_ms,
+            node: &self.settings.node,
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut placer = Placer {
+            now,
+            opened: self.round.linger_from,
+            sinks: &mut self.sinks,
+            writers: &self.writers,
+            settings: &self.settings,
+            counters: &mut self.sink_counters,
+            pool: &mut self.pool,
+            budget: &mut self.budget,
+            discarded: &mut self.round.discarded,
+        };
+        let placed = placer.place_all(memo, &event, seat, &mut scratch);
+        self.scratch = scratch;
+        placed
+    }
+
+    /// Finds the sinks that take `topic`.
+    #[cold]
+    fn remember_route(&mut self, memo: &mut RouteMemo, topic: &str) {
+        memo.begin(topic, self.route_generation);
+        let takers = self.settings.sinks.iter().enumerate().filter(|(_, sink)| sink.route.takes(topic));
+        memo.routes.extend(takers.map(|(i, _)| MemoRoute { sink: i as u16, key: None, partition: None }));
+    }
+
+    /// `qos0_on_full = "drop"`: counted for every sink that would have taken it.
+    fn drop_qos0(&mut self, conn: &Connection) {
+        for route in &conn.memo.routes {
+            let counters = &mut self.sink_counters[usize::from(route.sink)];
+            counters.matched += 1;
+            counters.dropped_queue_full += 1;
+        }
+    }
+}
+
+/// The parts of a shard that placing records needs.
+struct Placer<'a> {
+    now: Now,
+    opened: crate::clock::Mono,
+    sinks: &'a mut [Sink],
+    writers: &'a [crate::sink::Writer],
+    settings: &'a super::Settings,
+    counters: &'a mut [crate::metrics::SinkCounters],
+    pool: &'a mut crate::buffer::BatchPool,
+    budget: &'a mut super::budget::Budget,
+    discarded: &'a mut Vec<Answered>,
+}
+
+impl Placer<'_> {
+    fn place_all(
+        &mut self,
+        memo: &mut RouteMemo,
+        event: &Event<'_>,
+        seat: Option<&Seat>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Placed, NoPlace> {
+        let mut placed = Placed::default();
+        if let [route] = memo.routes.as_mut_slice() {
+            self.place_one(route, event, seat, scratch, true, &mut placed)?;
+            return Ok(placed);
+        }
+        // Several sinks: reserve for each first. Records are rendered twice, which costs less than keeping them.
+        for route in &mut memo.routes {
+            self.place_one(route, event, seat, scratch, false, &mut Placed::default())?;
+        }
+        for route in &mut memo.routes {
+            self.place_one(route, event, seat, scratch, true, &mut placed)?;
+        }
+        Ok(placed)
+    }
+
+    /// Renders the record of one sink and reserves room for it; appends it if `write`.
+    #[inline]
+    fn place_one(
+        &mut self,
+        route: &mut MemoRoute,
+        event: &Event<'_>,
+        seat: Option<&Seat>,
+        scratch: &mut Vec<u8>,
+        write: bool,
+        placed: &mut Placed,
+    ) -> Result<(), NoPlace> {
+        let index = usize::from(route.sink);
+        if route.key.is_none() {
+            self.remember_key(route, event, scratch);
+        }
+        let Some(partition) = self.partition(route, event, scratch) else { return Err(NoPlace::Hold) };
+        let direct = &self.settings.sinks[index].route;
+        let mut key_scratch = Vec::new();
+        let key = match &route.key {
+            Some(key) => key.as_deref(),
+            None => direct.key.render(event, &mut key_scratch),
+        };
+        let timestamp_ms = direct.timestamp_ms(event, scratch);
+        let value = match direct.render_value(event, scratch) {
+            Value::Is(value) => value,
+            Value::Dropped => return Ok(()),
+        };
+        let record = Record { key, value, timestamp_ms, headers: &[] };
+        let accumulator = &mut self.sinks[index].accumulator;
+        let room = accumulator.reserve(partition, record.bytes_max(), self.opened, self.pool, self.budget);
+        if room != Room::Ready
+            && let Err(why) = make_room(self, index, partition, record.bytes_max(), room)
+        {
+            let NoPlace::Refuse(reason) = why else { return Err(why) };
+            if write {
+                self.counters[index].matched += 1;
+                self.counters[index].dropped_rejected += 1;
+                placed.refused = Some(reason);
+            }
+            return Ok(());
+        }
+        if write {
+            self.write(index, partition, &record, seat, placed);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn write(&mut self, index: usize, partition: u32, record: &Record<'_>, seat: Option<&Seat>, placed: &mut Placed) {
+        let accumulator = &mut self.sinks[index].accumulator;
+        let bytes = accumulator.append(partition, record);
+        self.counters[index].matched += 1;
+        placed.bytes += bytes;
+        if let Some(seat) = seat
+            && self.settings.sinks[index].is_sync()
+        {
+            if placed.pending == 0 {
+                placed.sink = index as u16;
+            }
+            placed.pending += 1;
+            accumulator.note_ticket(partition, seat.session, seat.generation, seat.number, seat.lane);
+        }
+    }
+
+    /// Keeps the key where it is the same for all PUBLISHes of the memo.
+    fn remember_key(&self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) {
+        let direct = &self.settings.sinks[usize::from(route.sink)].route;
+        if direct.key_is_fixed() {
+            route.key = Some(direct.key.render(event, scratch).map(Into::into));
+        }
+    }
+
+    /// The record's partition: from the memo if it is fixed there and the count is still the same.
+    #[inline]
+    fn partition(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) -> Option<u32> {
+        let index = usize::from(route.sink);
+        let sink = &mut self.sinks[index];
+        let writer = &self.writers[sink.connector];
+        let count = writer.partitions(route.sink)?;
+        if let Some((partition, known)) = route.partition
+            && known == count
+        {
+            return Some(partition);
+        }
+        let key = match &route.key {
+            Some(key) => key.as_deref(),
+            None => self.settings.sinks[index].route.key.render(event, scratch),
+        };
+        let choice = Choice { key, client_id: event.client_id, topic: event.topic };
+        let fixed = route.key.is_some() && sink.partitioner.is_fixed(key.is_none_or(<[u8]>::is_empty));
+        let view_now = self.now.mono;
+        let partition = sink.choose(route.sink, &choice, writer, view_now)?;
+        if fixed {
+            route.partition = Some((partition, count));
+        }
+        Some(partition)
+    }
+}
+
+/// Applies `overflow` where a record has no room; `Ok` if it has now.
+#[cold]
+fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize, room: Room) -> Result<(), NoPlace> {
+    match placer.settings.sinks[index].overflow {
+        Overflow::Backpressure => Err(NoPlace::Hold),
+        Overflow::Reject => Err(NoPlace::Refuse(FailReason::Rejected)),
+        Overflow::DropOldest => {
+            let accumulator = &mut placer.sinks[index].accumulator;
+            let mut room = room;
+            while room != Room::Ready {
+                let victim = if room == Room::PartitionFull { Some(partition) } else { accumulator.oldest() };
+                let Some(mut batch) = victim.and_then(|p| accumulator.drop_oldest(p)) else {
+                    return Err(NoPlace::Hold);
+                };
+                placer.budget.release(std::mem::take(&mut batch.charge_bytes));
+                placer.discarded.push(Answered { batch, outcome: Outcome::Failed(FailReason::QueueFull) });
+                room = accumulator.reserve(partition, bytes, placer.opened, placer.pool, placer.budget);
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Reading clients: from Readable to whole packets, and holding a connection still when a packet does not fit.
+
+use mqtt::frame::{self, Split};
+
+use super::io::{CloseReason, ConnKey, Io, Recv};
+use super::mesh::Moved;
+use super::packet::Flow;
+use super::{Shard, conn_mut};
+use crate::clock::Now;
+use crate::listener::connection::{Connection, Held, OUT_BYTES_MAX};
+use crate::listener::receive::{HEADROOM_BYTES, READ_BYTES, READ_BYTES_MAX, TAIL_BYTES_MAX};
+
+/// Bytes one connection may bring before the others have their turn.
+const TURN_BYTES: usize = READ_BYTES_MAX;
+
+/// What becomes of a connection after some of its bytes were looked at.
+pub(super) enum After {
+    /// It stays.
+    Keep,
+    /// It goes to its home shard, with these bytes unread.
+    Move(super::ShardId, Box<Moved>),
+    /// It ends now.
+    Close(CloseReason),
+}
+
+/// How far parsing got.
+struct Parsed {
+    /// Bytes of whole packets that were handled.
+    consumed: usize,
+    /// Length of the packet that begins after them, if its end is missing; 0 if nothing or a held packet follows.
+    need: usize,
+    after: After,
+}
+
+impl Shard {
+    pub(super) fn on_readable(&mut self, now: Now, key: ConnKey, io: &mut impl Io) {
+        if let Some(mut conn) = self.take_conn(key) {
+            conn.readable = true;
+            self.serve(now, conn, io);
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub(super) fn on_writable(&mut self, key: ConnKey) {
+        let Some(conn) = conn_mut(&mut self.conns, key).filter(|c| c.blocked) else { return };
+        conn.blocked = false;
+        Self::mark_dirty(&mut self.lists, conn);
+    }
+
+    /// Reads a connection for one turn and puts it where it belongs afterwards.
+    pub(super) fn serve(&mut self, now: Now, mut conn: Box<Connection>, io: &mut impl Io) {
+        let after = self.read_turn(now, &mut conn, io);
+        self.settle_unread_charge(&mut conn);
+        match after {
+            After::Keep => self.put_conn(conn),
+            After::Move(home, moved) => {
+                self.counters.connections -= 1;
+                self.counters.connections_moved += 1;
+                self.budget.release(conn.charged_bytes);
+                io.move_conn(conn.key, home, moved);
+            }
+            After::Close(why) => self.end_connection(now, conn, why, io),
+        }
+    }
+
+    /// Hands what a held connection has unread to the parser again, then reads on.
+    pub(super) fn resume(&mut self, now: Now, mut conn: Box<Connection>, io: &mut impl Io) {
+        conn.held = None;
+        self.counters.backpressure_paused -= 1;
+        if conn.unread.is_large() || conn.unread.bytes().is_empty() {
+            return self.serve(now, conn, io);
+        }
+        let bytes = conn.unread.take();
+        let parsed = self.parse(now, &mut conn, &bytes, io);
+        conn.unread.put_back(bytes, parsed.consumed, parsed.need);
+        match parsed.after {
+            After::Keep if conn.held.is_none() => self.serve(now, conn, io),
+            After::Keep => {
+                self.settle_unread_charge(&mut conn);
+                self.put_conn(conn);
+            }
+            After::Close(why) => self.end_connection(now, conn, why, io),
+            After::Move(..) => unreachable!("a held connection has sent its CONNECT"),
+        }
+    }
+
+    fn read_turn(&mut self, now: Now, conn: &mut Connection, io: &mut impl Io) -> After {
+        let mut left_bytes = TURN_BYTES;
+        while conn.readable && conn.held.is_none() && conn.closing.is_none() {
+            if left_bytes == 0 {
+                self.lists.ready.push(conn.key);
+                break;
+            }
+            let after = if conn.unread.is_large() {
+                self.read_large(now, conn, &mut left_bytes, io)
+            } else {
+                self.read_shared(now, conn, &mut left_bytes, io)
+            };
+            if !matches!(after, After::Keep) {
+                return after;
+            }
+        }
+        After::Keep
+    }
+
+    /// Reads into the shard's buffer, behind the tail of last time, and parses it there.
+    fn read_shared(&mut self, now: Now, conn: &mut Connection, left_bytes: &mut usize, io: &mut impl Io) -> After {
+        let size = self.read_size(conn).min(*left_bytes);
+        let mut buffer = std::mem::take(&mut self.receive);
+        let tail = conn.unread.bytes();
+        let start = HEADROOM_BYTES - tail.len();
+        buffer[start..HEADROOM_BYTES].copy_from_slice(tail);
+        let after = match io.recv(conn.key, &mut buffer[HEADROOM_BYTES..HEADROOM_BYTES + size]) {
+            Recv::Got { n, more } => {
+                *left_bytes -= n.min(*left_bytes);
+                self.note_read(now, conn, n, more, n == size);
+                let bytes = &buffer[start..HEADROOM_BYTES + n];
+                let parsed = self.parse(now, conn, bytes, io);
+                conn.unread.keep(&bytes[parsed.consumed..], parsed.need);
+                parsed.after
+            }
+            Recv::Empty => {
+                conn.readable = false;
+                After::Keep
+            }
+            Recv::Eof | Recv::Error => After::Close(CloseReason::Peer),
+        };
+        self.receive = buffer;
+        after
+    }
+
+    /// Reads into the connection's own buffer, up to the end of the packet that it holds the beginning of.
+    fn read_large(&mut self, now: Now, conn: &mut Connection, left_bytes: &mut usize, io: &mut impl Io) -> After {
+        let growth = conn.unread.growth();
+        if growth > self.budget.free_bytes() {
+            self.hold(conn, Held::Publish);
+            return After::Keep;
+        }
+        let spare = conn.unread.spare();
+        let size = spare.len().min(*left_bytes);
+        match io.recv(conn.key, &mut spare[..size]) {
+            Recv::Got { n, more } => {
+                *left_bytes -= n;
+                self.note_read(now, conn, n, more, false);
+                // A slice that ends with the packet is filled by the packet, not by a busy client.
+                conn.readable |= n == size;
+                let whole = conn.unread.filled(n);
+                self.settle_unread_charge(conn);
+                if whole { self.parse_own(now, conn, io) } else { After::Keep }
+            }
+            Recv::Empty => {
+                conn.readable = false;
+                After::Keep
+            }
+            Recv::Eof | Recv::Error => After::Close(CloseReason::Peer),
+        }
+    }
+
+    fn parse_own(&mut self, now: Now, conn: &mut Connection, io: &mut impl Io) -> After {
+        let bytes = conn.unread.take();
+        let parsed = self.parse(now, conn, &bytes, io);
+        conn.unread.put_back(bytes, parsed.consumed, parsed.need);
+        self.settle_unread_charge(conn);
+        parsed.after
+    }
+
+    fn note_read(&mut self, now: Now, conn: &mut Connection, n: usize, more: bool, filled: bool) {
+        conn.readable = more;
+        conn.read_large = filled;
+        conn.mqtt.received(now.mono.as_ms());
+        self.counters.reads += 1;
+        self.counters.received_bytes += n as u64;
+        self.round.filled |= filled;
+        self.round.bytes += n;
+    }
+
+    /// Reads shrink with the free budget: what was read and not placed has to be kept.
+    fn read_size(&self, conn: &Connection) -> usize {
+        let wanted = if conn.read_large { READ_BYTES_MAX } else { READ_BYTES };
+        wanted.min(self.budget.free_bytes()).max(TAIL_BYTES_MAX)
+    }
+
+    /// Handles whole packets from the front of `bytes` until one is incomplete, does not fit, or ends the connection.
+    fn parse(&mut self, now: Now, conn: &mut Connection, bytes: &[u8], io: &mut impl Io) -> Parsed {
+        let mut consumed = 0;
+        let stop = |consumed, need, after| Parsed { consumed, need, after };
+        loop {
+            let rest = &bytes[consumed..];
+            if rest.is_empty() {
+                return stop(consumed, 0, After::Keep);
+            }
+            if conn.out.len() > OUT_BYTES_MAX && self.output_is_stuck(conn, io) {
+                self.hold(conn, Held::Output);
+                return stop(consumed, 0, After::Keep);
+            }
+            let frame = match frame::split(rest, self.settings.mqtt.packet_bytes_max) {
+                Ok(Split::Whole(frame)) => frame,
+                Ok(Split::Need(need)) => return stop(consumed, need, After::Keep),
+                Err(error) => {
+                    self.protocol_error(now, conn, &error, io);
+                    return stop(bytes.len(), 0, After::Keep);
+                }
+            };
+            let len = frame.len;
+            match self.on_frame(now, conn, frame, io) {
+                Flow::Next => consumed += len,
+                Flow::Hold(why) => {
+                    self.hold(conn, why);
+                    return stop(consumed, 0, After::Keep);
+                }
+                Flow::End => return stop(bytes.len(), 0, After::Keep),
+                Flow::Move(home) => {
+                    let moved = Moved { unread: rest.to_vec(), listener: conn.listener, peer: conn.peer };
+                    return stop(bytes.len(), 0, After::Move(home, Box::new(moved)));
+                }
+            }
+        }
+    }
+
+    fn output_is_stuck(&mut self, conn: &mut Connection, io: &mut impl Io) -> bool {
+        self.counters.sends += 1;
+        self.counters.sent_bytes += conn.flush(io) as u64;
+        conn.out.len() > OUT_BYTES_MAX
+    }
+
+    /// Stops reading a connection until something is released.
+    fn hold(&mut self, conn: &mut Connection, why: Held) {
+        conn.held = Some(why);
+        self.counters.backpressure_pauses += 1;
+        self.counters.backpressure_paused += 1;
+        self.lists.held.push(conn.key);
+    }
+
+    /// Keeps the budget equal to what the connection's buffer holds; tails are part of the connection's fixed cost.
+    fn settle_unread_charge(&mut self, conn: &mut Connection) {
+        let capacity = conn.unread.capacity();
+        let charge = if capacity > TAIL_BYTES_MAX { capacity } else { 0 };
+        if charge > conn.charged_bytes {
+            self.budget.charge(charge - conn.charged_bytes);
+        } else {
+            self.budget.release(conn.charged_bytes - charge);
+        }
+        conn.charged_bytes = charge;
+    }
+}

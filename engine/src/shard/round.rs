@@ -1,0 +1,241 @@
+//! The end of a round: seal, send, answer, and say what to wait for.
+//!
+//! After a busy round the client sockets are left alone for a while: the kernel's socket buffers are the linger, and what
+//! one wake-up costs is shared by more messages. Links, mesh and disk are always served at once.
+
+use super::Shard;
+use super::control::ControlMsg;
+use super::io::{ConnKey, Io, Wait};
+use super::mesh::MeshMsg;
+use super::placement::owner_of;
+use crate::clock::{Mono, Now};
+use crate::listener::connection::Connection;
+use crate::metrics::ShardSample;
+use crate::sink::Answered;
+
+/// A round with fewer messages does not predict another one.
+const BUSY_MESSAGES_MIN: u64 = 8;
+
+/// What one round has seen, and what the next waits for.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// PUBLISHes placed in this round.
+    pub(super) messages: u64,
+    /// Bytes read in this round.
+    pub(super) bytes: usize,
+    /// A read filled its slice: there is more than we take.
+    pub(super) filled: bool,
+    /// Something was released that held connections may wait for.
+    pub(super) released: bool,
+    /// Batches that `overflow = "drop_oldest"` took out, to be settled.
+    pub(super) discarded: Vec<Answered>,
+    /// When clients were read the time before: since then, messages may have waited in the kernel.
+    pub(super) linger_from: Mono,
+    /// When clients were last read.
+    last_read: Mono,
+    /// Clients are left alone until then.
+    quiet_until: Mono,
+    /// Longest time to leave them alone.
+    wait_ns_max: u64,
+    pub(super) next_late_check: Mono,
+    pub(super) next_expiry: Option<Mono>,
+}
+
+impl Round {
+    pub(super) fn new(now: Mono, wait_ns_max: u64) -> Self {
+        Self {
+            messages: 0,
+            bytes: 0,
+            filled: false,
+            released: false,
+            discarded: Vec::new(),
+            linger_from: now,
+            last_read: now,
+            quiet_until: now,
+            wait_ns_max,
+            next_late_check: now,
+            next_expiry: None,
+        }
+    }
+
+    /// Decides how long clients are left alone after this round, and starts the next.
+    fn turn(&mut self, now: Mono, target_bytes: usize) {
+        if self.bytes > 0 {
+            if self.messages >= BUSY_MESSAGES_MIN && !self.filled && self.wait_ns_max > 0 {
+                self.quiet_until = now + self.quiet_ns(now, target_bytes);
+            }
+            self.last_read = now;
+        }
+        self.messages = 0;
+        self.bytes = 0;
+        self.filled = false;
+    }
+
+    /// Until the bytes expected at the present rate reach the target, at most `wait_ns_max`.
+    fn quiet_ns(&self, now: Mono, target_bytes: usize) -> u64 {
+        let elapsed_ns = now.since(self.last_read).max(1);
+        let to_target = (target_bytes as u128 * u128::from(elapsed_ns) / self.bytes.max(1) as u128) as u64;
+        to_target.min(self.wait_ns_max)
+    }
+}
+
+impl Shard {
+    pub(super) fn finish_round(&mut self, now: Now, io: &mut impl Io) -> Wait {
+        self.continue_reading(now, io);
+        self.settle_answered(now, io);
+        self.settle_discarded(now);
+        self.seal_and_send(now, io);
+        let writers_deadline = self.end_writers(now, io);
+        self.settle_answered(now, io);
+        if self.round.released {
+            self.round.released = false;
+            self.resume_held(now, io);
+        }
+        self.check_timeouts(now, io);
+        self.check_late(now);
+        self.expire_sessions(now.mono);
+        self.flush_dirty(now, io);
+        self.step_drain(now, io);
+        self.counters.rounds += 1;
+        self.answer_scrapes(io);
+        self.round.turn(now.mono, self.settings.round_target_bytes());
+        self.wait(now, writers_deadline)
+    }
+
+    /// Connections that had more than one turn's worth of bytes.
+    fn continue_reading(&mut self, now: Now, io: &mut impl Io) {
+        let mut ready = std::mem::take(&mut self.lists.ready);
+        for key in ready.drain(..) {
+            if let Some(conn) = self.take_conn(key) {
+                self.serve(now, conn, io);
+            }
+        }
+        // What was pushed meanwhile waits for the next round.
+        if self.lists.ready.is_empty() {
+            self.lists.ready = ready;
+        }
+    }
+
+    fn settle_discarded(&mut self, now: Now) {
+        while let Some(Answered { batch, outcome }) = self.round.discarded.pop() {
+            self.settle_at_home(now, batch, outcome);
+        }
+    }
+
+    /// Seals what is due and gives each batch to the owner of its partition.
+    fn seal_and_send(&mut self, now: Now, io: &mut impl Io) {
+        let drain = self.drain.is_draining();
+        let (id, shards) = (self.id, self.settings.shards);
+        for sink in &mut self.sinks {
+            let writer = &mut self.writers[sink.connector];
+            let partitioner = &mut sink.partitioner;
+            sink.accumulator.seal_due(now.mono, drain, |batch| {
+                let partition = batch.part.partition;
+                partitioner.sealed(partition);
+                match owner_of(partition, shards) {
+                    owner if owner == id => writer.submit(now, batch),
+                    owner => io.mesh(owner, MeshMsg::HandOver(batch)),
+                }
+            });
+        }
+        // The next record's linger counts from the read that has just ended.
+        if self.round.bytes > 0 {
+            self.round.linger_from = now.mono;
+        }
+    }
+
+    fn end_writers(&mut self, now: Now, io: &mut impl Io) -> Option<Mono> {
+        let deadlines = self.writers.iter_mut().map(|w| w.end_round(now, io));
+        let deadline = deadlines.flatten().min();
+        for writer in &mut self.writers {
+            while let Some((level, text)) = writer.pop_note() {
+                self.notes.say(now.mono, level, io, || text);
+            }
+            self.round.released |= writer.take_changed();
+        }
+        deadline
+    }
+
+    /// Lets held connections try again, the longest held first.
+    fn resume_held(&mut self, now: Now, io: &mut impl Io) {
+        let mut held = std::mem::take(&mut self.lists.held);
+        for key in held.drain(..) {
+            if let Some(conn) = self.take_conn(key) {
+                match conn.held {
+                    Some(_) => self.resume(now, conn, io),
+                    None => self.put_conn(conn),
+                }
+            }
+        }
+        if self.lists.held.is_empty() {
+            self.lists.held = held;
+        }
+    }
+
+    /// One send per connection per round.
+    pub(super) fn flush_dirty(&mut self, now: Now, io: &mut impl Io) {
+        let mut dirty = std::mem::take(&mut self.lists.dirty);
+        for key in dirty.drain(..) {
+            let Some(mut conn) = self.take_conn(key) else { continue };
+            conn.dirty = false;
+            self.count_flush(&mut conn, io);
+            match conn.closing {
+                Some(why) => self.end_connection(now, conn, why, io),
+                None => self.put_conn(conn),
+            }
+        }
+        self.lists.dirty = dirty;
+    }
+
+    pub(super) fn count_flush(&mut self, conn: &mut Connection, io: &mut impl Io) {
+        if conn.out.is_empty() || conn.blocked {
+            return;
+        }
+        self.counters.sends += 1;
+        self.counters.sent_bytes += conn.flush(io) as u64;
+        self.round.released |= conn.held.is_some() && conn.out.is_empty();
+    }
+
+    fn answer_scrapes(&mut self, io: &mut impl Io) {
+        while let Some(token) = self.scrapes.pop() {
+            let sample = Box::new(self.sample());
+            io.control(ControlMsg::Sample { token, sample });
+        }
+    }
+
+    /// A copy of all counters. For every sink the parts add up to `matched`.
+    fn sample(&mut self) -> ShardSample {
+        self.counters.memory_bytes = self.budget.used_bytes() as u64;
+        self.counters.memory_budget_bytes = self.budget.limit_bytes() as u64;
+        self.counters.notes_suppressed = self.notes.suppressed;
+        for (index, counters) in self.sink_counters.iter_mut().enumerate() {
+            let sink = &self.sinks[index];
+            let ended = counters.ended();
+            counters.inflight = self.writers[sink.connector].inflight_records(index as u16, self.id);
+            counters.queuing = counters.matched - ended - counters.inflight;
+            counters.queuing_bytes = sink.accumulator.queued_bytes() as u64;
+        }
+        ShardSample {
+            shard: self.id.0,
+            own: self.counters,
+            sinks: self.sink_counters.clone(),
+            ack_latency: self.latency.clone(),
+        }
+    }
+
+    fn wait(&mut self, now: Now, writers: Option<Mono>) -> Wait {
+        let late = (!self.lists.open_sessions.is_empty()).then_some(self.round.next_late_check);
+        let again = (!self.lists.ready.is_empty()).then_some(now.mono);
+        let clients = now.mono >= self.round.quiet_until || self.drain.is_draining();
+        let quiet = (!clients).then_some(self.round.quiet_until);
+        let sinks = self.sinks.iter().filter_map(|s| s.accumulator.deadline()).min();
+        let deadlines =
+            [late, again, quiet, sinks, writers, self.wheel.deadline(), self.round.next_expiry, self.drain.deadline()];
+        Wait { deadline: deadlines.into_iter().flatten().min(), clients }
+    }
+
+    /// All connections there are.
+    pub(super) fn all_conns(&self) -> Vec<ConnKey> {
+        self.conns.iter().filter_map(|c| c.as_ref().map(|c| c.key)).collect()
+    }
+}

@@ -1,0 +1,175 @@
+//! The configuration as a shard uses it: compiled, bounded by the plan, and its own copy.
+
+use super::ShardId;
+use crate::config::{
+    self, Config, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy, Qos0OnFull, QueryMode,
+};
+use crate::rule::TemplateError;
+use crate::sink::Sink;
+use crate::sink::accumulator::{Accumulator, BatchLimits};
+use crate::sink::partitioning::{Partitioner, Random};
+use crate::sink::route::Route;
+
+/// What every shard knows of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name of this node, for events.
+    pub node: String,
+    /// Shards of this process.
+    pub shards: u16,
+    /// Memory budget of one shard, bytes.
+    pub memory_bytes: usize,
+    /// Bytes of idle batch buffers a shard keeps.
+    pub pool_bytes: usize,
+    /// Limits of the protocol machines.
+    pub mqtt: mqtt::connection::Limits,
+    /// QoS 2 PUBLISHes of a session that may wait for PUBREL.
+    pub qos2_max: usize,
+    /// What becomes of a QoS 0 PUBLISH that does not fit.
+    pub qos0_on_full: Qos0OnFull,
+    /// Bytes that open tickets of a 3.1.1 client may hold before it is not read on.
+    pub open_bytes_v3_max: usize,
+    /// The sinks, in configuration order.
+    pub sinks: Vec<SinkSettings>,
+}
+
+/// What every shard knows of one sink.
+#[derive(Debug, Clone)]
+pub struct SinkSettings {
+    /// Its name.
+    pub name: String,
+    /// Index of its connector among the writers.
+    pub connector: usize,
+    /// Filters and templates.
+    pub route: Route,
+    /// Batch sizes and times.
+    pub limits: BatchLimits,
+    /// How partitions are chosen.
+    pub partition_strategy: PartitionStrategy,
+    /// The hash that strategies use.
+    pub key_hash: KeyHash,
+    /// What an acknowledgement says.
+    pub query_mode: QueryMode,
+    /// After how long a ticket is late, milliseconds.
+    pub sync_timeout_ms: u64,
+    /// What then happens to its client.
+    pub on_sync_timeout: OnSyncTimeout,
+    /// When subscribers see a publication.
+    pub deliver: Deliver,
+    /// What a 3.1.1 client gets for a record that will never be written.
+    pub on_failed_v3: OnFailedV3,
+    /// What gives way when a partition's buffer is full.
+    pub overflow: Overflow,
+}
+
+/// A template of a sink that cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+#[error("sinks.{sink}.{option}: {error}")]
+pub struct BadTemplate {
+    /// Name of the sink.
+    pub sink: String,
+    /// The option that holds the template.
+    pub option: &'static str,
+    /// What is wrong with it.
+    pub error: TemplateError,
+}
+
+impl Settings {
+    /// Compiles `config` for `shards` shards of `memory_bytes` each.
+    ///
+    /// # Errors
+    /// The first template that is none.
+    pub fn new(config: &Config, shards: u16, memory_bytes: usize) -> Result<Self, BadTemplate> {
+        let packet_bytes_max = config.mqtt.packet_bytes_max as usize;
+        Ok(Self {
+            node: config.node.name.clone(),
+            shards,
+            memory_bytes,
+            pool_bytes: memory_bytes.min(POOL_BYTES_MAX),
+            mqtt: mqtt_limits(&config.mqtt),
+            qos2_max: usize::from(config.mqtt.qos2_max),
+            qos0_on_full: config.mqtt.qos0_on_full,
+            open_bytes_v3_max: (2 * packet_bytes_max).max(OPEN_BYTES_V3_MIN),
+            sinks: config.sinks.iter().map(SinkSettings::new).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Idle batch buffers a shard keeps: a few large batches for each of a few partitions, and still in the cache.
+const POOL_BYTES_MAX: usize = 8 << 20;
+
+/// What a 3.1.1 client may have open even with small packets (spec section 2.3 step 1).
+const OPEN_BYTES_V3_MIN: usize = 256 << 10;
+
+fn mqtt_limits(mqtt: &Mqtt) -> mqtt::connection::Limits {
+    mqtt::connection::Limits {
+        connect_timeout_ms: mqtt.connect_timeout_ms,
+        packet_bytes_max: mqtt.packet_bytes_max,
+        receive_maximum: mqtt.receive_maximum,
+        topic_alias_maximum: mqtt.topic_alias_maximum,
+        keepalive_max_s: u16::try_from(mqtt.keepalive_max_ms / 1_000).unwrap_or(u16::MAX),
+        topic_bytes_max: mqtt.topic_bytes_max,
+        topic_levels_max: mqtt.topic_levels_max,
+        qos_max: mqtt::QoS::ExactlyOnce,
+        retain_available: false,
+        wildcard_subscription_available: true,
+        subscription_id_available: true,
+        shared_subscription_available: false,
+    }
+}
+
+impl SinkSettings {
+    fn new(sink: &config::Sink) -> Result<Self, BadTemplate> {
+        let bad = |(option, error)| BadTemplate { sink: sink.name.clone(), option, error };
+        Ok(Self {
+            name: sink.name.clone(),
+            connector: sink.connector,
+            route: Route::new(sink).map_err(bad)?,
+            limits: BatchLimits {
+                bytes_max: sink.batch_bytes_max as usize,
+                // A batch below the minimum waits for its linger, and so does one below the target.
+                target_bytes: sink.batch_target_bytes.max(sink.batch_bytes_min) as usize,
+                linger_ns: sink.linger_us * 1_000,
+                inflight_max: sink.inflight_batches_max,
+                partition_bytes_max: usize::try_from(sink.per_partition_limit_bytes).unwrap_or(usize::MAX),
+            },
+            partition_strategy: sink.partition_strategy,
+            key_hash: sink.key_hash,
+            query_mode: sink.query_mode,
+            sync_timeout_ms: sink.sync_timeout_ms,
+            on_sync_timeout: sink.on_sync_timeout,
+            deliver: sink.deliver,
+            on_failed_v3: sink.on_failed_v3,
+            overflow: sink.overflow,
+        })
+    }
+
+    /// The receiving half of the sink for one shard.
+    pub(super) fn build(&self, index: u16, shard: ShardId, shards: u16, random: &mut Random) -> Sink {
+        Sink {
+            accumulator: Accumulator::new(index, self.limits),
+            partitioner: Partitioner::new(self.partition_strategy, self.key_hash, shard, shards, random.next_u64()),
+            connector: self.connector,
+        }
+    }
+
+    /// Whether acknowledgements wait for the outcome.
+    #[inline]
+    pub fn is_sync(&self) -> bool {
+        self.query_mode == QueryMode::Sync
+    }
+}
+
+impl Settings {
+    /// Bytes of a read round that fill a batch in each of a few partitions.
+    pub(super) fn round_target_bytes(&self) -> usize {
+        const PARTITIONS_EXPECTED: usize = 4;
+        self.sinks.iter().map(|s| s.limits.target_bytes).min().unwrap_or(0) * PARTITIONS_EXPECTED
+    }
+
+    /// How long client sockets may be left alone after a busy round: the shortest linger, at most 5 ms, none without sinks.
+    pub(super) fn round_wait_ns(&self) -> u64 {
+        const ROUND_WAIT_NS_MAX: u64 = 5_000_000;
+        self.sinks.iter().map(|s| s.limits.linger_ns).min().unwrap_or(0).min(ROUND_WAIT_NS_MAX)
+    }
+}

@@ -1,0 +1,294 @@
+//! Outcomes: from an answered batch to the tickets of its runs, from ready tickets to acknowledgements.
+
+use mqtt::{ReasonCode, Version};
+
+use super::io::{CloseReason, Input, Io};
+use super::mesh::MeshMsg;
+use super::settings::SinkSettings;
+use super::{Shard, conn_mut};
+use crate::buffer::Batch;
+use crate::clock::Now;
+use crate::config::{OnFailedV3, OnSyncTimeout};
+use crate::listener::connection::Connection;
+use crate::metrics::SinkCounters;
+use crate::session::Session;
+use crate::session::qos2::Received;
+use crate::session::tickets::{Ticket, Verdict};
+use crate::ticket::{FailReason, Lane, Outcome, Run};
+
+/// How often sessions with open tickets are looked at for `sync_timeout`.
+const LATE_CHECK_MS: u64 = 100;
+
+impl Shard {
+    /// Gives a sealed batch to the writer of its connector; this shard owns its partition.
+    pub(super) fn submit(&mut self, now: Now, batch: Box<Batch>) {
+        let connector = self.sinks[usize::from(batch.part.sink)].connector;
+        self.writers[connector].submit(now, batch);
+    }
+
+    /// Links and disks speak to the writer that uses them.
+    pub(super) fn on_writer_input(&mut self, now: Now, input: Input<'_>, io: &mut impl Io) {
+        let mut left = Some(input);
+        for writer in &mut self.writers {
+            let Some(input) = left.take() else { return };
+            left = writer.on_input(now, input, io);
+        }
+    }
+
+    /// Takes the answers of all writers.
+    pub(super) fn settle_answered(&mut self, now: Now, io: &mut impl Io) {
+        for index in 0..self.writers.len() {
+            while let Some(answered) = self.writers[index].pop_answered() {
+                self.settle(now, answered.batch, answered.outcome, io);
+            }
+        }
+    }
+
+    /// A batch that was sent has its outcome: it goes home, or is settled here if this is its home.
+    pub(super) fn settle(&mut self, now: Now, batch: Box<Batch>, outcome: Outcome, io: &mut impl Io) {
+        if batch.home != self.id {
+            return io.mesh(batch.home, MeshMsg::Return(batch, outcome));
+        }
+        self.sinks[usize::from(batch.part.sink)].accumulator.answered(batch.part.partition);
+        self.settle_at_home(now, batch, outcome);
+    }
+
+    /// Counts a batch of this shard, resolves its tickets, and takes its buffer back.
+    pub(super) fn settle_at_home(&mut self, now: Now, mut batch: Box<Batch>, outcome: Outcome) {
+        let sink = usize::from(batch.part.sink);
+        count_outcome(&mut self.sink_counters[sink], &batch, outcome);
+        if matches!(outcome, Outcome::Stored { .. }) {
+            self.latency[sink].record(now.mono.since(batch.opened), u64::from(batch.records));
+        }
+        let verdict = match outcome {
+            Outcome::Stored { .. } => Verdict::Good,
+            Outcome::Failed(reason) => Verdict::Bad(reason),
+        };
+        for run in batch.runs.drain(..) {
+            self.settle_run(run, verdict);
+        }
+        self.budget.release(std::mem::take(&mut batch.charge_bytes));
+        self.pool.give(batch);
+        self.round.released = true;
+    }
+
+    fn settle_run(&mut self, run: Run, verdict: Verdict) {
+        let Some(session) = self.sessions.get_mut(run.session) else { return };
+        let lane = match run.lane {
+            Lane::PubAck => &mut session.puback,
+            Lane::PubRec => &mut session.pubrec,
+        };
+        if lane.generation() == run.lane_gen {
+            lane.settle(run.first, run.n, verdict);
+            self.answer(run.session);
+        }
+    }
+
+    /// Writes every acknowledgement of a session whose turn has come.
+    pub(super) fn answer(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let conns = &mut self.conns;
+        let conn = session.conn.and_then(|key| conn_mut(conns, key));
+        let mut desk = Desk { sinks: &self.settings.sinks, counters: &mut self.sink_counters };
+        match conn {
+            Some(conn) => {
+                if desk.answer(session, Some(conn)) {
+                    Self::mark_dirty(&mut self.lists, conn);
+                }
+            }
+            None => {
+                desk.answer(session, None);
+            }
+        }
+    }
+
+    /// As [`answer`](Self::answer) for a connection that is out of its slot because it is being read.
+    #[inline]
+    pub(super) fn answer_to(&mut self, slot: u32, conn: &mut Connection) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let mut desk = Desk { sinks: &self.settings.sinks, counters: &mut self.sink_counters };
+        if desk.answer(session, Some(conn)) {
+            Self::mark_dirty(&mut self.lists, conn);
+        }
+    }
+
+    /// Looks for tickets that have waited longer than their sink's `sync_timeout`.
+    pub(super) fn check_late(&mut self, now: Now) {
+        if self.lists.open_sessions.is_empty() || now.mono < self.round.next_late_check {
+            return;
+        }
+        self.round.next_late_check = now.mono.plus_ms(LATE_CHECK_MS);
+        let mut open = std::mem::take(&mut self.lists.open_sessions);
+        open.retain(|&slot| self.check_late_session(now, slot));
+        self.lists.open_sessions = open;
+    }
+
+    /// Whether the session still has open tickets.
+    fn check_late_session(&mut self, now: Now, slot: u32) -> bool {
+        let Some(session) = self.sessions.get_mut(slot) else { return false };
+        let now_ms = now.mono.as_ms() as u32;
+        let mut close = false;
+        let mut failed = false;
+        for ticket in session.puback.iter_mut().chain(session.pubrec.iter_mut()) {
+            let Some(sink) = self.settings.sinks.get(usize::from(ticket.sink)) else { continue };
+            if ticket.late || ticket.pending == 0 {
+                continue;
+            }
+            if u64::from(now_ms.wrapping_sub(ticket.opened_ms)) < sink.sync_timeout_ms {
+                continue;
+            }
+            ticket.late = true;
+            self.sink_counters[usize::from(ticket.sink)].late += 1;
+            match sink.on_sync_timeout {
+                OnSyncTimeout::Wait => {}
+                OnSyncTimeout::Reject => {
+                    // Outcomes that still come find the ticket gone and are counted with their batch.
+                    ticket.pending = 0;
+                    ticket.verdict = Verdict::Bad(FailReason::TimedOut);
+                    failed = true;
+                }
+                OnSyncTimeout::Close => close = true,
+            }
+        }
+        let open = !session.puback.is_empty() || !session.pubrec.is_empty();
+        session.listed = open;
+        let conn = session.conn;
+        if failed {
+            self.answer(slot);
+        }
+        if close && let Some(key) = conn {
+            self.close_busy(key);
+        }
+        open
+    }
+
+    /// `on_sync_timeout = "close"`: MQTT 5 clients are told that the server is busy.
+    fn close_busy(&mut self, key: super::io::ConnKey) {
+        let Some(conn) = conn_mut(&mut self.conns, key) else { return };
+        conn.mqtt.disconnect(ReasonCode::ServerBusy, Some("Kafka did not answer in time"), &mut conn.out);
+        conn.closing = Some(CloseReason::Timeout);
+        Self::mark_dirty(&mut self.lists, conn);
+    }
+}
+
+fn count_outcome(counters: &mut SinkCounters, batch: &Batch, outcome: Outcome) {
+    let records = u64::from(batch.records);
+    match outcome {
+        Outcome::Stored { .. } => {
+            counters.success += records;
+            counters.batches += 1;
+            counters.batch_bytes += batch.queued_bytes as u64;
+        }
+        Outcome::Failed(FailReason::QueueFull) => counters.dropped_queue_full += records,
+        Outcome::Failed(FailReason::Rejected) => counters.dropped_rejected += records,
+        Outcome::Failed(FailReason::Expired) => counters.dropped_expired += records,
+        Outcome::Failed(FailReason::Shutdown) => counters.dropped_shutdown += records,
+        Outcome::Failed(_) => counters.failed += records,
+    }
+}
+
+/// Where acknowledgements are written: the settings and counters they need.
+struct Desk<'a> {
+    sinks: &'a [SinkSettings],
+    counters: &'a mut [SinkCounters],
+}
+
+impl Desk<'_> {
+    /// Answers every ticket at the front of both lanes that is ready; whether anything was written.
+    fn answer(&mut self, session: &mut Session, mut conn: Option<&mut Connection>) -> bool {
+        let mut written = false;
+        while let Some(ticket) = session.puback.pop_ready() {
+            self.count_late(&ticket);
+            if let Some(conn) = conn.as_deref_mut().filter(|c| c.closing.is_none()) {
+                self.puback(conn, &ticket);
+                written = true;
+            }
+        }
+        while let Some(ticket) = session.pubrec.pop_ready() {
+            self.count_late(&ticket);
+            let good = ticket.verdict == Verdict::Good;
+            if good {
+                session.received.set(ticket.packet_id, Received::Stored);
+            } else {
+                session.received.remove(ticket.packet_id);
+            }
+            if let Some(conn) = conn.as_deref_mut().filter(|c| c.closing.is_none()) {
+                self.pubrec(conn, &ticket);
+                written = true;
+            }
+        }
+        written
+    }
+
+    fn count_late(&mut self, ticket: &Ticket) {
+        if ticket.late
+            && ticket.verdict == Verdict::Good
+            && let Some(counters) = self.counters.get_mut(usize::from(ticket.sink))
+        {
+            counters.late_success += 1;
+        }
+    }
+
+    #[inline]
+    fn puback(&self, conn: &mut Connection, ticket: &Ticket) {
+        if ticket.silent {
+            return conn.mqtt.inbound_done(1);
+        }
+        let Some(version) = conn.mqtt.version() else { return };
+        if let Some((reason, text)) = self.word(version, ticket, conn) {
+            mqtt::encode_puback(version, ticket.packet_id, reason, text, &mut conn.out);
+            conn.mqtt.inbound_done(1);
+        }
+    }
+
+    fn pubrec(&self, conn: &mut Connection, ticket: &Ticket) {
+        let Some(version) = conn.mqtt.version() else { return };
+        if let Some((reason, text)) = self.word(version, ticket, conn) {
+            mqtt::encode_pubrec(version, ticket.packet_id, reason, text, &mut conn.out);
+            if reason.value() >= 0x80 {
+                conn.mqtt.inbound_done(1);
+            }
+        }
+    }
+
+    /// The reason code that tells a ticket's verdict. `None`: a 3.1.1 client is closed instead, its ack cannot say no.
+    #[inline]
+    fn word(
+        &self,
+        version: Version,
+        ticket: &Ticket,
+        conn: &mut Connection,
+    ) -> Option<(ReasonCode, Option<&'static str>)> {
+        let Verdict::Bad(why) = ticket.verdict else {
+            let unmatched = ticket.unmatched && version.is_v5();
+            let reason = if unmatched { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+            return Some((reason, None));
+        };
+        if version.is_v5() {
+            let (reason, text) = refusal(why);
+            return Some((reason, Some(text)));
+        }
+        let lenient = self.sinks.get(usize::from(ticket.sink)).is_some_and(|s| s.on_failed_v3 == OnFailedV3::Ack);
+        if lenient && why != FailReason::TimedOut {
+            return Some((ReasonCode::Success, None));
+        }
+        conn.closing = Some(CloseReason::Refused);
+        None
+    }
+}
+
+/// What an MQTT 5 client is told of a failure (spec section 2.1).
+fn refusal(why: FailReason) -> (ReasonCode, &'static str) {
+    match why {
+        FailReason::TooLarge => (ReasonCode::QuotaExceeded, "the record is larger than Kafka takes"),
+        FailReason::QueueFull => (ReasonCode::QuotaExceeded, "discarded: the buffer was full"),
+        FailReason::Rejected => (ReasonCode::QuotaExceeded, "refused: the buffer is full"),
+        FailReason::Unauthorized => (ReasonCode::NotAuthorized, "Kafka denies writing to the topic"),
+        FailReason::Invalid => (ReasonCode::ImplementationSpecificError, "Kafka refuses the record as invalid"),
+        FailReason::UnknownTopic => (ReasonCode::ImplementationSpecificError, "the Kafka topic does not exist"),
+        FailReason::Expired => (ReasonCode::ImplementationSpecificError, "the record is too old to be sent"),
+        FailReason::TimedOut => (ReasonCode::ImplementationSpecificError, "Kafka did not answer in time"),
+        FailReason::Disk => (ReasonCode::ImplementationSpecificError, "the local disk refused the record"),
+        FailReason::Shutdown => (ReasonCode::ImplementationSpecificError, "this node is shutting down"),
+    }
+}

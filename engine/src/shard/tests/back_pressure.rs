@@ -1,0 +1,66 @@
+//! A PUBLISH that does not fit is held with its connection, and nothing before it waits.
+
+use super::rig::{Rig, publish, settings, sink};
+use crate::shard::SinkSettings;
+use crate::sink::accumulator::BatchLimits;
+
+#[test]
+fn a_full_budget_holds_the_publish_and_answers_the_pings_before_it() {
+    let lingering = SinkSettings {
+        limits: BatchLimits { linger_ns: 1_000_000_000, target_bytes: 4 << 20, bytes_max: 4 << 20, ..sink().limits },
+        ..sink()
+    };
+    let mut small = settings(vec![lingering]);
+    small.memory_bytes = 1 << 20;
+    let mut rig = Rig::new(small);
+    let conn = rig.connect("c", 4);
+    let mut bytes = Vec::new();
+    for id in 1..=2000u16 {
+        bytes.extend(publish(4, 1, id, "t", &[0; 1000]));
+        if id == 3 {
+            bytes.extend([0xc0, 0]);
+        }
+    }
+    rig.feed(conn, &bytes);
+    (0..20).for_each(|_| {
+        rig.round();
+    });
+    assert_eq!(rig.sent(conn), [0xd0, 0], "the ping is answered while the publishes wait");
+    assert_eq!(rig.shard.counters.backpressure_paused, 1);
+    assert!(rig.shard.budget.used_bytes() <= 1 << 20);
+    let placed = rig.shard.sink_counters[0].matched;
+    assert!(placed > 3 && placed < 2000, "{placed}");
+
+    let mut answered = 0;
+    for _ in 0..50 {
+        rig.after_ms(1_000);
+        rig.round();
+        answered += rig.sent(conn).chunks(4).filter(|c| c[0] == 0x40).count();
+    }
+    assert_eq!(answered, 2000, "and once batches leave, every publish is placed and answered");
+    assert_eq!(rig.shard.counters.backpressure_paused, 0);
+    assert_eq!(rig.shard.budget.used_bytes(), 0);
+}
+
+#[test]
+fn a_client_that_does_not_read_its_acks_is_not_read_either() {
+    let mut rig = Rig::new(settings(vec![sink()]));
+    let conn = rig.connect("c", 4);
+    rig.world.send_room = 0;
+    for n in 0..40 {
+        let ids = n * 1000 + 1..=(n + 1) * 1000;
+        let bytes: Vec<u8> = ids.flat_map(|id| publish(4, 1, id, "t", b"x")).collect();
+        rig.feed(conn, &bytes);
+        rig.round();
+    }
+    assert_eq!(rig.shard.counters.backpressure_paused, 1);
+    let matched = rig.shard.sink_counters[0].matched;
+    assert!(matched < 40_000, "{matched}");
+    rig.world.send_room = usize::MAX;
+    rig.shard.on_writable(conn);
+    for _ in 0..50 {
+        rig.round();
+    }
+    assert_eq!(rig.shard.sink_counters[0].success, 40_000);
+    assert_eq!(rig.sent(conn).len(), 4 * 40_000);
+}

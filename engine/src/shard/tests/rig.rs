@@ -1,0 +1,203 @@
+//! One or more shards with discarding writers, clients that are byte queues, and a clock that is set by hand.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use crate::clock::{Mono, Now};
+use crate::config::{Document, Loaded, Machine, Sources};
+use crate::log::DiskOp;
+use crate::shard::control::ControlMsg;
+use crate::shard::io::{
+    BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, ListenerId, Machine as _, Recv, Request, ShardId, Wait,
+};
+use crate::shard::mesh::{MeshMsg, Moved};
+use crate::shard::{Settings, Shard, SinkSettings};
+use crate::sink::Writer;
+use crate::sink::discard::Discard;
+
+/// What the shard did to the world.
+#[derive(Default)]
+pub(super) struct World {
+    inbox: HashMap<ConnKey, VecDeque<u8>>,
+    pub(super) outbox: HashMap<ConnKey, Vec<u8>>,
+    pub(super) closed: Vec<(ConnKey, CloseReason)>,
+    pub(super) moved: Vec<(ConnKey, ShardId, Box<Moved>)>,
+    pub(super) mesh: VecDeque<(ShardId, MeshMsg)>,
+    pub(super) control: Vec<ControlMsg>,
+    /// Longest read, to split packets anywhere.
+    pub(super) recv_max: usize,
+    /// How many bytes a client takes before it blocks.
+    pub(super) send_room: usize,
+}
+
+impl Io for World {
+    fn recv(&mut self, conn: ConnKey, into: &mut [u8]) -> Recv {
+        let inbox = self.inbox.entry(conn).or_default();
+        let n = inbox.len().min(into.len()).min(self.recv_max);
+        if n == 0 {
+            return Recv::Empty;
+        }
+        for (slot, byte) in into.iter_mut().zip(inbox.drain(..n)) {
+            *slot = byte;
+        }
+        Recv::Got { n, more: !inbox.is_empty() }
+    }
+    fn send(&mut self, conn: ConnKey, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(self.send_room);
+        self.send_room -= n;
+        self.outbox.entry(conn).or_default().extend_from_slice(&bytes[..n]);
+        n
+    }
+    fn close(&mut self, conn: ConnKey, why: CloseReason) {
+        self.closed.push((conn, why));
+    }
+    fn move_conn(&mut self, conn: ConnKey, to: ShardId, state: Box<Moved>) {
+        self.moved.push((conn, to, state));
+    }
+    fn dial(&mut self, _: &BrokerAddr) -> LinkKey {
+        unreachable!("discarding writers have no brokers")
+    }
+    fn request(&mut self, _: LinkKey, _: Request) {}
+    fn drop_link(&mut self, _: LinkKey) {}
+    fn mesh(&mut self, to: ShardId, message: MeshMsg) {
+        self.mesh.push_back((to, message));
+    }
+    fn disk(&mut self, _: DiskOp) {}
+    fn control(&mut self, message: ControlMsg) {
+        self.control.push(message);
+    }
+}
+
+const CONFIG: &str = r##"
+[connectors.c]
+type = "discard"
+[sinks.s]
+connector = "c"
+source_topics = ["#"]
+topic = "t"
+value = "${payload}"
+linger = "0ms"
+[mqtt]
+max_packet_size = "2MB"
+"##;
+
+/// A sink `#` with the payload as value and no linger, synchronous, into a discarding connector.
+pub(super) fn sink() -> SinkSettings {
+    configured().sinks.remove(0)
+}
+
+/// Settings of one shard with these sinks and 16 MiB.
+pub(super) fn settings(sinks: Vec<SinkSettings>) -> Settings {
+    Settings { sinks, ..configured() }
+}
+
+fn configured() -> Settings {
+    let sources = Sources { file: Document::new("test.toml", CONFIG) };
+    let machine = Machine { memory_bytes: 1 << 30, cores: 1 };
+    let loaded = Loaded::load(&sources, &machine).expect("a valid configuration");
+    Settings::new(&loaded.config, 1, 16 << 20).expect("valid templates")
+}
+
+/// One shard in its world.
+pub(super) struct Rig {
+    pub(super) shard: Shard,
+    pub(super) world: World,
+    pub(super) now: Now,
+    next_conn: u32,
+}
+
+impl Rig {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self::with_writer(settings, Writer::Discard(Discard::new(4)))
+    }
+
+    pub(super) fn with_writer(settings: Settings, writer: Writer) -> Self {
+        let now = Now { mono: Mono::from_ms(1_000), wall_ms: 1_700_000_000_000 };
+        let shard = Shard::new(ShardId(0), settings, vec![writer], 7, now.mono);
+        let world = World { recv_max: usize::MAX, send_room: usize::MAX, ..World::default() };
+        Self { shard, world, now, next_conn: 0 }
+    }
+
+    /// A connection that has said nothing yet.
+    pub(super) fn accept(&mut self) -> ConnKey {
+        let key = ConnKey { index: self.next_conn, generation: 1 };
+        self.next_conn += 1;
+        let peer: SocketAddr = "127.0.0.1:50000".parse().expect("an address");
+        self.shard.on(self.now, Input::Accepted(key, ListenerId(0), peer), &mut self.world);
+        key
+    }
+
+    /// A client that is let in.
+    pub(super) fn connect(&mut self, client_id: &str, level: u8) -> ConnKey {
+        let key = self.accept();
+        self.feed(key, &connect(client_id, level));
+        self.round();
+        let sent = self.sent(key);
+        assert!(sent.starts_with(&[0x20]) && sent[3] == 0, "CONNACK with success: {sent:02x?}");
+        key
+    }
+
+    /// Bytes arrive from a client and the shard is told.
+    pub(super) fn feed(&mut self, conn: ConnKey, bytes: &[u8]) {
+        self.world.inbox.entry(conn).or_default().extend(bytes);
+        self.shard.on(self.now, Input::Readable(conn), &mut self.world);
+    }
+
+    /// Ends a round.
+    pub(super) fn round(&mut self) -> Wait {
+        self.shard.end_round(self.now, &mut self.world)
+    }
+
+    /// Time passes, then a round ends.
+    pub(super) fn after_ms(&mut self, ms: u64) -> Wait {
+        self.now.mono = self.now.mono.plus_ms(ms);
+        self.now.wall_ms += ms as i64;
+        self.round()
+    }
+
+    /// Takes what was sent to a client.
+    pub(super) fn sent(&mut self, conn: ConnKey) -> Vec<u8> {
+        self.world.outbox.remove(&conn).unwrap_or_default()
+    }
+}
+
+/// A CONNECT with clean start; keep-alive 60 s.
+pub(super) fn connect(client_id: &str, level: u8) -> Vec<u8> {
+    let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', level, 0x02, 0, 60];
+    if level == 5 {
+        body.push(0);
+    }
+    body.extend((client_id.len() as u16).to_be_bytes());
+    body.extend(client_id.as_bytes());
+    packet(0x10, &body)
+}
+
+/// A PUBLISH of 3.1.1, or of 5 without properties.
+pub(super) fn publish(level: u8, qos: u8, packet_id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend((topic.len() as u16).to_be_bytes());
+    body.extend(topic.as_bytes());
+    if qos > 0 {
+        body.extend(packet_id.to_be_bytes());
+    }
+    if level == 5 {
+        body.push(0);
+    }
+    body.extend(payload);
+    packet(0x30 | qos << 1, &body)
+}
+
+pub(super) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    let mut len = body.len();
+    loop {
+        let byte = (len % 128) as u8;
+        len /= 128;
+        out.push(if len > 0 { byte | 0x80 } else { byte });
+        if len == 0 {
+            break;
+        }
+    }
+    out.extend(body);
+    out
+}

@@ -1,0 +1,167 @@
+//! Sinks: what becomes of records once a route has made them.
+//!
+//! A sink has two halves. The receiving half lives on every shard: it renders records, chooses partitions and fills batches
+//! ([`Sink`], [`accumulator`], [`partitioning`]). The owning half, one per connector and shard, writes the sealed batches of
+//! the partitions its shard owns ([`Writer`]). Between them travel whole batches and nothing else.
+
+pub mod accumulator;
+pub mod discard;
+pub mod partitioning;
+pub mod route;
+
+use crate::buffer::Batch;
+use crate::clock::{Mono, Now};
+use crate::shard::ShardId;
+use crate::shard::control::Level;
+use crate::shard::io::{Input, Io};
+use crate::ticket::Outcome;
+
+use accumulator::Accumulator;
+use discard::Discard;
+use partitioning::{Choice, Partitioner, Partitions};
+
+/// A batch with the last word on it.
+#[derive(Debug)]
+pub struct Answered {
+    /// The batch, released by whoever wrote it.
+    pub batch: Box<Batch>,
+    /// What became of its records.
+    pub outcome: Outcome,
+}
+
+/// The receiving half of one sink at one shard.
+#[derive(Debug)]
+pub struct Sink {
+    /// Batches being filled.
+    pub accumulator: Accumulator,
+    /// How partitions are chosen.
+    pub partitioner: Partitioner,
+    /// Index of its connector, and of the writer there.
+    pub connector: usize,
+}
+
+impl Sink {
+    /// The partition for a record, or `None` while the topic's partitions are not known.
+    #[inline]
+    pub fn choose(&mut self, sink: u16, choice: &Choice<'_>, writer: &Writer, now: Mono) -> Option<u32> {
+        let count = writer.partitions(sink)?;
+        let accumulator = &self.accumulator;
+        let view = View {
+            count,
+            sink,
+            writer,
+            accumulator,
+            now,
+            partition_bytes_max: accumulator.limits().partition_bytes_max,
+        };
+        Some(self.partitioner.choose(choice, &view))
+    }
+}
+
+/// The partitions of a sink as its shard sees them.
+struct View<'a> {
+    count: u32,
+    sink: u16,
+    writer: &'a Writer,
+    accumulator: &'a Accumulator,
+    now: Mono,
+    partition_bytes_max: usize,
+}
+
+impl Partitions for View<'_> {
+    fn count(&self) -> u32 {
+        self.count
+    }
+
+    fn usable(&self, partition: u32) -> bool {
+        let full = self.accumulator.waiting_bytes(partition) >= self.partition_bytes_max;
+        !full && self.writer.answers(self.sink, partition, self.now)
+    }
+
+    fn load(&self, partition: u32) -> usize {
+        // An unanswered batch counts as a target's worth of bytes: its size is with the owner.
+        let unanswered = self.accumulator.unanswered(partition) as usize;
+        self.accumulator.waiting_bytes(partition) + unanswered * self.accumulator.limits().target_bytes
+    }
+}
+
+/// The owning half: writes batches of the partitions its shard owns, one for each connector.
+#[derive(Debug)]
+pub enum Writer {
+    /// Counts and drops.
+    Discard(Discard),
+}
+
+impl Writer {
+    /// Partitions of the sink's topic, or `None` while they are not known.
+    #[inline]
+    pub fn partitions(&self, sink: u16) -> Option<u32> {
+        match self {
+            Writer::Discard(w) => w.partitions(sink),
+        }
+    }
+
+    /// Whether the partition's leader answered within the last second, as far as this shard knows.
+    pub fn answers(&self, _sink: u16, _partition: u32, _now: Mono) -> bool {
+        match self {
+            Writer::Discard(_) => true,
+        }
+    }
+
+    /// Takes in what belongs to this writer; gives back what does not.
+    pub fn on_input<'a>(&mut self, _now: Now, input: Input<'a>, _io: &mut impl Io) -> Option<Input<'a>> {
+        match self {
+            Writer::Discard(_) => Some(input),
+        }
+    }
+
+    /// Takes a sealed batch of a partition this shard owns.
+    pub fn submit(&mut self, _now: Now, batch: Box<Batch>) {
+        match self {
+            Writer::Discard(w) => w.submit(batch),
+        }
+    }
+
+    /// Sends what can be sent; returns when to be called again at the latest.
+    pub fn end_round(&mut self, _now: Now, _io: &mut impl Io) -> Option<Mono> {
+        match self {
+            Writer::Discard(_) => None,
+        }
+    }
+
+    /// The next batch with an outcome.
+    #[inline]
+    pub fn pop_answered(&mut self) -> Option<Answered> {
+        match self {
+            Writer::Discard(w) => w.pop_answered(),
+        }
+    }
+
+    /// Records of `sink`, received by shard `home`, that were sent and have no answer.
+    pub fn inflight_records(&self, _sink: u16, _home: ShardId) -> u64 {
+        match self {
+            Writer::Discard(_) => 0,
+        }
+    }
+
+    /// The next line for the log.
+    pub fn pop_note(&mut self) -> Option<(Level, String)> {
+        match self {
+            Writer::Discard(_) => None,
+        }
+    }
+
+    /// Whether something changed since the last call that a held PUBLISH may wait for, such as a topic that is now known.
+    pub fn take_changed(&mut self) -> bool {
+        match self {
+            Writer::Discard(_) => false,
+        }
+    }
+
+    /// Whether nothing is queued and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Writer::Discard(w) => w.is_idle(),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Records into batches: one filling batch per partition, at the shard that received the records.
+//!
+//! A record is copied once, from the receive buffer into the filling batch of its partition. A batch is sealed when fewer
+//! than `inflight_max` of this shard's batches for the partition are unanswered and it has reached the target or its linger
+//! ended; while all slots are taken it fills on to the cap, then the next begins. So the unanswered count is the feedback
+//! that turns a slow partition into large batches, and nothing else needs to be told.
+//!
+//! ```text
+//! reserve(partition, bytes) -> append(record, run)   per record
+//! seal_due(now)             -> sealed batches        per round
+//! answered(partition)       <- a batch came home
+//! ```
+//!
+//! Left out: who owns a partition and how it is sent, encoding (codecs), and what an outcome means for a client.
+
+use std::collections::VecDeque;
+
+use kafka::record_batch::{self, HEADER_LEN, RecordHeader};
+
+use crate::buffer::{Batch, BatchPool, PartKey};
+use crate::clock::Mono;
+use crate::shard::budget::Budget;
+use crate::ticket::{Lane, Run};
+
+/// How large and how old batches get.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    /// No batch grows beyond this, unless a single record is larger.
+    pub bytes_max: usize,
+    /// A batch this large is sealed as soon as a slot is free.
+    pub target_bytes: usize,
+    /// Longest wait of a batch's first record, nanoseconds.
+    pub linger_ns: u64,
+    /// Unanswered batches of this shard per partition.
+    pub inflight_max: u32,
+    /// Bytes that may wait per partition before `overflow` acts.
+    pub partition_bytes_max: usize,
+}
+
+/// Buffers grow through these capacities (and powers of two beyond), so that few sizes circulate and a quiet partition
+/// stays small.
+const SIZE_CLASSES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 896 << 10];
+
+/// Batches of one sink at one shard.
+#[derive(Debug)]
+pub struct Accumulator {
+    sink: u16,
+    limits: BatchLimits,
+    partitions: Vec<Partition>,
+    /// Partitions that hold a filling or waiting batch.
+    open: Vec<u32>,
+    queued_records: u64,
+    queued_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    filling: Option<Box<Batch>>,
+    /// Full batches that wait for a slot, oldest first.
+    #[expect(clippy::vec_box)]
+    full: VecDeque<Box<Batch>>,
+    unanswered: u32,
+    waiting_bytes: usize,
+    listed: bool,
+}
+
+/// The answer to a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// The record fits.
+    Ready,
+    /// The memory budget is used up: hold the PUBLISH.
+    NoMemory,
+    /// The partition holds `partition_bytes_max`: `overflow` decides.
+    PartitionFull,
+}
+
+/// One record to append; `key` and `value` are null when `None`.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Record key.
+    pub key: Option<&'a [u8]>,
+    /// Record value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Record timestamp, milliseconds since 1970-01-01 UTC.
+    pub timestamp_ms: i64,
+    /// Record headers.
+    pub headers: &'a [RecordHeader<'a>],
+}
+
+impl Record<'_> {
+    /// An upper bound of the encoded size in bytes.
+    #[inline]
+    pub fn bytes_max(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|h| h.key.len() + h.value.map_or(0, <[u8]>::len)).sum();
+        let key = self.key.map_or(0, <[u8]>::len);
+        let value = self.value.map_or(0, <[u8]>::len);
+        record_batch::record_bytes_max(key, value, headers, self.headers.len())
+    }
+}
+
+impl Accumulator {
+    /// An empty accumulator of the sink with this index.
+    pub fn new(sink: u16, limits: BatchLimits) -> Self {
+        Self { sink, limits, partitions: Vec::new(), open: Vec::new(), queued_records: 0, queued_bytes: 0 }
+    }
+
+    /// Makes room for a record of at most `bytes` in `partition`: after `Ready` one `append` of that size succeeds.
+    #[inline]
+    pub fn reserve(
+        &mut self,
+        partition: u32,
+        bytes: usize,
+        opened: Mono,
+        pool: &mut BatchPool,
+        budget: &mut Budget,
+    ) -> Room {
+        let index = partition as usize;
+        if index >= self.partitions.len() {
+            self.partitions.resize_with(index + 1, Partition::default);
+        }
+        let slot = &mut self.partitions[index];
+        if let Some(batch) = &mut slot.filling {
+            let needed = batch.bytes.len() + bytes;
+            if needed <= batch.bytes.capacity() && needed <= self.limits.bytes_max {
+                return Room::Ready;
+            }
+        }
+        self.reserve_slow(index, bytes, opened, pool, budget)
+    }
+
+    /// Grows the filling batch, or puts it aside and begins the next.
+    #[cold]
+    fn reserve_slow(
+        &mut self,
+        index: usize,
+        bytes: usize,
+        opened: Mono,
+        pool: &mut BatchPool,
+        budget: &mut Budget,
+    ) -> Room {
+        let slot = &mut self.partitions[index];
+        if slot.waiting_bytes + bytes > self.limits.partition_bytes_max && slot.waiting_bytes > 0 {
+            return Room::PartitionFull;
+        }
+        if let Some(batch) = &mut slot.filling {
+            let needed = batch.bytes.len() + bytes;
+            if needed <= self.limits.bytes_max || batch.records == 0 {
+                return grow(batch, needed, budget);
+            }
+            slot.full.extend(slot.filling.take());
+        }
+        let key = PartKey { sink: self.sink, partition: index as u32 };
+        let mut batch = pool.take(key, 0, opened);
+        let kept = batch.bytes.capacity();
+        if !budget.try_charge(kept) {
+            pool.give(batch);
+            return Room::NoMemory;
+        }
+        batch.charge_bytes = kept;
+        let room = grow(&mut batch, HEADER_LEN + bytes, budget);
+        if room == Room::Ready {
+            slot.filling = Some(batch);
+            if !slot.listed {
+                slot.listed = true;
+                self.open.push(index as u32);
+            }
+        } else {
+            budget.release(std::mem::take(&mut batch.charge_bytes));
+            pool.give(batch);
+        }
+        room
+    }
+
+    /// Appends a record for which `reserve` said `Ready`. Returns its encoded size in bytes.
+    #[inline]
+    pub fn append(&mut self, partition: u32, record: &Record<'_>) -> u32 {
+        let slot = &mut self.partitions[partition as usize];
+        let batch = slot.filling.as_mut().expect("a record is appended after it was reserved");
+        if batch.records == 0 {
+            batch.base_timestamp_ms = record.timestamp_ms;
+            batch.max_timestamp_ms = record.timestamp_ms;
+        }
+        let before = batch.bytes.len();
+        let delta_ms = record.timestamp_ms - batch.base_timestamp_ms;
+        record_batch::append(&mut batch.bytes, batch.records, delta_ms, record.key, record.value, record.headers);
+        batch.max_timestamp_ms = batch.max_timestamp_ms.max(record.timestamp_ms);
+        batch.records += 1;
+        let bytes = batch.bytes.len() - before;
+        batch.queued_bytes += bytes;
+        slot.waiting_bytes += bytes;
+        self.queued_records += 1;
+        self.queued_bytes += bytes;
+        bytes as u32
+    }
+
+    /// Notes that the record appended last belongs to ticket `number` of a lane.
+    #[inline]
+    pub fn note_ticket(&mut self, partition: u32, session: u32, lane_gen: u32, number: u32, lane: Lane) {
+        let Some(batch) = &mut self.partitions[partition as usize].filling else { return };
+        if let Some(run) = batch.runs.last_mut()
+            && run.session == session
+            && run.lane == lane
+            && run.lane_gen == lane_gen
+            && run.first.wrapping_add(u32::from(run.n)) == number
+            && run.n < u16::MAX
+        {
+            run.n += 1;
+            return;
+        }
+        batch.runs.push(Run { session, lane_gen, first: number, n: 1, lane });
+    }
+
+    /// Takes out every batch that is due, oldest first within its partition. The caller sends each to its owner.
+    pub fn seal_due(&mut self, now: Mono, drain: bool, mut send: impl FnMut(Box<Batch>)) {
+        let limits = self.limits;
+        let partitions = &mut self.partitions;
+        let (queued_records, queued_bytes) = (&mut self.queued_records, &mut self.queued_bytes);
+        self.open.retain(|&index| {
+            let slot = &mut partitions[index as usize];
+            while slot.unanswered < limits.inflight_max {
+                let Some(batch) = slot.next_due(now, drain, &limits) else { break };
+                slot.unanswered += 1;
+                slot.waiting_bytes -= batch.queued_bytes;
+                *queued_records -= u64::from(batch.records);
+                *queued_bytes -= batch.queued_bytes;
+                send(batch);
+            }
+            slot.listed = slot.filling.is_some() || !slot.full.is_empty();
+            slot.listed
+        });
+    }
+
+    /// A batch of `partition` has its outcome: its slot is free.
+    pub fn answered(&mut self, partition: u32) {
+        let slot = &mut self.partitions[partition as usize];
+        assert!(slot.unanswered > 0, "an outcome belongs to a batch that was sent");
+        slot.unanswered -= 1;
+    }
+
+    /// When the next batch is due by its linger, unless its partition has no slot.
+    pub fn deadline(&self) -> Option<Mono> {
+        let due = |&index: &u32| {
+            let slot = &self.partitions[index as usize];
+            let batch = slot.filling.as_ref().filter(|b| b.records > 0)?;
+            (slot.unanswered < self.limits.inflight_max).then(|| batch.opened + self.limits.linger_ns)
+        };
+        self.open.iter().filter_map(due).min()
+    }
+
+    /// Discards the oldest waiting batch of `partition` to make room; in-flight batches are not touched.
+    pub fn drop_oldest(&mut self, partition: u32) -> Option<Box<Batch>> {
+        let slot = self.partitions.get_mut(partition as usize)?;
+        let batch = slot.full.pop_front().or_else(|| slot.filling.take_if(|b| b.records > 0))?;
+        slot.waiting_bytes -= batch.queued_bytes;
+        self.queued_records -= u64::from(batch.records);
+        self.queued_bytes -= batch.queued_bytes;
+        Some(batch)
+    }
+
+    /// The partition whose oldest waiting batch is the oldest of all.
+    pub fn oldest(&self) -> Option<u32> {
+        let age = |&index: &u32| {
+            let slot = &self.partitions[index as usize];
+            let batch = slot.full.front().or(slot.filling.as_ref().filter(|b| b.records > 0))?;
+            Some((batch.opened, index))
+        };
+        self.open.iter().filter_map(age).min().map(|(_, index)| index)
+    }
+
+    /// Records in batches that have not been sent.
+    pub fn queued_records(&self) -> u64 {
+        self.queued_records
+    }
+
+    /// Bytes of those records.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Bytes that wait for a slot of `partition`.
+    pub fn waiting_bytes(&self, partition: u32) -> usize {
+        self.partitions.get(partition as usize).map_or(0, |slot| slot.waiting_bytes)
+    }
+
+    /// Batches of `partition` that were sent and have no outcome.
+    pub fn unanswered(&self, partition: u32) -> u32 {
+        self.partitions.get(partition as usize).map_or(0, |slot| slot.unanswered)
+    }
+
+    /// The limits in force.
+    #[inline]
+    pub fn limits(&self) -> &BatchLimits {
+        &self.limits
+    }
+
+    /// Whether nothing waits and nothing is unanswered.
+    pub fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.partitions.iter().all(|slot| slot.unanswered == 0)
+    }
+}
+
+impl Partition {
+    fn next_due(&mut self, now: Mono, drain: bool, limits: &BatchLimits) -> Option<Box<Batch>> {
+        if let Some(batch) = self.full.pop_front() {
+            return Some(batch);
+        }
+        self.filling.take_if(|batch| {
+            let lingered = now >= batch.opened + limits.linger_ns;
+            let large = batch.bytes.len() >= limits.target_bytes.min(limits.bytes_max);
+            batch.records > 0 && (drain || large || lingered)
+        })
+    }
+}
+
+/// Gives `batch` the smallest size class that holds `needed` bytes, if the budget allows.
+fn grow(batch: &mut Batch, needed: usize, budget: &mut Budget) -> Room {
+    if needed <= batch.bytes.capacity() {
+        return Room::Ready;
+    }
+    let class = SIZE_CLASSES.into_iter().find(|&class| class >= needed).unwrap_or(needed.next_power_of_two());
+    // While it is copied over, old and new exist side by side; the old one goes back at once.
+    if !budget.try_charge(class - batch.charge_bytes) {
+        return Room::NoMemory;
+    }
+    batch.bytes.reserve_exact(class - batch.bytes.len());
+    let capacity = batch.bytes.capacity();
+    budget.charge(capacity - class);
+    batch.charge_bytes = capacity;
+    Room::Ready
+}
+
+#[cfg(test)]
+mod tests;

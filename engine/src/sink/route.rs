@@ -1,0 +1,120 @@
+//! A direct route: which publications a sink takes, and the record it makes of each.
+
+use mqtt::topic;
+
+use crate::config::{self, MissingValue};
+use crate::event::Event;
+use crate::rule::{Columns, Depends, Template, TemplateError};
+
+/// Filters and compiled templates of one sink.
+#[derive(Debug, Clone)]
+pub struct Route {
+    filters: Vec<String>,
+    /// Template of the record key.
+    pub key: Template,
+    /// Template of the record value.
+    pub value: Template,
+    timestamp: Template,
+    missing_value: MissingValue,
+}
+
+/// A record's value as rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// These bytes; `None` is a tombstone.
+    Is(Option<&'a [u8]>),
+    /// `missing_value = "drop"`: there is no record.
+    Dropped,
+}
+
+impl Route {
+    /// Compiles the templates of `sink`.
+    ///
+    /// # Errors
+    /// The first template that cannot be compiled, with the name of its option.
+    pub fn new(sink: &config::Sink) -> Result<Self, (&'static str, TemplateError)> {
+        let compile = |option, text: &str| Template::compile(text, Columns::Publish).map_err(|e| (option, e));
+        Ok(Self {
+            filters: sink.source_topics.clone(),
+            key: compile("key", &sink.key)?,
+            value: compile("value", &sink.value)?,
+            timestamp: compile("timestamp", &sink.timestamp)?,
+            missing_value: sink.missing_value,
+        })
+    }
+
+    /// Whether a filter of the sink matches `topic`.
+    pub fn takes(&self, topic: &str) -> bool {
+        self.filters.iter().any(|filter| topic::matches(filter, topic))
+    }
+
+    /// Whether the key is the same for every PUBLISH of one client to one topic.
+    pub fn key_is_fixed(&self) -> bool {
+        self.key.depends() <= Depends::Topic
+    }
+
+    /// Renders the value; `scratch` holds it if it is not a part of the event itself.
+    #[inline]
+    pub fn render_value<'a>(&'a self, event: &Event<'a>, scratch: &'a mut Vec<u8>) -> Value<'a> {
+        match self.value.render(event, scratch) {
+            Some(bytes) => Value::Is(Some(bytes)),
+            None => match self.missing_value {
+                MissingValue::Null => Value::Is(None),
+                MissingValue::Empty => Value::Is(Some(&[])),
+                MissingValue::Drop => Value::Dropped,
+            },
+        }
+    }
+
+    /// The record's time, milliseconds since 1970-01-01 UTC.
+    #[inline]
+    pub fn timestamp_ms(&self, event: &Event<'_>, scratch: &mut Vec<u8>) -> i64 {
+        self.timestamp.render_timestamp(event, scratch)
+    }
+}
+
+/// The route of a connection's last PUBLISH. While topic and configuration stay the same there is nothing to validate, match
+/// or look up again.
+#[derive(Debug, Default)]
+pub struct RouteMemo {
+    topic: Vec<u8>,
+    /// Configuration and subscription generation it was made under; 0: never.
+    generation: u64,
+    /// Sinks that take the topic.
+    pub routes: Vec<MemoRoute>,
+    /// Whether a subscriber anywhere matches.
+    pub subscribed: bool,
+}
+
+/// One sink of a memo.
+#[derive(Debug)]
+pub struct MemoRoute {
+    /// Index of the sink.
+    pub sink: u16,
+    /// The rendered key, where it is the same for every PUBLISH of this client to this topic: `Some(None)` is null.
+    pub key: Option<Option<Box<[u8]>>>,
+    /// The partition, where key and strategy fix it, and the partition count it was chosen for.
+    pub partition: Option<(u32, u32)>,
+}
+
+impl RouteMemo {
+    /// Whether the memo speaks of `topic` under `generation`.
+    #[inline]
+    pub fn knows(&self, topic: &str, generation: u64) -> bool {
+        self.generation == generation && self.topic == topic.as_bytes()
+    }
+
+    /// Begins a memo of `topic`.
+    pub fn begin(&mut self, topic: &str, generation: u64) {
+        self.topic.clear();
+        self.topic.extend_from_slice(topic.as_bytes());
+        self.generation = generation;
+        self.routes.clear();
+        self.subscribed = false;
+    }
+
+    /// Forgets everything and frees its memory.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}

@@ -215,6 +215,19 @@ mod tests {
     }
 
     #[test]
+    fn the_heads_are_those_that_kafkas_own_readers_want() {
+        // What Kafka refuses and other decoders do not, so only the bytes themselves can tell.
+        let bytes = json(200_000);
+        let lz4 = compressed(Compression::Lz4, &bytes);
+        // Magic; version 1, independent blocks, no checksums, no sizes; blocks of 64 KiB.
+        assert_eq!(lz4[..6], [0x04, 0x22, 0x4d, 0x18, 0b0110_0000, 4 << 4]);
+        let snappy = compressed(Compression::Snappy, &bytes);
+        assert_eq!(snappy[..16], *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01");
+        // The first raw block says how long it will be, 32 KiB, as a varint.
+        assert_eq!(snappy[20..23], [0x80, 0x80, 0x02]);
+    }
+
+    #[test]
     fn levels_matter_where_there_are_any() {
         let bytes = json(100_000);
         for codec in [Compression::Gzip, Compression::Zstd] {

@@ -110,13 +110,13 @@ impl<'a> ConnAck<'a> {
         if flags == 1 && reason != ReasonCode::Success {
             return Err(Error::protocol("MQTT-3.2.2-6", "session present in a refusal"));
         }
-        Ok(Self { session_present: flags == 1, reason, properties })
+        // 3.1 has no session present; its byte is reserved.
+        Ok(Self { session_present: flags == 1 && version != Version::V3_1, reason, properties })
     }
 
     /// Appends the packet. A reason that a version before 5.0 cannot say becomes "server unavailable"; a server that
     /// follows 3.1.1 section 3.2.2.3 closes the connection without a CONNACK then.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        // 3.1 has no session present; its byte is reserved.
         let session_present = self.session_present && version != Version::V3_1;
         frame::put(out, PacketType::ConnAck.first(), |out| {
             out.put_u8(u8::from(session_present));

@@ -111,7 +111,7 @@ impl<'a> Publish<'a> {
 ///
 /// The fields are what every server looks at and may change before it passes a publication on; the rest stays in the
 /// received bytes, checked, and is passed on as it came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct PublishProperties<'a> {
     /// Stands for the topic on this connection; 0 = none.
     pub topic_alias: u16,
@@ -216,6 +216,11 @@ impl<'a> PublishProperties<'a> {
         self.rest.has(PropertyId::SubscriptionIdentifier)
     }
 
+    /// What is passed on as it came, apart from the fields.
+    fn others(&self) -> impl Iterator<Item = (PropertyId, Value<'a>)> + use<'a> {
+        self.rest.iter().filter(|(id, _)| id.bit() & Self::FIELDS == 0)
+    }
+
     fn text(&self, id: PropertyId) -> Option<&'a str> {
         match self.rest.find(id) {
             Some(Value::Text(text)) => Some(text),
@@ -254,3 +259,13 @@ impl<'a> PublishProperties<'a> {
         self.rest.put_without(Self::FIELDS, out);
     }
 }
+
+impl PartialEq for PublishProperties<'_> {
+    /// Compares what would be sent: fields by their present values, the rest in its order.
+    fn eq(&self, other: &Self) -> bool {
+        let fields = |p: &Self| (p.topic_alias, p.message_expiry_s, p.payload_format);
+        fields(self) == fields(other) && self.others().eq(other.others())
+    }
+}
+
+impl Eq for PublishProperties<'_> {}

@@ -1,39 +1,119 @@
-//! How far each partition log may be read: the only thing shards and the readers of the log share.
+//! What readers may see of one partition's log: written by the thread that syncs, read by the listener.
+//!
+//! The order of the writer's steps is the guarantee. Append: bytes, `fdatasync` (and the directory's sync where the file is
+//! new), then [`PublishedEnds::appended`], which names the segment before it moves the end; so whoever has read an end
+//! finds the segment of every record below it. Delete: [`PublishedEnds::retired`], then the file goes; so a reader that
+//! misses a file finds its offset below `log_start` when it looks again.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::LogId;
+use tokio::sync::Notify;
 
-/// The end offset of each partition log: records below it are durable. Written by the disk writers, read by the embedded
-/// log's listener on the control thread.
+/// The published state of one log. Offsets only grow.
 #[derive(Debug)]
 pub struct PublishedEnds {
-    ends: Box<[AtomicI64]>,
+    log_start: AtomicI64,
+    end: AtomicI64,
+    /// Base offsets of the segments, ascending. Locked by the writer only when a segment comes or goes.
+    segments: Mutex<Vec<i64>>,
+    /// Base offset of the newest segment, so that the writer need not lock for every append; -1 where there is none.
+    newest: AtomicI64,
+    /// Rung at every append of any log of the node: long polls wait on it.
+    grown: Arc<Notify>,
 }
 
 impl PublishedEnds {
-    /// Ends as recovery found them, by `LogId`.
-    pub fn new(recovered: impl IntoIterator<Item = i64>) -> Self {
-        Self { ends: recovered.into_iter().map(AtomicI64::new).collect() }
+    /// The state after recovery: `segments` ascending, `end` one above the last durable record.
+    pub fn new(segments: Vec<i64>, end: i64, grown: Arc<Notify>) -> Self {
+        let log_start = segments.first().copied().unwrap_or(end);
+        let newest = segments.last().copied().unwrap_or(-1);
+        assert!(segments.is_sorted() && newest <= end, "segments ascend and none begins above the end");
+        Self {
+            log_start: AtomicI64::new(log_start),
+            end: AtomicI64::new(end),
+            segments: Mutex::new(segments),
+            newest: AtomicI64::new(newest),
+            grown,
+        }
     }
 
-    /// Records below `end_offset` are durable. A later append of the log never has a smaller end.
-    pub fn publish(&self, log: LogId, end_offset: i64) {
-        self.ends[log.0 as usize].store(end_offset, Ordering::Release);
+    /// Offset of the oldest record that retention has left, or the end of an empty log.
+    pub fn log_start(&self) -> i64 {
+        self.log_start.load(Ordering::Acquire)
     }
 
-    /// One past the last readable record; `None` for a log that does not exist.
-    pub fn end(&self, log: LogId) -> Option<i64> {
-        self.ends.get(log.0 as usize).map(|end| end.load(Ordering::Acquire))
+    /// One above the last record that is durable.
+    pub fn end(&self) -> i64 {
+        self.end.load(Ordering::Acquire)
     }
 
-    /// How many logs there are.
-    pub fn len(&self) -> usize {
-        self.ends.len()
+    /// The segments that hold the records from `log_start` to an `end` read before this call, ascending.
+    pub fn segments(&self) -> Vec<i64> {
+        self.lock().clone()
     }
 
-    /// Whether there is no log.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+    /// The writer's word that everything below `end_offset` is durable and the last of it lies in `segment`.
+    pub fn appended(&self, segment: i64, end_offset: i64) {
+        if segment > self.newest.load(Ordering::Relaxed) {
+            self.lock().push(segment);
+            self.newest.store(segment, Ordering::Relaxed);
+        }
+        self.end.fetch_max(end_offset, Ordering::Release);
+        self.grown.notify_waiters();
+    }
+
+    /// The writer's word that `segment`, the oldest, is about to be removed. Saying it twice does no harm.
+    pub fn retired(&self, segment: i64) {
+        let mut segments = self.lock();
+        segments.retain(|&base| base != segment);
+        let start = segments.first().copied().unwrap_or_else(|| self.end());
+        self.log_start.fetch_max(start, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<i64>> {
+        // A list of integers is whole whatever happened to the thread that held it.
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_named_before_the_end_moves_and_go_with_the_start() {
+        let ends = PublishedEnds::new(Vec::new(), 0, Arc::default());
+        assert_eq!((ends.log_start(), ends.end()), (0, 0));
+        ends.appended(0, 10);
+        ends.appended(0, 20);
+        ends.appended(20, 30);
+        assert_eq!((ends.log_start(), ends.end(), ends.segments()), (0, 30, vec![0, 20]));
+        ends.retired(0);
+        ends.retired(0);
+        assert_eq!((ends.log_start(), ends.end(), ends.segments()), (20, 30, vec![20]));
+    }
+
+    #[test]
+    fn an_empty_log_starts_at_its_end() {
+        let ends = PublishedEnds::new(Vec::new(), 7, Arc::default());
+        assert_eq!((ends.log_start(), ends.end()), (7, 7));
+        ends.appended(7, 8);
+        assert_eq!((ends.log_start(), ends.segments()), (7, vec![7]));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_append_wakes_those_who_wait() {
+        let grown: Arc<Notify> = Arc::default();
+        let ends = Arc::new(PublishedEnds::new(Vec::new(), 0, grown.clone()));
+        let waiting = grown.notified();
+        tokio::pin!(waiting);
+        waiting.as_mut().enable();
+        std::thread::spawn({
+            let ends = ends.clone();
+            move || ends.appended(0, 1)
+        });
+        waiting.await;
+        assert_eq!(ends.end(), 1);
     }
 }

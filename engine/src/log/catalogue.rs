@@ -1,0 +1,133 @@
+//! Every partition log of the node, by its [`LogId`]: where it lies and how far it may be read.
+//!
+//! Built once at start, then shared by the writer threads (which look up a directory and publish an end) and the listener
+//! (which looks up a topic and reads). The shards do not see it: they know numbers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use super::segment;
+use super::{LogId, PublishedEnds};
+
+/// One partition's log.
+#[derive(Debug)]
+pub struct LogPlace {
+    /// Kafka's number of the partition.
+    pub partition: u32,
+    /// The directory that holds its segments.
+    pub dir: PathBuf,
+    /// What readers may see.
+    pub ends: PublishedEnds,
+}
+
+impl LogPlace {
+    /// The file of a segment.
+    pub fn segment_path(&self, base_offset: i64) -> PathBuf {
+        self.dir.join(segment::file_name(base_offset))
+    }
+}
+
+/// A topic: consecutive logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicLogs {
+    /// Its name.
+    pub name: String,
+    /// The log of partition 0; the others follow.
+    pub first: LogId,
+    /// How many.
+    pub partitions: u32,
+}
+
+impl TopicLogs {
+    /// The log of a partition; `None` where the topic has no such partition.
+    pub fn log(&self, partition: u32) -> Option<LogId> {
+        (partition < self.partitions).then(|| LogId(self.first.0 + partition))
+    }
+}
+
+/// Bytes found damaged, at start and while reading, since the process started. They stay where they are and nobody is
+/// shown them.
+#[derive(Debug, Default)]
+pub struct Damage {
+    batches: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Damage {
+    /// Counts one damaged stretch that held about `batches` batches.
+    pub fn count(&self, batches: u64, bytes: u64) {
+        self.batches.fetch_add(batches, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Damaged batches.
+    pub fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    /// Damaged bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// All partition logs of the node.
+#[derive(Debug)]
+pub struct Catalogue {
+    data_dir: PathBuf,
+    topics: Vec<TopicLogs>,
+    logs: Vec<LogPlace>,
+    grown: Arc<Notify>,
+    damage: Damage,
+}
+
+impl Catalogue {
+    pub(super) fn new(data_dir: PathBuf, topics: Vec<TopicLogs>, logs: Vec<LogPlace>, grown: Arc<Notify>) -> Self {
+        let counted: u32 = topics.iter().map(|t| t.partitions).sum();
+        assert!(counted as usize == logs.len(), "every log belongs to one topic");
+        Self { data_dir, topics, logs, grown, damage: Damage::default() }
+    }
+
+    /// The directory everything lies in.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The topics, in configuration order.
+    pub fn topics(&self) -> &[TopicLogs] {
+        &self.topics
+    }
+
+    /// A topic by its name.
+    pub fn topic(&self, name: &str) -> Option<&TopicLogs> {
+        self.topics.iter().find(|topic| topic.name == name)
+    }
+
+    /// A log by its number, which must be one of this catalogue's.
+    pub fn place(&self, log: LogId) -> &LogPlace {
+        &self.logs[log.0 as usize]
+    }
+
+    /// How many logs there are.
+    pub fn len(&self) -> usize {
+        self.logs.len()
+    }
+
+    /// Whether the node keeps no log at all.
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty()
+    }
+
+    /// Rung at every append of any log.
+    pub fn grown(&self) -> &Notify {
+        &self.grown
+    }
+
+    /// What was found damaged.
+    pub fn damage(&self) -> &Damage {
+        &self.damage
+    }
+}

@@ -6,6 +6,7 @@
 
 pub mod accumulator;
 pub mod discard;
+pub mod embedded;
 pub mod partitioning;
 pub mod route;
 
@@ -18,6 +19,7 @@ use crate::ticket::Outcome;
 
 use accumulator::Accumulator;
 use discard::Discard;
+use embedded::Embedded;
 use partitioning::{Choice, Partitioner, Partitions};
 
 /// A batch with the last word on it.
@@ -90,6 +92,8 @@ impl Partitions for View<'_> {
 pub enum Writer {
     /// Counts and drops.
     Discard(Discard),
+    /// Appends to the local log.
+    Embedded(Embedded),
 }
 
 impl Writer {
@@ -98,20 +102,28 @@ impl Writer {
     pub fn partitions(&self, sink: u16) -> Option<u32> {
         match self {
             Writer::Discard(w) => w.partitions(sink),
+            Writer::Embedded(w) => w.partitions(sink),
         }
     }
 
     /// Whether the partition's leader answered within the last second, as far as this shard knows.
     pub fn answers(&self, _sink: u16, _partition: u32, _now: Mono) -> bool {
         match self {
-            Writer::Discard(_) => true,
+            Writer::Discard(_) | Writer::Embedded(_) => true,
         }
     }
 
     /// Takes in what belongs to this writer; gives back what does not.
-    pub fn on_input<'a>(&mut self, _now: Now, input: Input<'a>, _io: &mut impl Io) -> Option<Input<'a>> {
+    pub fn on_input<'a>(&mut self, now: Now, input: Input<'a>, _io: &mut impl Io) -> Option<Input<'a>> {
         match self {
             Writer::Discard(_) => Some(input),
+            Writer::Embedded(w) => match input {
+                Input::Disk(done) if w.owns(&done) => {
+                    w.on_disk(now, done);
+                    None
+                }
+                other => Some(other),
+            },
         }
     }
 
@@ -119,13 +131,15 @@ impl Writer {
     pub fn submit(&mut self, _now: Now, batch: Box<Batch>) {
         match self {
             Writer::Discard(w) => w.submit(batch),
+            Writer::Embedded(w) => w.submit(batch),
         }
     }
 
     /// Sends what can be sent; returns when to be called again at the latest.
-    pub fn end_round(&mut self, _now: Now, _io: &mut impl Io) -> Option<Mono> {
+    pub fn end_round(&mut self, now: Now, io: &mut impl Io) -> Option<Mono> {
         match self {
             Writer::Discard(_) => None,
+            Writer::Embedded(w) => w.end_round(now, io),
         }
     }
 
@@ -134,13 +148,15 @@ impl Writer {
     pub fn pop_answered(&mut self) -> Option<Answered> {
         match self {
             Writer::Discard(w) => w.pop_answered(),
+            Writer::Embedded(w) => w.pop_answered(),
         }
     }
 
     /// Records of `sink`, received by shard `home`, that were sent and have no answer.
-    pub fn inflight_records(&self, _sink: u16, _home: ShardId) -> u64 {
+    pub fn inflight_records(&self, sink: u16, home: ShardId) -> u64 {
         match self {
             Writer::Discard(_) => 0,
+            Writer::Embedded(w) => w.inflight_records(sink, home),
         }
     }
 
@@ -148,13 +164,14 @@ impl Writer {
     pub fn pop_note(&mut self) -> Option<(Level, String)> {
         match self {
             Writer::Discard(_) => None,
+            Writer::Embedded(w) => w.pop_note(),
         }
     }
 
     /// Whether something changed since the last call that a held PUBLISH may wait for, such as a topic that is now known.
     pub fn take_changed(&mut self) -> bool {
         match self {
-            Writer::Discard(_) => false,
+            Writer::Discard(_) | Writer::Embedded(_) => false,
         }
     }
 
@@ -162,6 +179,7 @@ impl Writer {
     pub fn is_idle(&self) -> bool {
         match self {
             Writer::Discard(w) => w.is_idle(),
+            Writer::Embedded(w) => w.is_idle(),
         }
     }
 }

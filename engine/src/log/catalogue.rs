@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::scan::Mark;
 use super::segment;
 use super::{LogId, PublishedEnds};
 
@@ -78,6 +79,7 @@ impl Damage {
 #[derive(Debug)]
 pub struct Catalogue {
     data_dir: PathBuf,
+    mark: Mark,
     topics: Vec<TopicLogs>,
     logs: Vec<LogPlace>,
     grown: Arc<Notify>,
@@ -85,15 +87,26 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    pub(super) fn new(data_dir: PathBuf, topics: Vec<TopicLogs>, logs: Vec<LogPlace>, grown: Arc<Notify>) -> Self {
+    pub(super) fn new(
+        data_dir: PathBuf,
+        mark: Mark,
+        topics: Vec<TopicLogs>,
+        logs: Vec<LogPlace>,
+        grown: Arc<Notify>,
+    ) -> Self {
         let counted: u32 = topics.iter().map(|t| t.partitions).sum();
         assert!(counted as usize == logs.len(), "every log belongs to one topic");
-        Self { data_dir, topics, logs, grown, damage: Damage::default() }
+        Self { data_dir, mark, topics, logs, grown, damage: Damage::default() }
     }
 
     /// The directory everything lies in.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// What the batches of this directory bear.
+    pub fn mark(&self) -> Mark {
+        self.mark
     }
 
     /// The topics, in configuration order.

@@ -9,8 +9,12 @@ pub struct LogId(pub u32);
 /// A piece of work for the writer thread. Operations of one log are carried out in order.
 #[derive(Debug)]
 pub enum DiskOp {
-    /// Write the batches one behind the other at byte `at` of a segment (created if `at` is 0), then make them durable.
+    /// Write the batches one behind the other at byte `at` of a segment, then make them durable and publish `end_offset`.
     /// The thread syncs once for all appends that lie in its queue.
+    ///
+    /// `at` = 0 begins a new file: one of that name that an earlier failure left is unlinked first, never truncated, so
+    /// that pages the kernel failed to write are not among the new ones; and the directory is synced before the answer.
+    /// After a failed write or sync the open file is closed and not synced again; no further append goes to it.
     Append {
         /// Which log.
         log: LogId,
@@ -24,7 +28,8 @@ pub enum DiskOp {
         #[expect(clippy::vec_box)]
         batches: Vec<Box<Batch>>,
     },
-    /// Remove a segment that retention has passed.
+    /// Remove a segment that retention has passed; readers are told before the file goes. A file that is missing is no
+    /// error.
     Delete {
         /// Which log.
         log: LogId,

@@ -1,7 +1,8 @@
 //! Walks the batches of a segment and believes none of its bytes: recovery and readers both go through here.
 //!
-//! Every batch is checked whole (magic, length, offsets, CRC-32C). Where one does not hold, the scan looks for the next
-//! that does, byte by byte, so damage costs the batches it touched and no others.
+//! Every batch is checked whole: magic, length, CRC-32C, and its base offset, which lies outside the checksum but must
+//! follow the batch before it, because inside a segment offsets have no gap. Where one does not hold, the scan looks for
+//! the next that does, byte by byte, so damage costs the batches it touched and no others.
 //!
 //! That search runs through the payloads of strangers, who may well publish bytes that look like a batch, checksum
 //! included. So it takes only batches that bear our [`Mark`], a number that is drawn when the log directory is made and
@@ -97,22 +98,22 @@ pub struct Scanner<'a, R: ReadAt + ?Sized> {
     len: u64,
     /// Next byte to look at.
     at: u64,
-    /// The least base offset the next batch may have.
+    /// The base offset the next batch must have.
     expected: i64,
     /// First offset that is not for this scan: the next segment's, or the end that is published.
     limit: i64,
     window: Vec<u8>,
     /// Position of the window's first byte.
     window_at: u64,
-    /// Length of the batch found last, which lies at the window's start.
-    batch_bytes: usize,
+    /// Position and length of the batch found last.
+    batch: (u64, usize),
 }
 
 impl<'a, R: ReadAt + ?Sized> Scanner<'a, R> {
     /// A scan of the first `len` bytes of `source`, from byte `at`, where the batch with base offset `expected` should
     /// be, up to the last record below `limit`.
     pub fn new(source: &'a R, mark: Mark, len: u64, at: u64, expected: i64, limit: i64) -> Self {
-        Self { source, mark, len, at, expected, limit, window: Vec::new(), window_at: at, batch_bytes: 0 }
+        Self { source, mark, len, at, expected, limit, window: Vec::new(), window_at: at, batch: (at, 0) }
     }
 
     /// The offset after everything found so far, damaged records included as far as they can be counted.
@@ -122,7 +123,8 @@ impl<'a, R: ReadAt + ?Sized> Scanner<'a, R> {
 
     /// The bytes of the batch that the last step found.
     pub fn batch(&self) -> &[u8] {
-        &self.window[..self.batch_bytes]
+        let (at, len) = self.batch;
+        self.window_from(at).get(..len).unwrap_or_default()
     }
 
     /// The next step. After `End` it is `End` again.
@@ -131,12 +133,12 @@ impl<'a, R: ReadAt + ?Sized> Scanner<'a, R> {
     /// Only those of the disk.
     #[expect(clippy::should_implement_trait, reason = "it lends out of itself and can fail")]
     pub fn next(&mut self) -> io::Result<Found> {
-        self.batch_bytes = 0;
+        self.batch.1 = 0;
         // What lies behind the last published record may be half written: it is not even looked at.
         if self.expected >= self.limit || self.at >= self.len {
             return Ok(Found::End { at: self.at, torn_bytes: 0 });
         }
-        match self.valid_at(self.at)? {
+        match self.valid_at(self.at, 0)? {
             Verdict::Valid(header) => Ok(self.take(header)),
             Verdict::BeyondLimit => Ok(Found::End { at: self.at, torn_bytes: 0 }),
             Verdict::Invalid => self.resync(),
@@ -145,7 +147,7 @@ impl<'a, R: ReadAt + ?Sized> Scanner<'a, R> {
 
     fn take(&mut self, header: Header) -> Found {
         let at = self.at;
-        self.batch_bytes = header.batch_bytes;
+        self.batch = (at, header.batch_bytes);
         self.at += header.batch_bytes as u64;
         self.expected = header.next_offset();
         Found::Batch { at, header }
@@ -157,10 +159,15 @@ impl<'a, R: ReadAt + ?Sized> Scanner<'a, R> {
         let broken = self.header_at(damaged_at)?.filter(|header| self.is_ours(header));
         let mut at = damaged_at + 1;
         while let Some(candidate) = self.find_signature(at)? {
-            match self.valid_at(candidate)? {
+            let lost_max = (candidate - damaged_at) / RECORD_BYTES_MIN;
+            match self.valid_at(candidate, lost_max)? {
                 Verdict::Invalid => at = candidate + 1,
-                Verdict::Valid(_) | Verdict::BeyondLimit => {
-                    self.at = candidate;
+                Verdict::Valid(header) => {
+                    (self.at, self.expected) = (candidate, header.base_offset);
+                    return Ok(Found::Damaged { at: damaged_at, bytes: candidate - damaged_at });
+                }
+                Verdict::BeyondLimit => {
+                    (self.at, self.expected) = (candidate, self.limit);
                     return Ok(Found::Damaged { at: damaged_at, bytes: candidate - damaged_at });
                 }
             }
@@ -170,7 +177,7 @@ impl<'a, R: ReadAt + ?Sized> Scanner<'a, R> {
 
     /// Nothing valid up to the end: a write that was cut off, or damage to the last batches.
     fn finish(&mut self, from: u64, broken: Option<Header>) -> io::Result<Found> {
-        let rest = self.len - from;
+        let rest = self.len.saturating_sub(from);
         let torn = match broken {
             Some(header) => header.batch_bytes as u64 > rest,
             None => rest < HEADER_LEN as u64 || self.is_zero(from)?,
@@ -192,10 +199,13 @@ impl<'a, R: ReadAt + ?Sized> Scanner<'a, R> {
         Ok(Found::Damaged { at: from, bytes: rest })
     }
 
-    fn valid_at(&mut self, at: u64) -> io::Result<Verdict> {
+    /// Judges the bytes at `at`, in front of which at most `lost_max` records were damaged.
+    fn valid_at(&mut self, at: u64, lost_max: u64) -> io::Result<Verdict> {
         let Some(header) = self.header_at(at)? else { return Ok(Verdict::Invalid) };
-        let offsets_hold = i64::from(header.records) == i64::from(header.last_offset_delta) + 1;
-        if !offsets_hold || header.base_offset < self.expected || header.batch_bytes as u64 > self.len - at {
+        let counts_agree = i64::from(header.records) == i64::from(header.last_offset_delta) + 1;
+        let lost = header.base_offset.checked_sub(self.expected).and_then(|lost| u64::try_from(lost).ok());
+        let follows = lost.is_some_and(|lost| lost <= lost_max);
+        if !counts_agree || !follows || header.batch_bytes as u64 > self.len.saturating_sub(at) {
             return Ok(Verdict::Invalid);
         }
         let whole = self.load(at, header.batch_bytes)? && header.check_crc(self.window_from(at)).is_ok();

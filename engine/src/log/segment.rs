@@ -59,9 +59,13 @@ mod tests {
 
     #[test]
     fn other_files_are_not_segments() {
-        for other in
-            ["0.log", "00000000000000000000.index", "0000000000000000000x.log", "99999999999999999999.log", "-0000000000000000001.log"]
-        {
+        for other in [
+            "0.log",
+            "00000000000000000000.index",
+            "0000000000000000000x.log",
+            "99999999999999999999.log",
+            "-0000000000000000001.log",
+        ] {
             assert_eq!(base_offset(other), None, "{other}");
         }
     }

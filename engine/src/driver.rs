@@ -29,7 +29,7 @@ mod world;
 
 pub use clock::Clock;
 pub use dial::{KeepAlive, SocketOptions};
-pub use disk::{Disk, DiskPaths};
+pub use disk::Disk;
 pub use doorbell::Doorbell;
 pub use io::{Executor, allowed_cpus, probe};
 pub use listener::{Listener, bind};

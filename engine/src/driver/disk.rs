@@ -3,7 +3,6 @@
 //! The queues are bounded by the shard's memory budget, because every append holds batches that are charged to it.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -11,22 +10,11 @@ use crossbeam::channel::{Sender, unbounded};
 use crossbeam::queue::SegQueue;
 
 use super::doorbell::Doorbell;
-use crate::log::{DiskDone, DiskOp, LogId, PublishedEnds};
+use crate::log::{Catalogue, DiskDone, DiskOp};
 use crate::shard::ShardId;
 
 mod segment;
 mod writer;
-
-/// Directory of each partition log, by `LogId`.
-#[derive(Debug, Clone, Default)]
-pub struct DiskPaths(pub Vec<PathBuf>);
-
-impl DiskPaths {
-    /// The directory of a log.
-    fn of(&self, log: LogId) -> &PathBuf {
-        &self.0[log.0 as usize]
-    }
-}
 
 /// One shard's disk writer.
 #[derive(Debug)]
@@ -38,16 +26,12 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Starts the writer thread of a shard.
-    pub fn start(
-        shard: ShardId,
-        paths: Arc<DiskPaths>,
-        ends: Arc<PublishedEnds>,
-        bell: Arc<Doorbell>,
-    ) -> io::Result<Self> {
+    /// Starts the writer thread of a shard. It finds the directories of the logs in `catalogue` and publishes there how
+    /// far they may be read.
+    pub fn start(shard: ShardId, catalogue: Arc<Catalogue>, bell: Arc<Doorbell>) -> io::Result<Self> {
         let (ops, incoming) = unbounded();
         let done = Arc::new(SegQueue::new());
-        let mut writer = writer::Writer::new(paths, ends);
+        let mut writer = writer::Writer::new(catalogue);
         let results = Arc::clone(&done);
         let work = move || {
             while let Ok(first) = incoming.recv() {

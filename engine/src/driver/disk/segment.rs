@@ -1,14 +1,14 @@
 //! The file of one segment, open for appending.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::buffer::Batch;
-use crate::log::DiskError;
+use crate::log::{DiskError, LogPlace};
 
 /// Batches handed to the kernel in one call; it takes at most 1024.
 const PIECES_MAX: usize = 256;
@@ -26,16 +26,22 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// The file of the segment that begins with offset `base`, named as Kafka names it.
-    pub(super) fn path(dir: &Path, base: i64) -> PathBuf {
-        dir.join(format!("{base:020}.log"))
-    }
-
-    /// Opens a segment to append at `at`, or creates it if `at` is 0. Bytes behind `at` belong to no append and are cut off.
-    pub(super) fn open(dir: &Path, base: i64, at: u64) -> Result<Self, DiskError> {
-        let path = Self::path(dir, base);
+    /// Opens the segment that begins with offset `base` to append at `at`, or begins it if `at` is 0. Bytes behind `at`
+    /// belong to no append and are cut off.
+    ///
+    /// A new segment is always a new file: one of its name that an earlier failure left goes first, so that pages which the
+    /// kernel failed to write, and calls clean, are not among the new ones.
+    pub(super) fn open(place: &LogPlace, base: i64, at: u64) -> Result<Self, DiskError> {
+        let path = place.segment_path(base);
+        let begins = at == 0;
+        if begins
+            && let Err(e) = fs::remove_file(&path)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error("create", &e));
+        }
         let mut options = OpenOptions::new();
-        options.write(true).create(at == 0).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).mode(0o600);
+        options.write(true).create_new(begins).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).mode(0o600);
         let file = options.open(&path).map_err(|e| error("create", &e))?;
         let len = file.metadata().map_err(|e| error("create", &e))?.len();
         if len < at {
@@ -45,7 +51,7 @@ impl Segment {
         if len > at {
             file.set_len(at).map_err(|e| error("create", &e))?;
         }
-        Ok(Self { base, file, len: at, touched: len > at, entry_of: (at == 0).then(|| dir.to_path_buf()) })
+        Ok(Self { base, file, len: at, touched: len > at, entry_of: begins.then(|| place.dir.clone()) })
     }
 
     pub(super) fn base(&self) -> i64 {

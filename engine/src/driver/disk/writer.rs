@@ -9,16 +9,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::DiskPaths;
 use super::segment::Segment;
 use crate::buffer::Batch;
-use crate::log::{DiskDone, DiskError, DiskOp, LogId, PublishedEnds};
+use crate::log::{Catalogue, DiskDone, DiskError, DiskOp, LogId};
 
 /// The files of one shard's logs. Only this thread touches them while the engine runs.
 #[derive(Debug)]
 pub(super) struct Writer {
-    paths: Arc<DiskPaths>,
-    ends: Arc<PublishedEnds>,
+    catalogue: Arc<Catalogue>,
     /// The segment each log appends to.
     open: HashMap<LogId, Segment>,
     /// Segments whose sync failed.
@@ -37,8 +35,8 @@ struct Written {
 }
 
 impl Writer {
-    pub(super) fn new(paths: Arc<DiskPaths>, ends: Arc<PublishedEnds>) -> Self {
-        Self { paths, ends, open: HashMap::new(), dead: HashSet::new() }
+    pub(super) fn new(catalogue: Arc<Catalogue>) -> Self {
+        Self { catalogue, open: HashMap::new(), dead: HashSet::new() }
     }
 
     /// Carries out a drain of the queue as one group commit; `done` gets the results in the order of the operations.
@@ -67,6 +65,11 @@ impl Writer {
     }
 
     fn append(&mut self, log: LogId, base: i64, at: u64, batches: &[Box<Batch>]) -> Result<(), DiskError> {
+        if at == 0 {
+            // A file of that name that failed before is replaced by a new one.
+            self.dead.remove(&(log, base));
+            self.open.remove(&log);
+        }
         if self.dead.contains(&(log, base)) {
             return Err(DiskError {
                 during: "sync",
@@ -77,7 +80,7 @@ impl Writer {
         let segment = match self.open.entry(log) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(Segment::open(self.paths.of(log), base, at)?)
+                entry.insert(Segment::open(self.catalogue.place(log), base, at)?)
             }
         };
         segment.append(at, batches)
@@ -95,7 +98,7 @@ impl Writer {
         for Written { log, segment, end_offset, batches, result } in written.drain(..) {
             let result = result.and_then(|()| failed.get(&log).map_or(Ok(()), |error| Err(error.clone())));
             if result.is_ok() {
-                self.ends.publish(log, end_offset);
+                self.catalogue.place(log).ends.appended(segment, end_offset);
             }
             done(DiskDone::Appended { log, segment, end_offset, batches, result });
         }
@@ -106,7 +109,10 @@ impl Writer {
             self.open.remove(&log);
         }
         self.dead.remove(&(log, base));
-        match fs::remove_file(Segment::path(self.paths.of(log), base)) {
+        let place = self.catalogue.place(log);
+        // Readers first, or one of them would miss a file it had been promised.
+        place.ends.retired(base);
+        match fs::remove_file(place.segment_path(base)) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(super::segment::error("delete", &e)),
             _ => Ok(()),
         }

@@ -58,7 +58,10 @@ impl Embedded {
 
     /// Takes a filled batch of a partition this shard owns. Its outcome comes out of [`Self::pop_answered`].
     pub fn submit(&mut self, batch: Box<Batch>) {
-        assert!(owner_of(batch.part.partition, self.shards) == self.shard, "a batch is handed to its partition's owner");
+        assert!(
+            owner_of(batch.part.partition, self.shards) == self.shard,
+            "a batch is handed to its partition's owner"
+        );
         let log = self.topic(batch.part.sink).and_then(|topic| topic.log(batch.part.partition));
         let log = log.expect("a batch names a partition of an embedded sink");
         self.log(log).push(batch);

@@ -92,8 +92,8 @@ pub(super) fn settings(sinks: Vec<SinkSettings>) -> Settings {
 }
 
 fn configured() -> Settings {
-    let sources = Sources { file: Document::new("test.toml", CONFIG) };
-    let machine = Machine { memory_bytes: 1 << 30, cores: 1 };
+    let sources = Sources::file(Document::new("test.toml", CONFIG));
+    let machine = Machine { memory_bytes: 1 << 30, cores: 1, descriptors: 1024 };
     let loaded = Loaded::load(&sources, &machine).expect("a valid configuration");
     Settings::new(&loaded.config, 1, 16 << 20).expect("valid templates")
 }

@@ -110,11 +110,9 @@ fn a_failed_sync_fails_its_batches_and_those_behind_them_wait_for_a_fresh_file()
     disk.answer(now(), &mut embedded, Err(DiskError { during: "sync", errno: 5, text: "Input/output error".into() }));
     assert_eq!(outcomes(&mut embedded), [(0, 1, Outcome::Failed(FailReason::Disk))]);
     assert_eq!(embedded.inflight_records(0, ShardId(0)), 0);
-    assert!(
-        disk.notes.len() == 1 && disk.notes[0].contains("a-1: sync failed: Input/output error"),
-        "{:?}",
-        disk.notes
-    );
+    let note = embedded.pop_note().expect("a line for the log").1;
+    assert!(note.contains("a-1: sync failed: Input/output error"), "{note}");
+    assert_eq!(embedded.pop_note(), None);
     let again = embedded.end_round(now(), &mut disk).expect("a deadline");
     assert!(disk.ops.is_empty());
     let later = Now { mono: again, ..now() };

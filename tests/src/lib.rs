@@ -1,1 +1,3 @@
-//! To be written.
+//! What the tests stand on. The promises themselves are in `tests/tests`, one file each.
+
+pub mod support;

@@ -1,0 +1,13 @@
+//! Processes, folders, ports and peers for tests of the whole: our own binary, real Kafka, clients that others wrote.
+//!
+//! Nothing here uses our codecs: what both sides of a test get wrong together would pass unseen. Everything started here
+//! ends with its owner, by process id.
+
+pub mod http;
+pub mod kafka;
+pub mod mqtt;
+pub mod node;
+pub mod peer;
+pub mod port;
+pub mod scratch;
+pub mod wait;

@@ -1,0 +1,236 @@
+//! A real Apache Kafka 4.1, started by `bench-harness/kafka/kafka.sh`; one cluster per test program.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
+use rskafka::client::{Client, ClientBuilder};
+
+use super::peer::{self, Background};
+use super::scratch::Scratch;
+use super::wait;
+
+/// Exit code of `kafka.sh` where Java or Maven is missing.
+const MISSING: i32 = 77;
+
+/// A running cluster.
+#[derive(Debug)]
+pub struct Kafka {
+    folder: PathBuf,
+    bootstrap: String,
+}
+
+/// One record as it lies in Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Partition it lies in.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// Key; `None` is Kafka's null.
+    pub key: Option<Vec<u8>>,
+    /// Value; `None` is Kafka's null.
+    pub value: Option<Vec<u8>>,
+    /// Milliseconds since 1970 UTC.
+    pub timestamp_ms: i64,
+}
+
+impl Kafka {
+    /// The cluster of this test program: one broker. `None` (and a line on stderr) where Java or Maven is missing.
+    ///
+    /// # Panics
+    /// If it does not start; or is missing, and `AQUEDUCT_REQUIRE_KAFKA=1`.
+    pub fn shared() -> Option<&'static Kafka> {
+        static SHARED: OnceLock<Result<Kafka, String>> = OnceLock::new();
+        match SHARED.get_or_init(|| Self::start(1, "")) {
+            Ok(kafka) => Some(kafka),
+            Err(remedy) => {
+                peer::skip("AQUEDUCT_REQUIRE_KAFKA", remedy);
+                None
+            }
+        }
+    }
+
+    /// A cluster of its own with `brokers` brokers and more broker settings (`a=b;c=d`). It lives as long as the test program.
+    ///
+    /// # Errors
+    /// What is missing.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(brokers: u32, settings: &str) -> Result<Kafka, String> {
+        let scratch = Scratch::new("kafka");
+        let folder = scratch.path().to_owned();
+        // The watchman removes it.
+        std::mem::forget(scratch);
+        watch(&folder);
+        let output = script(&folder)
+            .args(["up", "--brokers", &brokers.to_string()])
+            .env("KAFKA_SET", settings)
+            .output()
+            .expect("bash runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(MISSING) {
+            return Err(said.trim().to_owned());
+        }
+        assert!(output.status.success(), "kafka.sh up: {}\n{said}", output.status);
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let bootstrap = stdout.lines().find_map(|line| line.strip_prefix("BOOTSTRAP=")).expect("a bootstrap address");
+        Ok(Self { folder, bootstrap: bootstrap.to_owned() })
+    }
+
+    /// `host:port[,host:port]`.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// One of Kafka's own command line tools, `consumer` for instance, with this cluster's address.
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = script(&self.folder);
+        command.args(["tool", name]);
+        command
+    }
+
+    /// Runs `kafka.sh verb broker`: `stop`, `kill` or `start`.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[track_caller]
+    pub fn broker(&self, verb: &str, id: u32) {
+        peer::run(script(&self.folder).args([verb, &id.to_string()]));
+    }
+
+    /// Process id of a broker.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn pid(&self, id: u32) -> i32 {
+        let text = std::fs::read_to_string(self.folder.join(id.to_string()).join("pid")).expect("a pid file");
+        text.trim().parse().expect("a number")
+    }
+
+    /// Creates a topic and waits until its leaders are known.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn create_topic(&self, name: &str, partitions: i32) {
+        block_on(async {
+            let client = client(&self.bootstrap).await;
+            let controller = client.controller_client().expect("a controller");
+            controller.create_topic(name, partitions, 1, 10_000).await.expect("the topic is created");
+        });
+        wait::until("the new topic's leaders", 20, || (self.counts(name)?.len() == partitions as usize).then_some(()));
+    }
+
+    /// How many records each partition has had; `None` until the topic is known.
+    fn counts(&self, topic: &str) -> Option<Vec<i64>> {
+        block_on(async {
+            let client = client(&self.bootstrap).await;
+            let topics = client.list_topics().await.ok()?;
+            let topic = topics.into_iter().find(|known| known.name == topic)?;
+            let mut counts = Vec::new();
+            for partition in topic.partitions {
+                let partition =
+                    client.partition_client(&*topic.name, partition, UnknownTopicHandling::Error).await.ok()?;
+                counts.push(partition.get_offset(OffsetAt::Latest).await.ok()?);
+            }
+            Some(counts)
+        })
+    }
+
+    /// Every record of a topic, partition by partition.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn read(&self, topic: &str) -> Vec<Record> {
+        read(&self.bootstrap, topic)
+    }
+
+    /// Reads the topic again and again until it holds `count` records.
+    ///
+    /// # Panics
+    /// If it holds more, or not as many after 30 s.
+    #[track_caller]
+    pub fn read_count(&self, topic: &str, count: usize) -> Vec<Record> {
+        read_count(&self.bootstrap, topic, count)
+    }
+}
+
+/// As [`Kafka::read_count`], from whatever speaks Kafka's protocol at `bootstrap`.
+///
+/// # Panics
+/// As there.
+#[track_caller]
+pub fn read_count(bootstrap: &str, topic: &str, count: usize) -> Vec<Record> {
+    let mut found = 0;
+    let records = wait::until(&format!("{count} records in {topic}"), 30, || {
+        let records = read(bootstrap, topic);
+        found = records.len();
+        (found >= count).then_some(records)
+    });
+    assert_eq!(records.len(), count, "records in {topic}");
+    records
+}
+
+/// Every record of a topic, partition by partition, from whatever speaks Kafka's protocol at `bootstrap`.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
+    block_on(async {
+        let client = client(bootstrap).await;
+        let topics = client.list_topics().await.expect("metadata");
+        let Some(topic) = topics.into_iter().find(|known| known.name == topic) else { return Vec::new() };
+        let mut records = Vec::new();
+        for partition in topic.partitions {
+            read_partition(&client, &topic.name, partition, &mut records).await;
+        }
+        records
+    })
+}
+
+async fn read_partition(client: &Client, topic: &str, partition: i32, into: &mut Vec<Record>) {
+    let reader = client.partition_client(topic, partition, UnknownTopicHandling::Error).await.expect("a partition");
+    let mut offset = reader.get_offset(OffsetAt::Earliest).await.expect("the first offset");
+    let end = reader.get_offset(OffsetAt::Latest).await.expect("the last offset");
+    while offset < end {
+        let (found, _) = reader.fetch_records(offset, 1..4_000_000, 1_000).await.expect("a fetch");
+        let Some(last) = found.last() else { continue };
+        offset = last.offset + 1;
+        into.extend(found.into_iter().map(|found| Record {
+            partition,
+            offset: found.offset,
+            key: found.record.key,
+            value: found.record.value,
+            timestamp_ms: found.record.timestamp.timestamp_millis(),
+        }));
+    }
+}
+
+async fn client(bootstrap: &str) -> Client {
+    let addresses = bootstrap.split(',').map(str::to_owned).collect();
+    ClientBuilder::new(addresses).build().await.expect("a Kafka broker answers")
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+fn script(folder: &Path) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench-harness/kafka/kafka.sh");
+    let mut command = Command::new("bash");
+    command.arg(script).env("KAFKA_DIR", folder);
+    command
+}
+
+/// Starts a watchman that ends the cluster when this process has ended, however it ended: its stdin closes then.
+fn watch(folder: &Path) {
+    let mut down = script(folder);
+    down.args(["down", "--wipe"]);
+    let mut watchman = Command::new("setsid");
+    watchman.args(["bash", "-c", r#"read -r; exec "$@""#, "watchman"]).arg(down.get_program()).args(down.get_args());
+    watchman.env("KAFKA_DIR", folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Neither waited for nor killed: it outlives us by design.
+    std::mem::forget(Background::start(&mut watchman));
+}

@@ -1,0 +1,360 @@
+//! Our own binary, as a user runs it: built once, configured by a file, watched from outside.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::http;
+use super::peer::Background;
+use super::port;
+use super::scratch::Scratch;
+use super::wait;
+
+/// The binary under test: `AQUEDUCT_BIN`, or what `cargo build` makes beside this test program.
+///
+/// # Panics
+/// If it does not build.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("AQUEDUCT_BIN") {
+            return path.into();
+        }
+        // A tests package gets no CARGO_BIN_EXE_aqueduct, so it is built here, into the folder this program came from.
+        let program = std::env::current_exe().expect("this program has a path");
+        let profile = program.ancestors().nth(2).expect("target/PROFILE/deps/PROGRAM");
+        let target = profile.parent().expect("target/PROFILE");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "aqueduct", "--bin", "aqueduct", "--target-dir"]).arg(target);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
+        assert!(status.success(), "{build:?}: {status}");
+        profile.join("aqueduct")
+    })
+}
+
+/// `aqueduct` with these arguments, in `folder`.
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// A node to be started.
+#[derive(Debug)]
+pub struct Plan {
+    ports: Ports,
+    kafka: Option<String>,
+    scratch: Scratch,
+    sink: String,
+    more: String,
+    node: String,
+    arguments: Vec<String>,
+}
+
+/// Where it listens, all on 127.0.0.1.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// MQTT.
+    pub mqtt: u16,
+    /// The embedded log's Kafka protocol.
+    pub log: u16,
+    /// Metrics and health.
+    pub http: u16,
+}
+
+impl Plan {
+    /// A node with the embedded log: `#` to topic `mqtt`, 4 partitions.
+    pub fn embedded() -> Self {
+        Self {
+            ports: Ports { mqtt: port::free(), log: port::free(), http: port::free() },
+            kafka: None,
+            scratch: Scratch::new("node"),
+            sink: "source_topics = [\"#\"]\ntopic = \"mqtt\"\n".to_owned(),
+            more: String::new(),
+            node: "shards = 1\npin = false\n".to_owned(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// A node that writes `#` to `topic` of a real cluster.
+    pub fn kafka(bootstrap: &str, topic: &str) -> Self {
+        let sink = format!("source_topics = [\"#\"]\ntopic = \"{topic}\"\n");
+        Self { kafka: Some(bootstrap.to_owned()), sink, ..Self::embedded() }
+    }
+
+    /// Adds lines to the sink's section.
+    #[must_use]
+    pub fn sink(mut self, lines: &str) -> Self {
+        self.sink.push_str(lines);
+        self.sink.push('\n');
+        self
+    }
+
+    /// Replaces the sink's section.
+    #[must_use]
+    pub fn only_sink(mut self, lines: &str) -> Self {
+        self.sink = format!("{lines}\n");
+        self
+    }
+
+    /// Replaces the `[node]` section; `shards = 1`, not pinned, where this is not called.
+    #[must_use]
+    pub fn node(mut self, lines: &str) -> Self {
+        self.node = format!("{lines}\n");
+        self
+    }
+
+    /// Adds whole sections.
+    #[must_use]
+    pub fn section(mut self, lines: &str) -> Self {
+        self.more.push_str(lines);
+        self.more.push('\n');
+        self
+    }
+
+    /// Adds an argument of `aqueduct run`.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Where it will listen.
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// The configuration file it will have.
+    pub fn config(&self) -> String {
+        let Ports { mqtt, log, http } = self.ports;
+        let connector = match &self.kafka {
+            None => format!("type = \"embedded\"\nbind = \"127.0.0.1:{log}\"\n"),
+            Some(bootstrap) => format!("type = \"kafka\"\nbootstrap_hosts = \"{bootstrap}\"\n"),
+        };
+        let data = self.scratch.file("data");
+        format!(
+            "[node]\nname = \"node-a\"\ndata_dir = \"{}\"\n{}\n[listeners.tcp]\nbind = \"127.0.0.1:{mqtt}\"\n\n[connectors.main]\n{connector}\n\
+             [sinks.main]\nconnector = \"main\"\n{}\n[http]\nbind = \"127.0.0.1:{http}\"\n\n{}",
+            data.display(),
+            self.node,
+            self.sink,
+            self.more
+        )
+    }
+
+    /// Starts it and waits until it takes connections.
+    ///
+    /// # Panics
+    /// If it ends instead, or takes 20 s.
+    #[track_caller]
+    pub fn start(self) -> Node {
+        let config = self.scratch.file("aqueduct.toml");
+        fs::write(&config, self.config()).expect("the folder is writable");
+        let mut node = Node {
+            process: None,
+            ports: self.ports,
+            kafka: self.kafka,
+            arguments: ["run", "--config"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([config.display().to_string()])
+                .chain(self.arguments)
+                .collect(),
+            scratch: self.scratch,
+            starts: 0,
+        };
+        node.start_again();
+        node
+    }
+}
+
+/// A running node. It is killed when this goes.
+#[derive(Debug)]
+pub struct Node {
+    process: Option<Background>,
+    ports: Ports,
+    kafka: Option<String>,
+    arguments: Vec<String>,
+    scratch: Scratch,
+    starts: u32,
+}
+
+impl Node {
+    /// Where it listens.
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Address of its MQTT listener.
+    pub fn mqtt(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports.mqtt).into()
+    }
+
+    /// `host:port` of the Kafka that it writes to: its own log, or the cluster.
+    pub fn bootstrap(&self) -> String {
+        self.kafka.clone().unwrap_or_else(|| format!("127.0.0.1:{}", self.ports.log))
+    }
+
+    /// Its folder: configuration, `data`, and what it wrote to stdout and stderr.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Process id.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn pid(&self) -> Pid {
+        let id = self.process.as_ref().expect("it runs").0.id();
+        Pid::from_raw(i32::try_from(id).expect("a process id")).expect("not 0")
+    }
+
+    /// Starts it once more on the data it had.
+    ///
+    /// # Panics
+    /// If it ends instead, or takes 20 s.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        self.starts += 1;
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let mut command = command(self.scratch.path(), &arguments);
+        command.stdout(self.log("stdout")).stderr(self.log("stderr"));
+        let mut process = Background::start(&mut command);
+        let address = self.mqtt();
+        wait::until("the node listens", 20, || {
+            if let Some(status) = process.0.try_wait().expect("our child") {
+                panic!("the node ended with {status}:\n{}", self.said());
+            }
+            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+        });
+        self.process = Some(process);
+    }
+
+    /// What it wrote to stdout, then to stderr, since it was started last.
+    pub fn said(&self) -> String {
+        ["stdout", "stderr"].map(|stream| fs::read_to_string(self.log_path(stream)).unwrap_or_default()).concat()
+    }
+
+    fn log(&self, stream: &str) -> File {
+        File::create(self.log_path(stream)).expect("the folder is writable")
+    }
+
+    fn log_path(&self, stream: &str) -> PathBuf {
+        self.scratch.file(&format!("{stream}.{}", self.starts))
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("our child takes signals");
+    }
+
+    /// SIGTERM, and its exit status.
+    ///
+    /// # Panics
+    /// If it takes longer than 40 s, which is `shutdown_timeout` and some.
+    #[track_caller]
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// As [`terminate`](Self::terminate).
+    #[track_caller]
+    pub fn ended(&mut self) -> ExitStatus {
+        self.process.take().expect("it runs").wait(Duration::from_secs(40))
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Its metrics now.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[track_caller]
+    pub fn metrics(&self) -> Metrics {
+        let (status, text) = http::get(self.ports.http, "/metrics").expect("the node answers");
+        assert_eq!(status, 200, "{text}");
+        Metrics::parse(&text)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the node said:\n{}", self.said());
+        }
+    }
+}
+
+/// A scrape: series by name and labels, as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    series: BTreeMap<String, f64>,
+}
+
+impl Metrics {
+    fn parse(text: &str) -> Self {
+        let numbers = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
+            let (name, number) = line.rsplit_once(' ').expect("a name and a number");
+            (name.to_owned(), number.parse().expect("a number"))
+        });
+        Self { series: numbers.collect() }
+    }
+
+    /// The sum of a family's series whose labels contain every one of `labels` (`reason="expired"`), 0 if there is none.
+    pub fn sum(&self, family: &str, labels: &[&str]) -> f64 {
+        let fits = |name: &str| {
+            let (found, found_labels) = name.split_once('{').unwrap_or((name, ""));
+            found == family && labels.iter().all(|label| found_labels.contains(label))
+        };
+        self.series.iter().filter(|(name, _)| fits(name)).map(|(_, value)| value).sum()
+    }
+
+    /// A counter or gauge of the sink `main`, without the prefix `aqueduct_sink_`, summed over its other labels.
+    pub fn sink(&self, name: &str) -> f64 {
+        self.sum(&format!("aqueduct_sink_{name}"), &["sink=\"main\""])
+    }
+
+    /// Both sides of the identity that holds at every scrape: `matched`, and what has become of it.
+    pub fn accounts(&self) -> (f64, f64) {
+        let parts = ["success_total", "failed_total", "dropped_total", "queuing", "inflight"];
+        (self.sink("matched_total"), parts.iter().map(|part| self.sink(part)).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_summed_by_family_and_label() {
+        let text = "# TYPE a counter\na_total{sink=\"main\",reason=\"x\"} 1\na_total{sink=\"main\",reason=\"y\"} 2\n\
+                    a_total{sink=\"other\",reason=\"x\"} 4\nb 1.5\n# EOF\n";
+        let metrics = Metrics::parse(text);
+        assert_eq!(metrics.sum("a_total", &[]), 7.0);
+        assert_eq!(metrics.sum("a_total", &["sink=\"main\""]), 3.0);
+        assert_eq!(metrics.sum("a_total", &["sink=\"main\"", "reason=\"y\""]), 2.0);
+        assert_eq!(metrics.sum("b", &[]), 1.5);
+        assert_eq!(metrics.sum("c", &[]), 0.0);
+    }
+}

@@ -276,7 +276,7 @@ impl ServerConnection {
 
 #[cold]
 fn closed() -> Error {
-    Error::protocol("MQTT-3.14.4-2", "a packet after the end of the conversation")
+    Error::protocol("MQTT-3.14.4-1", "a packet after the end of the conversation")
 }
 
 /// A client that was let in.

@@ -12,7 +12,8 @@
 //!
 //! Strict in what it accepts: where a version says MUST, the opposite is an [`Error`] that names the clause and the
 //! MQTT 5.0 reason code to send. Clause tags are those of MQTT 5.0 (`MQTT-3.3.1-4`); a rule of the 5.0 text without a
-//! number is named by its section (`MQTT5 3.3.2.3.4`), a rule of 3.1.1 alone by `MQTT311-…`.
+//! number is named by its section (`MQTT5 3.3.2.3.4`), a rule of 3.1.1 alone by `MQTT311` in front. The join of these
+//! tags in code and in tests is `docs/reference/mqtt-conformance.md`.
 //!
 //! Left out on purpose: sockets, clocks, TLS and WebSocket framing; sessions (QoS 2 state, resends, queues), which
 //! outlive connections; authorization; and any copy of a payload.

@@ -91,7 +91,7 @@ fn connect_3_1_1() {
 
 #[test]
 fn connect_5() {
-    // All properties of CONNECT and of the will; a password without a user name. [MQTT-3.1.2-24], MQTT5 3.1.2.11
+    // All properties of CONNECT and of the will; a password without a user name. MQTT5 3.1.2.11
     let hex = "10 60 00 04 4D 51 54 54 05 4E 00 0A \
         2B 11 00 00 0E 10 21 00 0A 27 00 00 10 00 22 00 05 19 01 17 00 15 00 01 6D 16 00 02 01 02 \
            26 00 01 6B 00 01 76 26 00 01 6B 00 01 77 \
@@ -132,7 +132,6 @@ fn connack() {
             assert_eq!((connack.reason, connack.session_present), (reason, false));
         });
     }
-    // [MQTT-3.2.2-3]
     check(Version::V3_1_1, "20 02 01 00", |packet| {
         assert!(matches!(packet, Packet::ConnAck(ConnAck { session_present: true, .. })));
     });
@@ -158,6 +157,7 @@ fn connack() {
 
 #[test]
 fn publish() {
+    // [MQTT-2.2.1-2]: no packet identifier with QoS 0.
     for version in [Version::V3_1, Version::V3_1_1] {
         check(version, "30 07 00 03 61 2F 62 68 69", |packet| {
             let Packet::Publish(publish) = packet else { panic!("{packet:?}") };

@@ -58,7 +58,7 @@ fn fixed_headers() {
         check(version, "D0 01 00", Malformed, "MQTT5 2.1.4");
     }
     check(V5, "F1 00", Malformed, "MQTT-3.15.1-1");
-    check(V3, "F0 00", Malformed, "MQTT311-2.2.1");
+    check(V3, "F0 00", Malformed, "MQTT311 2.2.1");
     check(V3, "E0 01 00", Malformed, "MQTT5 2.1.4");
 }
 
@@ -126,6 +126,8 @@ fn subscriptions() {
     check(V3, "82 07 00 01 00 02 61 2B 00", ReasonCode::TopicFilterInvalid, "MQTT-4.7.1-2");
     check(V3, "82 07 00 01 00 02 61 00 00", Malformed, "MQTT-1.5.4-2");
     check(V3, "A2 06 00 01 00 02 61 2B", ReasonCode::TopicFilterInvalid, "MQTT-4.7.1-2");
+    // [MQTT-3.10.3-1]: an UNSUBSCRIBE from bytes that are not UTF-8.
+    check(V3, "A2 05 00 01 00 01 FF", Malformed, "MQTT-1.5.4-1");
     // The second entry counts as well.
     check(V3, "82 0A 00 01 00 01 61 00 00 01 61 04", Malformed, "MQTT-3.8.3-5");
     // $share//a, and no local on $share/g/a.
@@ -155,7 +157,9 @@ fn connects() {
     // Bytes after the last field; too few of them.
     check(V3, &connect("02", "04", "00 01 61 00"), Malformed, "MQTT5 2.1.4");
     check(V3, &connect("02", "04", "00 02 61"), Malformed, "MQTT5 2.1.4");
+    // [MQTT-3.1.2-17], [MQTT-3.1.2-19]: a user name, a password that is announced and does not come.
     check(V3, &connect("82", "04", "00 01 61"), Malformed, "MQTT5 2.1.4");
+    check(V3, &connect("C2", "04", "00 01 61 00 01 75"), Malformed, "MQTT5 2.1.4");
     // Levels and names of no known version; a level and a name of two versions.
     let unsupported = ReasonCode::UnsupportedProtocolVersion;
     for level in ["00", "03", "06", "84", "FF"] {
@@ -166,12 +170,13 @@ fn connects() {
     // 3.1 has no empty client id.
     let invalid = ReasonCode::ClientIdentifierNotValid;
     check(V3, "10 0E 00 06 4D 51 49 73 64 70 03 02 00 3C 00 00", invalid, "MQTT311-3.1.3-8");
-    // Wills: wildcard, empty topic, U+0000.
+    // Wills: wildcard, empty topic, U+0000, not UTF-8. [MQTT-3.1.3-11]
     let bad_name = ReasonCode::TopicNameInvalid;
     check(V3, &connect("06", "04", "00 01 61 00 01 23 00 00"), bad_name, "MQTT-3.3.2-2");
     check(V3, &connect("06", "04", "00 01 61 00 00 00 00"), bad_name, "MQTT-4.7.3-1");
     check(V3, &connect("06", "04", "00 01 61 00 01 00 00 00"), Malformed, "MQTT-1.5.4-2");
-    // U+0000 in a client id, bad UTF-8 in a user name.
+    check(V3, &connect("06", "04", "00 01 61 00 01 FF 00 00"), Malformed, "MQTT-1.5.4-1");
+    // U+0000 in a client id, bad UTF-8 in a user name. [MQTT-3.1.3-12]
     check(V3, &connect("02", "04", "00 01 00"), Malformed, "MQTT-1.5.4-2");
     check(V3, &connect("82", "04", "00 01 61 00 01 FF"), Malformed, "MQTT-1.5.4-1");
     // Authentication data without a method.
@@ -247,7 +252,7 @@ fn properties_of_connects() {
 fn answers_of_servers() {
     check(V3, "20 02 02 00", Malformed, "MQTT-3.2.2-1");
     check(V3, "20 02 01 05", Protocol, "MQTT-3.2.2-6");
-    check(V3, "20 02 00 06", Malformed, "MQTT311-3.2.2-6");
+    check(V3, "20 02 00 06", Malformed, "MQTT311 3.2.2.3");
     check(V5, "20 03 00 01 00", Protocol, "MQTT5 2.4");
     check(V5, "20 05 00 00 02 24 02", Protocol, "MQTT5 3.2.2.3.4");
     check(V3, "20 03 00 00 00", Malformed, "MQTT5 2.1.4");
@@ -264,8 +269,11 @@ fn answers_of_servers() {
 fn acknowledgements_and_farewells() {
     check(V3, "40 03 00 01 00", Malformed, "MQTT5 2.1.4");
     check(V5, "40 05 00 01 00 00 00", Malformed, "MQTT5 2.1.4");
+    // [MQTT-3.4.2-1], [MQTT-3.5.2-1], [MQTT-3.6.2-1], [MQTT-3.7.2-1]
     check(V5, "40 03 00 01 92", Protocol, "MQTT5 2.4");
+    check(V5, "50 03 00 01 92", Protocol, "MQTT5 2.4");
     check(V5, "62 03 00 01 10", Protocol, "MQTT5 2.4");
+    check(V5, "70 03 00 01 10", Protocol, "MQTT5 2.4");
     check(V5, "40 03 00 01 03", Malformed, "MQTT5 2.4");
     check(V5, "40 01 00", Malformed, "MQTT5 2.1.4");
     check(V5, "E0 01 18", Protocol, "MQTT5 2.4");
@@ -285,7 +293,7 @@ fn what_only_clients_must_not_do() {
     // Topic aliases above the maximum of 16, or not set.
     check_client(V5, "30 07 00 01 61 03 23 00 11", ReasonCode::TopicAliasInvalid, "MQTT-3.3.2-9");
     check_client(V5, "30 06 00 00 03 23 00 01", Protocol, "MQTT5 3.3.2.3.4");
-    check_client(V5, "F0 06 19 04 15 00 01 6D", Protocol, "MQTT-4.12.0-6");
+    check_client(V5, "F0 06 19 04 15 00 01 6D", Protocol, "MQTT-4.12.0-7");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn the_connack_announces_all_limits() {
         wildcard_subscription_available: false,
         subscription_id_available: false,
         shared_subscription_available: false,
-        // [MQTT-3.2.2-22]: 0 asks for none, which is longer than 600.
+        // [MQTT-3.2.2-21]: 0 asks for none, which is longer than 600.
         server_keep_alive_s: Some(600),
         ..ConnAckProperties::default()
     };
@@ -126,11 +126,11 @@ fn refusals_are_said_in_the_clients_words() {
     assert_eq!(refused(&v3, ReasonCode::NotAuthorized), bytes("20 02 00 05"));
     assert_eq!(refused(&v3, ReasonCode::BadUserNameOrPassword), bytes("20 02 00 04"));
     assert_eq!(refused(&v3, ReasonCode::ServerBusy), bytes("20 02 00 03"));
-    // What return codes cannot say is said by closing. [MQTT311-3.2.2-6]
+    // MQTT311 3.2.2.3: what return codes cannot say is said by closing.
     assert_eq!(refused(&v3, ReasonCode::PayloadFormatInvalid), bytes(""));
     // What is no reason of a CONNACK becomes one.
     assert_eq!(refused(&v5, ReasonCode::KeepAliveTimeout)[3], ReasonCode::UnspecifiedError.value());
-    // [MQTT-3.2.2-19]: no text for a client that takes eight bytes.
+    // [MQTT-3.1.2-24], [MQTT-3.2.2-19], [MQTT-3.2.2-20]: nothing for people for a client that takes eight bytes.
     let tiny = connect(Version::V5, "27 00 00 00 08");
     assert_eq!(refused(&tiny, ReasonCode::NotAuthorized), bytes("20 03 00 87 00"));
 }
@@ -149,7 +149,7 @@ fn a_bad_connect_is_answered_in_the_version_it_names() {
     // [MQTT-3.1.2-2]: levels 6 and 2.
     assert_eq!(failed("10 0D 00 04 4D 51 54 54 06 02 00 3C 00 01 61")[3], 0x84);
     assert_eq!(failed("10 0D 00 04 4D 51 54 54 02 02 00 3C 00 01 61"), bytes("20 02 00 01"));
-    // [MQTT-3.1.2-3]: the reserved flag. [MQTT-4.13.1-1]: 5.0 is told, 3.1.1 has no word for it.
+    // [MQTT-3.1.2-3]: the reserved flag. [MQTT-4.13.1-1], [MQTT-4.13.2-1]: 5.0 is told, 3.1.1 has no word for it.
     assert_eq!(failed("10 0E 00 04 4D 51 54 54 05 03 00 3C 00 00 01 61")[3], 0x81);
     assert_eq!(failed("10 0D 00 04 4D 51 54 54 04 03 00 3C 00 01 61"), bytes(""));
     // [MQTT311-3.1.3-8]
@@ -251,6 +251,7 @@ fn features_that_were_not_offered_are_refused_in_5_0() {
 
 #[test]
 fn long_and_deep_topics_are_refused() {
+    // MQTT5 4.7.3
     for version in [Version::V3_1_1, Version::V5] {
         let mut out = Vec::new();
         let publish = |topic: &str, out: &mut Vec<u8>| {
@@ -281,7 +282,7 @@ fn long_and_deep_topics_are_refused() {
 
 #[test]
 fn silence_ends_a_connection() {
-    // Before the CONNECT: nobody to tell.
+    // MQTT5 3.1.4: before the CONNECT there is nobody to tell.
     let mut connection = ServerConnection::new(1_000, &LIMITS);
     assert_eq!(connection.deadline_ms(), Some(6_000));
     assert_eq!(connection.handle_timeout(5_999), None);
@@ -349,6 +350,30 @@ fn enhanced_authentication_ends_with_its_method() {
     connection.accept(0, &Accepted { auth_data: Some(&[9]), ..Accepted::default() }, &mut out);
     let Packet::ConnAck(connack) = decode_all(Version::V5, &out).unwrap() else { panic!() };
     assert_eq!((connack.properties.auth_method, connack.properties.auth_data), (Some("m"), Some(&[9][..])));
+}
+
+#[test]
+fn response_information_is_for_those_who_ask() {
+    // [MQTT-3.1.2-28]
+    for (properties, expected) in [("", None), ("19 00", None), ("19 01", Some("r/c"))] {
+        let mut connection = ServerConnection::new(0, &Limits::default());
+        handle(&mut connection, &connect(Version::V5, properties)).unwrap();
+        let mut out = Vec::new();
+        connection.accept(0, &Accepted { response_information: Some("r/c"), ..Accepted::default() }, &mut out);
+        let Packet::ConnAck(connack) = decode_all(Version::V5, &out).unwrap() else { panic!() };
+        assert_eq!(connack.properties.response_information, expected);
+    }
+}
+
+#[test]
+fn packets_own_nothing() {
+    fn assert_copy<T: Copy>() {}
+    assert_copy::<Connect<'_>>();
+    assert_copy::<mqtt::Publish<'_>>();
+    assert_copy::<mqtt::Ack<'_>>();
+    assert_copy::<mqtt::Subscribe<'_>>();
+    assert_copy::<mqtt::Unsubscribe<'_>>();
+    assert_copy::<mqtt::Disconnect<'_>>();
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn the_first_packet_is_connect() {
 
 #[test]
 fn before_the_answer_only_authentication_goes_on() {
-    // [MQTT-3.1.2-30], [MQTT-4.12.0-6]
+    // [MQTT-3.1.2-30], [MQTT-4.12.0-7]
     check(Version::V3_1_1, || answering(Version::V3_1_1, ""), "MPPPPPPPPPPPPP.M");
     check(Version::V5, || answering(Version::V5, ""), "MPPPPPPPPPPPPP.P");
     check(Version::V5, || answering(Version::V5, METHOD_M), "MPPPPPPPPPPPPP..");
@@ -91,7 +91,7 @@ fn an_active_client_sends_what_clients_send() {
 
 #[test]
 fn after_the_end_nothing_is_taken() {
-    // [MQTT-3.14.4-2]
+    // [MQTT-3.14.4-1]
     let left = || {
         let mut connection = active(Version::V5);
         handle(&mut connection, &bytes("E0 00")).unwrap();
@@ -109,8 +109,8 @@ fn after_the_end_nothing_is_taken() {
 
 #[test]
 fn another_method_than_that_of_connect_is_refused() {
-    // [MQTT-4.12.1-1]
+    // [MQTT-4.12.0-5]
     let mut connection = answering(Version::V5, METHOD_M);
     let error = handle(&mut connection, &bytes("F0 06 18 04 15 00 01 6E")).unwrap_err();
-    assert_eq!(error.reason, ReasonCode::BadAuthenticationMethod);
+    assert_eq!((error.reason, error.clause), (ReasonCode::ProtocolError, "MQTT-4.12.0-5"));
 }

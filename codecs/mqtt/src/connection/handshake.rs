@@ -63,7 +63,7 @@ pub struct Accepted<'a> {
     pub server_keep_alive_s: Option<u16>,
     /// For people who read logs.
     pub reason_string: Option<&'a str>,
-    /// From which the client may build its response topics; only where it asked for that.
+    /// From which the client may build its response topics; left out where it did not ask for that.
     pub response_information: Option<&'a str>,
     /// The last data of an enhanced authentication.
     pub auth_data: Option<&'a [u8]>,
@@ -98,6 +98,7 @@ impl AwaitConnect {
             peer: Peer::of(&connect),
             keep_alive_s: connect.keep_alive_s,
             auth_method: connect.properties.auth_method.map(Into::into),
+            response_information: connect.properties.request_response_information,
             deadline_ms: self.deadline_ms,
         };
         Ok((connect, answering))
@@ -135,6 +136,8 @@ pub(super) struct Answering {
     pub(super) peer: Peer,
     pub(super) keep_alive_s: u16,
     pub(super) auth_method: Option<Box<str>>,
+    /// Whether the client asked for it.
+    response_information: bool,
     deadline_ms: u64,
 }
 
@@ -165,7 +168,8 @@ impl Answering {
             assigned_client_id: accepted.assigned_client_id,
             server_keep_alive_s: announced,
             reason_string: accepted.reason_string,
-            response_information: accepted.response_information,
+            // [MQTT-3.1.2-28]
+            response_information: accepted.response_information.filter(|_| self.response_information),
             // [MQTT-4.12.0-5]
             auth_method: self.auth_method.as_deref(),
             auth_data: accepted.auth_data,
@@ -197,7 +201,7 @@ fn refuse(peer: &Peer, reason: ReasonCode, text: Option<&str>, out: &mut Vec<u8>
 fn put_connack(peer: &Peer, connack: ConnAck<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     connack.encode(peer.version, out);
-    // [MQTT-3.2.2-19], [MQTT-3.2.2-20]
+    // [MQTT-3.1.2-24], [MQTT-3.2.2-19], [MQTT-3.2.2-20]
     if out.len().saturating_sub(start) > peer.packet_bytes_max as usize {
         out.truncate(start);
         let properties =
@@ -215,7 +219,7 @@ pub(super) fn put_disconnect(peer: &Peer, reason: ReasonCode, text: Option<&str>
     let reason = if reason.allowed_in(PacketType::Disconnect) { reason } else { ReasonCode::UnspecifiedError };
     let start = out.len();
     Disconnect { reason_string: text, ..Disconnect::of(reason) }.encode(peer.version, out);
-    // [MQTT-3.14.2-3]
+    // [MQTT-3.1.2-24], [MQTT-3.14.2-3]
     if out.len().saturating_sub(start) > peer.packet_bytes_max as usize {
         out.truncate(start);
         Disconnect::of(reason).encode(peer.version, out);
@@ -225,14 +229,12 @@ pub(super) fn put_disconnect(peer: &Peer, reason: ReasonCode, text: Option<&str>
 /// An AUTH of the client goes on with the method of its CONNECT.
 pub(super) fn check_auth(connected_with: Option<&str>, method: Option<&str>) -> Result<(), Error> {
     match (connected_with, method) {
-        // [MQTT-4.12.0-6]
-        (None, _) => Err(Error::protocol("MQTT-4.12.0-6", "AUTH from a client that connected without a method")),
-        // [MQTT-4.12.0-3], [MQTT-4.12.1-1]
-        (Some(ours), Some(theirs)) if ours != theirs => Err(Error::violation(
-            ReasonCode::BadAuthenticationMethod,
-            "MQTT-4.12.1-1",
-            "AUTH with another method than that of CONNECT",
-        )),
+        // [MQTT-4.12.0-7]
+        (None, _) => Err(Error::protocol("MQTT-4.12.0-7", "AUTH from a client that connected without a method")),
+        // [MQTT-4.12.0-5]
+        (Some(ours), Some(theirs)) if ours != theirs => {
+            Err(Error::protocol("MQTT-4.12.0-5", "AUTH with another method than that of CONNECT"))
+        }
         _ => Ok(()),
     }
 }

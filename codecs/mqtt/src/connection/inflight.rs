@@ -64,6 +64,7 @@ impl PacketIds {
 
     /// Takes the lowest free id, which is not 0. `None` if all 65,535 are open.
     pub fn allocate(&mut self) -> Option<u16> {
+        // [MQTT-2.2.1-4]
         while self.words.get(self.full) == Some(&u64::MAX) {
             self.full = self.full.saturating_add(1);
         }

@@ -41,7 +41,7 @@ impl KeepAlive {
 /// the client's word holds.
 pub(crate) fn agree(client_s: u16, max_s: u16, is_v5: bool) -> (u16, Option<u16>) {
     let too_long = client_s == 0 || client_s > max_s;
-    // [MQTT-3.2.2-22]
+    // [MQTT-3.2.2-21], [MQTT-3.2.2-22]
     if is_v5 && max_s != 0 && too_long { (max_s, Some(max_s)) } else { (client_s, None) }
 }
 
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn only_a_client_that_can_be_told_is_overruled() {
-        // [MQTT-3.2.2-22]
+        // [MQTT-3.2.2-21], [MQTT-3.2.2-22]
         assert_eq!(agree(60, 600, true), (60, None));
         assert_eq!(agree(601, 600, true), (600, Some(600)));
         assert_eq!(agree(0, 600, true), (600, Some(600)));

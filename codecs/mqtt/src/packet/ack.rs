@@ -36,6 +36,7 @@ impl<'a> Ack<'a> {
         let mut ack =
             Self { packet_id, reason: ReasonCode::Success, reason_string: None, user: UserProperties::default() };
         if version.is_v5() && !r.is_empty() {
+            // [MQTT-3.4.2-1], [MQTT-3.5.2-1], [MQTT-3.6.2-1], [MQTT-3.7.2-1]
             ack.reason = reason(r.u8()?, packet)?;
             if !r.is_empty() {
                 let block = Block::decode(&mut r, Place::packet(packet), |id, value| {

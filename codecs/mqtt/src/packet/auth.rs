@@ -34,7 +34,7 @@ impl<'a> Auth<'a> {
 
     pub(super) fn decode(version: Version, body: &'a [u8]) -> Result<Self, Error> {
         if !version.is_v5() {
-            return Err(Error::malformed("MQTT311-2.2.1", "packet type 15 is reserved before MQTT 5.0"));
+            return Err(Error::malformed("MQTT311 2.2.1", "packet type 15 is reserved before MQTT 5.0"));
         }
         let mut packet = Self::of(ReasonCode::Success, None);
         let mut r = Reader::new(body);

@@ -102,7 +102,7 @@ impl<'a> ConnAck<'a> {
             (reason(code, PacketType::ConnAck)?, ConnAckProperties::decode(&mut r)?)
         } else {
             let reason = ReasonCode::from_connack_return_code(code)
-                .ok_or(Error::malformed("MQTT311-3.2.2-6", "a reserved return code"))?;
+                .ok_or(Error::malformed("MQTT311 3.2.2.3", "a reserved return code"))?;
             (reason, ConnAckProperties::default())
         };
         primitive::end(&r)?;

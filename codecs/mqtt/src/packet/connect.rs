@@ -126,6 +126,7 @@ impl<'a> Connect<'a> {
         let keep_alive_s = r.u16()?;
         let properties =
             if version.is_v5() { ConnectProperties::decode(&mut r)? } else { ConnectProperties::default() };
+        // [MQTT-3.1.3-1]: the order of what follows.
         let client_id = primitive::text(&mut r)?;
         let clean_start = flags & CLEAN_START != 0;
         check_client_id(version, client_id, clean_start)?;
@@ -276,6 +277,7 @@ impl<'a> Will<'a> {
 
 impl<'a> ConnectProperties<'a> {
     fn decode(r: &mut Reader<'a>) -> Result<Self, Error> {
+        // MQTT5 3.1.2.11
         let mut fields = Self::default();
         let block = Block::decode(r, Place::packet(PacketType::Connect), |id, value| {
             fields.field(id, value);

@@ -160,6 +160,7 @@ impl<'a> PublishProperties<'a> {
         Ok(Self { rest, ..fields })
     }
 
+    /// MQTT5 3.3.2.3
     fn field(&mut self, id: PropertyId, value: Value<'a>) -> Result<(), Error> {
         match (id, value) {
             (PropertyId::TopicAlias, Value::Two(alias)) => self.topic_alias = alias,

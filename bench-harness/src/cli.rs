@@ -1,0 +1,186 @@
+//! The command line: arguments to plans.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use miette::{IntoDiagnostic, Result, miette};
+
+use crate::ceiling::{self, CeilingArgs};
+use crate::compare::{self, CompareArgs};
+use crate::kill::{self, DriveArgs, KillArgs};
+use crate::run::{self, Plan};
+use crate::system::{Connector, Setup, System};
+use crate::verify;
+use crate::workload::{CANONICAL, Workload};
+
+/// Measures Aqueduct, and checks that nothing acknowledged is lost.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a workload: start the system, load it, read Kafka back, print one line of JSON and a table
+    Run(RunArgs),
+    /// Alternate two builds or two profiles and print the ratios of their medians
+    Compare(CompareArgs),
+    /// Kill -9 the product under load, again and again, and check that nothing acknowledged is lost
+    Kill(KillArgs),
+    /// Drive a running MQTT server with a workload, writing down what was sent and acknowledged
+    Drive(DriveArgs),
+    /// Read a topic back and judge it by what was written down
+    Verify(VerifyArgs),
+    /// List the canonical workloads
+    Workloads,
+    /// Be the ceiling: a bare epoll MQTT sink fused with a raw producer
+    Ceiling(CeilingArgs),
+}
+
+/// What is measured, as `run`, `compare` and `kill` share it.
+#[derive(Debug, Clone, Args)]
+pub struct SystemArgs {
+    /// The product's binary [default: aqueduct beside this one]
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Where the messages go
+    #[arg(long, value_enum, default_value_t = Connector::Kafka)]
+    pub connector: Connector,
+    /// Shards of the product
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub shards: u32,
+    /// Profile of the product
+    #[arg(long, value_name = "P")]
+    pub profile: Option<String>,
+    /// A setting handed to the product as it is; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Send so many messages instead of the workload's number
+    #[arg(long, value_name = "N")]
+    pub messages: Option<u64>,
+    /// Where Kafka lives while it is needed; wiped afterwards [default: a temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub kafka_dir: Option<PathBuf>,
+    /// Print the line of JSON and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl SystemArgs {
+    /// The named workload with the number of messages asked for.
+    pub fn workload(&self, name: &str) -> Result<Workload> {
+        let workload = Workload::load(name)?;
+        Ok(match self.messages {
+            Some(messages) => workload.with_messages(messages),
+            None => workload,
+        })
+    }
+
+    /// How to start the system.
+    pub fn setup(&self, system: System) -> Result<Setup> {
+        Ok(Setup {
+            system,
+            binary: match (&self.binary, system) {
+                (Some(binary), System::Aqueduct) => binary.clone(),
+                (None, System::Aqueduct) => beside_us("aqueduct")?,
+                (_, System::Ceiling) => std::env::current_exe().into_diagnostic()?,
+            },
+            dir: PathBuf::new(),
+            connector: self.connector,
+            bootstrap: None,
+            topic: String::new(),
+            partitions: 1,
+            shards: self.shards,
+            profile: self.profile.clone(),
+            set: self.set.clone(),
+            ceiling_args: Vec::new(),
+        })
+    }
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A canonical workload (see `workloads`) or the path of a file like theirs
+    pub workload: String,
+    /// What to measure
+    #[arg(long, value_enum, default_value_t = System::Aqueduct)]
+    pub system: System,
+    /// Run so often, and print the median with its spread
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: u32,
+    /// An argument handed to the ceiling as it is, e.g. --ceiling-arg=--rounds=false
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub ceiling_arg: Vec<String>,
+    /// What is measured
+    #[command(flatten)]
+    pub system_args: SystemArgs,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Bootstrap address
+    #[arg(long, value_name = "HOSTS")]
+    pub kafka: String,
+    /// The topic to read
+    #[arg(long)]
+    pub topic: String,
+    /// Its partitions
+    #[arg(long, default_value_t = 4)]
+    pub partitions: i32,
+    /// The file that `drive` wrote
+    #[arg(long, value_name = "FILE")]
+    pub truth: PathBuf,
+}
+
+impl Command {
+    /// Does it. `Ok(false)`: it was done, and what it found is not good.
+    pub fn run(&self) -> Result<bool> {
+        match self {
+            Self::Run(args) => measure(args),
+            Self::Compare(args) => compare::run(args),
+            Self::Kill(args) => kill::run(args),
+            Self::Drive(args) => kill::drive(args),
+            Self::Verify(args) => {
+                let reading = verify::run(&args.kafka, &args.topic, args.partitions, &args.truth)?;
+                println!("{}", serde_json::to_string(&reading).into_diagnostic()?);
+                Ok(reading.verdict.is_clean())
+            }
+            Self::Workloads => {
+                for (name, _) in CANONICAL {
+                    println!("{name:5} {}", Workload::load(name)?.about);
+                }
+                Ok(true)
+            }
+            Self::Ceiling(args) => ceiling::run(args).map(|()| true),
+        }
+    }
+}
+
+fn measure(args: &RunArgs) -> Result<bool> {
+    let mut setup = args.system_args.setup(args.system)?;
+    setup.ceiling_args.clone_from(&args.ceiling_arg);
+    let plan = Plan {
+        workload: args.system_args.workload(&args.workload)?,
+        setup,
+        repeats: args.repeat as usize,
+        kafka_dir: args.system_args.kafka_dir.clone(),
+    };
+    let outcome = run::run(&plan, !args.system_args.json)?;
+    println!("{}", outcome.to_json());
+    if !args.system_args.json {
+        println!("{}", outcome.to_table());
+    }
+    Ok(outcome.is_clean())
+}
+
+fn beside_us(name: &str) -> Result<PathBuf> {
+    let us = std::env::current_exe().into_diagnostic()?;
+    let folder = us.parent().ok_or_else(|| miette!("{} lies in no folder", us.display()))?;
+    Ok(folder.join(name))
+}

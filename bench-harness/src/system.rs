@@ -1,0 +1,101 @@
+//! What is measured: how it is started, watched and ended.
+//!
+//! A system is a process of its own that speaks MQTT on a loopback port and, with the Kafka connector, writes to a
+//! cluster that we started. `process` starts and ends it; `aqueduct` and `ceiling` know their command lines.
+
+pub mod aqueduct;
+pub mod ceiling;
+pub mod kafka;
+pub mod process;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use miette::{Result, bail};
+use serde::Serialize;
+
+use self::process::Process;
+
+/// Which system is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    /// The product.
+    Aqueduct,
+    /// A bare epoll sink fused with a raw producer: what the task costs at least.
+    Ceiling,
+}
+
+/// Where the messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Connector {
+    /// A real Kafka on the loopback.
+    Kafka,
+    /// Nowhere: counted and dropped.
+    Discard,
+    /// The product's own log.
+    Embedded,
+}
+
+/// How to start a system.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Which one.
+    pub system: System,
+    /// The product's binary; the ceiling is in our own.
+    pub binary: PathBuf,
+    /// Holds the configuration file, the log output and the data.
+    pub dir: PathBuf,
+    /// Where the messages go.
+    pub connector: Connector,
+    /// Kafka's address, with the Kafka connector.
+    pub bootstrap: Option<String>,
+    /// The Kafka topic.
+    pub topic: String,
+    /// Partitions of the topic.
+    pub partitions: i32,
+    /// Shards of the product.
+    pub shards: u32,
+    /// Profile of the product.
+    pub profile: Option<String>,
+    /// `key=value` handed to the product as they are.
+    pub set: Vec<String>,
+    /// Arguments handed to the ceiling as they are.
+    pub ceiling_args: Vec<String>,
+}
+
+/// A system that accepts connections.
+pub struct Running {
+    /// Its process.
+    pub process: Process,
+    /// Its MQTT listener.
+    pub mqtt: SocketAddr,
+    /// Where its records can be read back; `None` with the discard connector.
+    pub kafka: Option<String>,
+}
+
+impl Setup {
+    /// Starts the system and waits until it accepts MQTT connections.
+    pub fn start(&self) -> Result<Running> {
+        match self.system {
+            System::Aqueduct => aqueduct::start(self),
+            System::Ceiling => ceiling::start(self),
+        }
+    }
+}
+
+/// A loopback port that nobody listens on. Below 32768, where the kernel takes ports for outgoing connections: the port
+/// is free only as long as nobody else takes it, and thousands of outgoing connections follow.
+pub fn free_port() -> Result<SocketAddr> {
+    let spread = (std::process::id() as u16).wrapping_mul(37) % 10_000;
+    for offset in 0..10_000 {
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000 + (spread + offset) % 10_000));
+        // Without SO_REUSEADDR's leniency for TIME_WAIT a port of the previous repeat would look taken; std sets it.
+        if TcpListener::bind(at).is_ok() {
+            return Ok(at);
+        }
+    }
+    bail!("no free loopback port from 20000 to 29999")
+}

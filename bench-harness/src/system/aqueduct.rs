@@ -1,0 +1,132 @@
+//! The product: its configuration file and its command line.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use miette::{IntoDiagnostic, Result, WrapErr, bail, miette};
+use toml::{Table, Value};
+
+use super::process::Process;
+use super::{Connector, Running, Setup, free_port};
+
+/// Starts it and waits for its MQTT listener.
+pub(super) fn start(setup: &Setup) -> Result<Running> {
+    if !setup.binary.is_file() {
+        bail!(
+            "{} is not there; build it with 'cargo build --release' or name it with --binary",
+            setup.binary.display()
+        );
+    }
+    let mqtt = free_port()?;
+    let http = free_port_beside(&[mqtt])?;
+    let embedded = free_port_beside(&[mqtt, http])?;
+    let config = configuration(setup, mqtt, http, embedded)?;
+    fs::create_dir_all(&setup.dir).into_diagnostic()?;
+    let path = setup.dir.join("aqueduct.toml");
+    fs::write(&path, config.to_string()).into_diagnostic().wrap_err_with(|| path.display().to_string())?;
+    let mut command = Command::new(&setup.binary);
+    command.arg("run").arg("--config").arg(&path);
+    if let Some(profile) = &setup.profile {
+        command.args(["--profile", profile]);
+    }
+    for pair in &setup.set {
+        command.args(["--set", pair]);
+    }
+    let mut process = Process::start("aqueduct", &mut command, &setup.dir.join("aqueduct.log"))?;
+    process.await_listener(mqtt)?;
+    let kafka = match setup.connector {
+        Connector::Kafka => setup.bootstrap.clone(),
+        Connector::Embedded => Some(embedded.to_string()),
+        Connector::Discard => None,
+    };
+    Ok(Running { process, mqtt, kafka })
+}
+
+fn free_port_beside(taken: &[SocketAddr]) -> Result<SocketAddr> {
+    // A port is only tried, not held, so two calls in a row would answer the same one.
+    let mut held = Vec::new();
+    for address in taken {
+        held.push(std::net::TcpListener::bind(address).into_diagnostic()?);
+    }
+    free_port()
+}
+
+fn configuration(setup: &Setup, mqtt: SocketAddr, http: SocketAddr, embedded: SocketAddr) -> Result<Table> {
+    let connector = match setup.connector {
+        Connector::Kafka => {
+            let bootstrap = setup.bootstrap.as_deref().ok_or_else(|| miette!("the Kafka connector needs a Kafka"))?;
+            table([("type", "kafka".into()), ("bootstrap_hosts", texts(&[bootstrap]))])
+        }
+        Connector::Discard => table([("type", "discard".into())]),
+        Connector::Embedded => table([
+            ("type", "embedded".into()),
+            ("bind", embedded.to_string().into()),
+            ("partitions", i64::from(setup.partitions).into()),
+        ]),
+    };
+    let sink = table([
+        ("connector", "k".into()),
+        ("source_topics", texts(&["#"])),
+        ("topic", setup.topic.as_str().into()),
+        ("value", "${payload}".into()),
+    ]);
+    let data_dir = setup.dir.join("data").display().to_string();
+    let node = table([("data_dir", data_dir.into()), ("shards", i64::from(setup.shards).into())]);
+    let listener = table([("kind", "tcp".into()), ("bind", mqtt.to_string().into())]);
+    let Value::Table(whole) = table([
+        ("node", node),
+        ("listeners", table([("default", listener)])),
+        ("http", table([("bind", http.to_string().into())])),
+        ("connectors", table([("k", connector)])),
+        ("sinks", table([("s", sink)])),
+    ]) else {
+        unreachable!("a table is a table")
+    };
+    Ok(whole)
+}
+
+fn table<const N: usize>(pairs: [(&str, Value); N]) -> Value {
+    Value::Table(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+fn texts(texts: &[&str]) -> Value {
+    Value::Array(texts.iter().map(|text| Value::from(*text)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::System;
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_configuration_is_the_documented_one() {
+        let setup = Setup {
+            system: System::Aqueduct,
+            binary: PathBuf::new(),
+            dir: PathBuf::from("/x"),
+            connector: Connector::Kafka,
+            bootstrap: Some("127.0.0.1:9092".to_owned()),
+            topic: "bench".to_owned(),
+            partitions: 4,
+            shards: 2,
+            profile: None,
+            set: Vec::new(),
+            ceiling_args: Vec::new(),
+        };
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let config = configuration(&setup, at(1), at(2), at(3)).unwrap();
+        let expected: Table = toml::from_str(
+            r##"
+            node = { data_dir = "/x/data", shards = 2 }
+            listeners.default = { kind = "tcp", bind = "127.0.0.1:1" }
+            http.bind = "127.0.0.1:2"
+            connectors.k = { type = "kafka", bootstrap_hosts = ["127.0.0.1:9092"] }
+            sinks.s = { connector = "k", source_topics = ["#"], topic = "bench", value = "${payload}" }
+            "##,
+        )
+        .unwrap();
+        assert_eq!(config, expected);
+    }
+}

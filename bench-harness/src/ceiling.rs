@@ -32,8 +32,9 @@ const LISTENER: u64 = u64::MAX;
 const LINK: u64 = u64::MAX - 1;
 /// A request of fewer messages is no sign of load: the clients are listened to at once again.
 const ROUND_MESSAGES_MIN: u32 = 8;
-/// A partition's batch that has grown so far stops the reading of clients until a request is answered.
-const BATCH_BYTES_MAX: usize = 896 * 1024;
+/// Connections whose partition's batch has grown so far are left unread until it is sent. One more read of 256 KiB then
+/// still stays below the broker's limit of 1 MiB.
+const BATCH_BYTES_FULL: usize = 640 * 1024;
 
 /// Arguments of `aqueduct-bench ceiling`.
 #[derive(Debug, Clone, Args)]
@@ -196,6 +197,10 @@ impl Ceiling {
     }
 
     fn read(&mut self, connection: u32) -> Result<u32> {
+        if self.filling[self.sink.partition_of(connection)].bytes() >= BATCH_BYTES_FULL {
+            self.unread.push(connection);
+            return Ok(0);
+        }
         let acks = if self.producer.is_some() { Acks::AfterKafka } else { Acks::AtOnce };
         let (read, more) = self.sink.read(connection, &mut self.filling, acks)?;
         if more {
@@ -237,6 +242,6 @@ impl Ceiling {
     }
 
     fn is_full(&self) -> bool {
-        !self.has_slot() && self.filling.iter().any(|batch| batch.bytes() >= BATCH_BYTES_MAX)
+        !self.has_slot() && self.filling.iter().any(|batch| batch.bytes() >= BATCH_BYTES_FULL)
     }
 }

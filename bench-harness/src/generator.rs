@@ -309,7 +309,7 @@ impl Generator {
         }
         match self.clients.iter().filter(|client| !client.is_connected()).count() {
             0 => Ok(()),
-            refused => bail!("{refused} connections were refused"),
+            gone => bail!("the server closed {gone} of {} connections", self.clients.len()),
         }
     }
 }

@@ -48,6 +48,11 @@ impl Sink {
         Self { listener, partitions, connections: Vec::new(), buffer: vec![0; BUFFER_BYTES], owing: Vec::new() }
     }
 
+    /// The partition that a connection's records go to.
+    pub(super) fn partition_of(&self, number: u32) -> usize {
+        (number % self.partitions) as usize
+    }
+
     /// Takes every connection that waits.
     pub(super) fn accept(&mut self, set: &OwnedFd) -> Result<()> {
         loop {
@@ -67,6 +72,7 @@ impl Sink {
 
     /// Reads one buffer's worth. Answers how many messages came, and whether more may be there.
     pub(super) fn read(&mut self, number: u32, filling: &mut [Batch], acks: Acks) -> Result<(u32, bool)> {
+        let partition = self.partition_of(number);
         let Some(slot) = self.connections.get_mut(number as usize) else { return Ok((0, false)) };
         let Some(connection) = slot else { return Ok((0, false)) };
         let held = connection.tail.len();
@@ -80,7 +86,7 @@ impl Sink {
             }
         };
         let bytes = &self.buffer[..held + got];
-        let partition = &mut filling[(number % self.partitions) as usize];
+        let partition = &mut filling[partition];
         let (mut used, mut messages) = (0, 0);
         while let Some((packet, length)) = mqtt_wire::packet(&bytes[used..]).into_diagnostic()? {
             used += length;

@@ -9,6 +9,8 @@ use miette::{Diagnostic, GraphicalReportHandler};
 
 use crate::config::Problems;
 
+pub use reference::reference;
+
 mod check;
 mod completions;
 mod config;
@@ -18,6 +20,7 @@ mod init;
 mod logging;
 mod man;
 mod profile;
+mod reference;
 mod run;
 mod source;
 

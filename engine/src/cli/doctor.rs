@@ -111,7 +111,7 @@ impl Doctor {
         let shards = if config.node.shards == 0 { machine.cores } else { config.node.shards };
         let mut findings = vec![
             kernel::version(),
-            kernel::io_uring(),
+            kernel::io_uring(shards),
             kernel::locked_memory(shards),
             kernel::descriptors(),
             kernel::cores(shards, &machine),

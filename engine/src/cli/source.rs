@@ -9,10 +9,10 @@ use crate::config::{Document, Flag, Loaded, Machine, Problem, Problems, Profile,
 #[command(next_help_heading = "Configuration")]
 pub(super) struct ConfigArgs {
     /// Configuration file; without one, the embedded default
-    #[arg(short, long, value_name = "FILE", env = "AQUEDUCT_CONFIG")]
+    #[arg(short, long, value_name = "FILE", env = "AQUEDUCT_CONFIG", hide_env_values = true)]
     config: Option<String>,
     /// Values for one purpose: balanced, throughput, latency, durable, edge, or the path of a profile file
-    #[arg(short, long, value_name = "NAME|FILE", env = "AQUEDUCT_PROFILE")]
+    #[arg(short, long, value_name = "NAME|FILE", env = "AQUEDUCT_PROFILE", hide_env_values = true)]
     profile: Option<String>,
     /// Sets any option, such as sinks.mqtt.linger=2ms; may be repeated
     #[arg(short, long = "set", value_name = "KEY=VALUE")]

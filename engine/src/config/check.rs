@@ -10,8 +10,10 @@ use super::option::Section;
 use super::problem::{Place, Problem};
 use super::reader::Load;
 use super::{
-    Config, ConnectorKind, Deliver, QueryMode, RequiredAcks, Sink, connector, http, listener, log, node, sink, unit,
+    Config, ConnectorKind, Deliver, Listener, QueryMode, RequiredAcks, Sink, connector, http, listener, log, node,
+    sink, unit,
 };
+use crate::rule::{Columns, Template};
 
 /// Checks a configuration whose options are each in order, settles what depends on several, and drops what is not
 /// enabled.
@@ -89,13 +91,8 @@ impl Check<'_> {
         for listener in &config.listeners {
             let name = Some(listener.name.as_str());
             self.not_twice(&mut bound, listener.bind, &listener::SECTION, name);
-            if !listener.bind.ip().is_loopback() && !listener.allow_anonymous {
-                let fault = format!(
-                    "`{}` is reachable from other machines, and clients need no credentials",
-                    listener::SECTION.path(name, "bind")
-                );
-                let remedy = "bind 127.0.0.1, or add `allow_anonymous = true` to the listener if that is meant";
-                self.report(Problem::error(fault, remedy), &listener::SECTION, name, "bind");
+            if !listener.allow_anonymous {
+                self.nobody_may_connect(listener);
             }
         }
         for connector in config.connectors.iter().filter(|connector| connector.enable) {
@@ -116,6 +113,20 @@ impl Check<'_> {
             let remedy = "bind 127.0.0.1, or let a proxy with TLS stand before it";
             self.report(Problem::warning(fault, remedy), &http::SECTION, None, "bind");
         }
+    }
+
+    /// Clients of this version have no credentials, so a listener that wants some is one by mistake.
+    fn nobody_may_connect(&mut self, listener: &Listener) {
+        let name = Some(listener.name.as_str());
+        let (key, fault, remedy) = if self.is_chosen(&listener::SECTION, &listener.name, "allow_anonymous") {
+            let fault = "refuses every client: this version knows no credentials";
+            ("allow_anonymous", fault, "write true, or leave the option out on a loopback address")
+        } else {
+            let fault = "is reachable from other machines, and clients need no credentials";
+            ("bind", fault, "bind 127.0.0.1, or add `allow_anonymous = true` to the listener if that is meant")
+        };
+        let fault = format!("`{}` {fault}", listener::SECTION.path(name, key));
+        self.report(Problem::error(fault, remedy), &listener::SECTION, name, key);
     }
 
     fn not_twice(
@@ -250,10 +261,10 @@ impl Check<'_> {
     /// A topic without placeholders is one Kafka can have.
     fn sink_topic(&mut self, sink: &Sink) {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        let topic = sink.topic.as_str();
-        let fixed = !topic.contains("${");
+        let Ok(template) = Template::compile(&sink.topic, Columns::Publish) else { return };
+        let Some(topic) = template.literal() else { return };
         let valid = (1..=249).contains(&topic.len()) && topic.bytes().all(legal) && topic != "." && topic != "..";
-        if fixed && !valid {
+        if !valid {
             let name = Some(sink.name.as_str());
             let fault = format!("`{}` cannot be the name of a Kafka topic", sink::SECTION.path(name, "topic"));
             let remedy = "write 1 to 249 of the characters A-Z a-z 0-9 . _ - or a template such as \"t-${clientid}\"";

@@ -44,9 +44,10 @@ impl Complaint {
 
     /// The value has another type than the kind takes.
     pub(crate) fn not(wanted: &str, value: &Value, remedy: impl Into<String>) -> Self {
-        let fault = match value.text() {
-            Some(text) => format!("is not {wanted}: {}", quote(text)),
-            None => format!("is {}, not {wanted}", value.noun()),
+        let fault = match &value.raw {
+            Raw::Word(text) => format!("is not {wanted}: {text}"),
+            Raw::Text(text) => format!("is the string {}, not {wanted}", quote(text)),
+            _ => format!("is {}, not {wanted}", value.noun()),
         };
         Self::new(fault, remedy)
     }
@@ -147,9 +148,9 @@ fn within(amount: u64, min: u64, max: u64, show: impl Fn(u64) -> String) -> Resu
     if amount >= min && amount <= max {
         return Ok(amount);
     }
-    let (side, bound) = if amount < min { ("below", min) } else { ("above", max) };
+    let (side, bound) = if amount < min { ("least", min) } else { ("most", max) };
     Err(Complaint::new(
-        format!("is {}, {side} the {} of {}", show(amount), if amount < min { "least" } else { "most" }, show(bound)),
+        format!("is {}; the {side} is {}", show(amount), show(bound)),
         format!("write a value from {} to {}", show(min), show(max)),
     ))
 }

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use super::kind::Flag;
 use super::kind::choice::{Choice, words};
-use super::kind::network::Address;
+use super::kind::network::{Address, parse_address};
 use super::kind::number::Count;
-use super::option::{Group, Section, options, or, required};
+use super::option::{Group, Section, derived, options, or, required};
+use super::reader::Reader;
 
 pub(crate) static SECTION: Section = Section {
     name: "listeners",
@@ -33,7 +34,14 @@ options! {
         "bind" => bind: SocketAddr = Address, required("127.0.0.1:1883");
         /// Clients connected at once; one more is closed. 0 is as many as descriptors and memory allow.
         "max_connections" => connections_max: u32 = Count::within(0, 10_000_000), or("0");
-        /// Admits clients without credentials. Written out, because an address others can reach needs it said.
-        "allow_anonymous" => allow_anonymous: bool = Flag, or("false");
+        /// Whether clients without credentials are admitted. An address others can reach needs it said.
+        "allow_anonymous" => allow_anonymous: bool = Flag,
+            derived("true on a loopback address, else false", "true", |reader| is_loopback(reader).to_string());
     }
+}
+
+fn is_loopback(reader: &Reader<'_>) -> bool {
+    let address = reader.text("bind").and_then(|text| parse_address(&text));
+    // An address that cannot be read is reported as such, and not a second time for its reach.
+    address.is_none_or(|address| address.ip().is_loopback())
 }

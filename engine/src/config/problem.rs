@@ -146,8 +146,11 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// All of them at once, in the order they were found.
-    pub fn new(list: Vec<Problem>) -> Self {
+    /// All of them at once, each document's in the order of its lines.
+    pub fn new(mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| {
+            problem.place.as_ref().map(|place| (place.document.name().to_string(), place.span.start))
+        });
         Self { list }
     }
 

@@ -6,6 +6,10 @@ use super::kind::text::{Filters, Reference, TemplateText, Text};
 use super::kind::{Flag, Optional};
 use super::option::{Group, Section, absent, derived, options, or, required};
 use super::unit::{DAY, HOUR, KB, MB, MILLISECOND, SECOND, TB};
+use crate::rule::Columns;
+
+/// A sink's templates see what a PUBLISH has.
+const TEMPLATE: TemplateText = TemplateText { columns: Columns::Publish };
 
 pub(crate) static SECTION: Section = Section {
     name: "sinks",
@@ -141,13 +145,13 @@ options! {
         /// MQTT topic filters whose publications it takes; none for a sink that is only a dead letter.
         "source_topics" => source_topics: Vec<String> = Filters, absent("sensors/#");
         /// The Kafka topic, fixed or a template.
-        "topic" => topic: String = TemplateText, required("mqtt");
+        "topic" => topic: String = TEMPLATE, required("mqtt");
         /// Template of the record's key; missing is null.
-        "key" => key: String = TemplateText, or("${.clientid}");
+        "key" => key: String = TEMPLATE, or("${.clientid}");
         /// Template of the record's value. `${.}` is the whole event as JSON, `${payload}` the bytes as published.
-        "value" => value: String = TemplateText, or("${.}");
+        "value" => value: String = TEMPLATE, or("${.}");
         /// Template of the record's time, in milliseconds since 1970; missing is now.
-        "timestamp" => timestamp: String = TemplateText, or("${.timestamp}");
+        "timestamp" => timestamp: String = TEMPLATE, or("${.timestamp}");
         /// What the value is where its template finds nothing.
         "missing_value" => missing_value: MissingValue = Choice::of(), or("null");
         /// How a record gets its partition. `key_dispatch` keeps the records of one key in order.

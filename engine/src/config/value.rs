@@ -101,6 +101,18 @@ impl Value {
         }
     }
 
+    /// The bytes of its document on which a part of its text stands; `None` if escapes stand between.
+    pub(crate) fn part(&self, part: Range<usize>) -> Option<Range<usize>> {
+        let text = self.text()?;
+        let start = match self.raw {
+            Raw::Word(_) => self.span.start,
+            // Between one quote on each side the text stands as it is.
+            _ if self.span.len() == text.len() + 2 => self.span.start + 1,
+            _ => return None,
+        };
+        Some(start + part.start..start + part.end)
+    }
+
     /// The text of a string or a word.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.raw {

@@ -23,22 +23,12 @@ pub(super) fn version() -> Finding {
     Finding::failure("kernel", release, why, "run Linux 5.8 or newer")
 }
 
-pub(super) fn io_uring() -> Finding {
-    let subject = "io_uring";
-    let why = "every shard is driven by an io_uring";
-    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    match disabled.trim() {
-        "2" => {
-            let fix = "sysctl -w kernel.io_uring_disabled=0, and the same line in /etc/sysctl.d to keep it";
-            return Finding::failure(subject, "switched off: kernel.io_uring_disabled = 2", why, fix);
-        }
-        "1" => {
-            let fix = "sysctl -w kernel.io_uring_disabled=0, or run in the group of kernel.io_uring_group";
-            return Finding::warning(subject, "kernel.io_uring_disabled = 1: only for one group", why, fix);
-        }
-        _ => {}
+pub(super) fn io_uring(shards: usize) -> Finding {
+    match crate::driver::probe(shards) {
+        Ok(()) => Finding::good("io_uring", format!("rings for {shards} shards can be set up")),
+        // The sentence holds the reason and the fix, as a run would print it.
+        Err(error) => Finding::failure("io_uring", error.to_string(), "every shard is driven by one", ""),
     }
-    Finding::good(subject, "allowed by sysctl")
 }
 
 pub(super) fn locked_memory(shards: usize) -> Finding {

@@ -47,7 +47,7 @@ impl Kind for Address {
 }
 
 /// `ip:port`; `localhost` is the one name allowed, because any other could mean several addresses.
-fn parse_address(text: &str) -> Option<SocketAddr> {
+pub(crate) fn parse_address(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix("localhost:") {
         Some(port) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)),
         None => text.parse().ok(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Complaint, Described, Kind, World};
 use crate::config::value::{Raw, Value, quote};
+use crate::rule::{Columns, Template, TemplateError};
 use crate::suggest::closest;
 
 /// Any text, not empty.
@@ -97,8 +98,8 @@ impl Kind for Filters {
         let mut filters = Vec::new();
         for item in items {
             let filter = item.text().ok_or_else(|| Complaint::not("a list of topic filters", item, remedy))?;
-            if let Err(why) = check_filter(filter) {
-                let fault = format!("has a filter {} in which {why}", quote(filter));
+            if let Err(error) = mqtt::topic::valid_filter(filter) {
+                let fault = format!("is no topic filter: {} ({}, {})", quote(filter), error.what, error.clause);
                 return Err(Complaint { span: Some(item.span.clone()), ..Complaint::new(fault, remedy) });
             }
             filters.push(filter.to_string());
@@ -114,28 +115,11 @@ impl Kind for Filters {
     }
 }
 
-/// [MQTT-4.7.1-1] `#` is a whole level and the last; [MQTT-4.7.1-2] `+` is a whole level; [MQTT-4.7.3-1] not empty.
-fn check_filter(filter: &str) -> Result<(), &'static str> {
-    if filter.is_empty() {
-        return Err("there is no character");
-    }
-    if filter.contains('\0') {
-        return Err("there is a null character");
-    }
-    let last = filter.split('/').count() - 1;
-    for (i, level) in filter.split('/').enumerate() {
-        if level.contains('#') && (level.len() > 1 || i < last) {
-            return Err("`#` is not alone in the last level");
-        }
-        if level.contains('+') && level.len() > 1 {
-            return Err("`+` is not alone in its level");
-        }
-    }
-    Ok(())
+/// A text with placeholders; kept as text once it has been compiled for a check.
+pub(crate) struct TemplateText {
+    /// What its placeholders may name.
+    pub(crate) columns: Columns,
 }
-
-/// A text with placeholders, compiled when the whole configuration is known.
-pub(crate) struct TemplateText;
 
 impl Described for TemplateText {
     fn noun(&self) -> String {
@@ -147,9 +131,15 @@ impl Kind for TemplateText {
     type Value = String;
 
     fn read(&self, value: &Value, _: &World) -> Result<String, Complaint> {
-        let complaint =
-            || Complaint::not("a template", value, "write a string such as \"${payload}\" or \"t-${clientid}\"");
-        value.text().map(str::to_string).ok_or_else(complaint)
+        let remedy = "write a string such as \"${payload}\" or \"t-${clientid}\"";
+        let text = value.text().ok_or_else(|| Complaint::not("a template", value, remedy))?;
+        match Template::compile(text, self.columns) {
+            Ok(_) => Ok(text.to_string()),
+            Err(TemplateError { span, what, remedy }) => {
+                let fault = format!("is an impossible template: {what}");
+                Err(Complaint { span: value.part(span), ..Complaint::new(fault, remedy) })
+            }
+        }
     }
 }
 
@@ -183,7 +173,7 @@ impl Kind for Reference {
             None if names.is_empty() => format!("add a section [{to}s.{text}]"),
             None => format!("write one of {}, or add a section [{to}s.{text}]", names.join(", ")),
         };
-        Err(Complaint::new(format!("names no enabled {to}: {}", quote(text)), remedy))
+        Err(Complaint::new(format!("names no {to}: {}", quote(text)), remedy))
     }
 }
 

@@ -89,6 +89,91 @@ fn unsafe_has_two_addresses() {
     );
 }
 
+/// The engine's modules from top to bottom. A module may use what stands below it, and nothing beside or above it. What neighbours
+/// share with the shard below them are its joints (`shard::io` and so on), which hold no behaviour of the shard.
+const LAYERS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["run"],
+    &["admin", "driver"],
+    &["shard"],
+    &["auth", "broker", "listener", "rule", "session", "sink", "source"],
+    &["shard::io"],
+    &["shard::budget", "shard::control", "shard::mesh", "shard::placement"],
+    &["log"],
+    &["event", "metrics"],
+    &["buffer"],
+    &["ticket"],
+    &["plan"],
+    &["config"],
+    &["clock", "hash", "shard::ShardId", "suggest"],
+];
+
+/// Uses that go beside or up all the same.
+const ALLOWED: &[(&str, &str, &str)] = &[
+    ("sink", "rule", "a route's key, value and timestamp are templates"),
+    ("listener", "sink", "a connection remembers the route of its last topic"),
+];
+
+#[test]
+fn modules_use_what_stands_below_them() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let Some(path) = source.path.strip_prefix("engine/src/") else { continue };
+        if path == "lib.rs" || path.ends_with("tests.rs") || path.contains("/tests/") {
+            continue;
+        }
+        let user = module_of_file(path);
+        for used in uses(&source.lines) {
+            let allowed = ALLOWED.iter().any(|(from, to, _)| (*from, *to) == (&*user, &*used));
+            if user != used && !allowed && layer(&user) >= layer(&used) {
+                wrong.push(format!("{}: {user} must not know {used}", source.path));
+            }
+        }
+    }
+    none(wrong);
+}
+
+fn layer(module: &str) -> usize {
+    let found = LAYERS.iter().position(|layer| layer.contains(&module));
+    found.unwrap_or_else(|| panic!("module {module} stands in no layer of tidy.rs; give it one"))
+}
+
+/// `driver/io.rs` is of `driver`, but the joints of the shard are modules of their own here.
+fn module_of_file(path: &str) -> String {
+    let mut names = path.trim_end_matches(".rs").split('/');
+    let first = names.next().unwrap();
+    names.next().map_or(first.to_owned(), |second| joint(first, second))
+}
+
+fn joint(first: &str, second: &str) -> String {
+    let whole = format!("{first}::{second}");
+    if LAYERS.iter().any(|layer| layer.contains(&&*whole)) { whole } else { first.to_owned() }
+}
+
+/// The modules that a file's code names after `crate::`, tests at its end left out.
+fn uses(lines: &[String]) -> Vec<String> {
+    let tests_at = lines.iter().position(|line| line.starts_with("mod tests {")).unwrap_or(lines.len());
+    let code: String = lines[..tests_at].iter().map(|line| code(line)).collect();
+    let mut used = Vec::new();
+    for after in code.split("crate::").skip(1) {
+        assert!(!after.starts_with('{'), "write one `use crate::module` a line");
+        let first = words(after).next().unwrap_or_default();
+        let rest = after[first.len()..].trim_start_matches("::");
+        match rest.strip_prefix('{') {
+            Some(list) => {
+                let list = list.split('}').next().unwrap_or_default();
+                used.extend(list.split(',').filter_map(|item| words(item).next()).map(|second| joint(first, second)));
+            }
+            None => used.push(joint(first, words(rest).next().unwrap_or_default())),
+        }
+    }
+    used.retain(|module| !module.is_empty());
+    used.sort();
+    used.dedup();
+    used
+}
+
 #[test]
 fn every_dependency_is_argued_for() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();

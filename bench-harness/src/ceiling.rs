@@ -63,6 +63,9 @@ pub struct CeilingArgs {
     /// Leave the clients unread for the linger while there is load.
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub rounds: bool,
+    /// A planted defect for the control run of `kill`: acknowledge what Kafka does not have yet.
+    #[arg(long)]
+    pub early_ack: bool,
 }
 
 /// Runs until the process is killed.
@@ -75,6 +78,7 @@ struct Ceiling {
     target_bytes: usize,
     max_inflight: usize,
     rounds: bool,
+    acks: Acks,
     sink: Sink,
     producer: Option<Producer>,
     /// Everything; and the link alone, for when the clients are left waiting.
@@ -114,6 +118,11 @@ impl Ceiling {
             target_bytes: args.target_bytes,
             max_inflight: args.max_inflight,
             rounds: args.rounds,
+            acks: match (&producer, args.early_ack) {
+                (None, _) => Acks::Discarded,
+                (Some(_), true) => Acks::TooEarly,
+                (Some(_), false) => Acks::AfterKafka,
+            },
             sink: Sink::new(listener, args.partitions),
             producer,
             all,
@@ -201,8 +210,7 @@ impl Ceiling {
             self.unread.push(connection);
             return Ok(0);
         }
-        let acks = if self.producer.is_some() { Acks::AfterKafka } else { Acks::AtOnce };
-        let (read, more) = self.sink.read(connection, &mut self.filling, acks)?;
+        let (read, more) = self.sink.read(connection, &mut self.filling, self.acks)?;
         if more {
             self.unread.push(connection);
         }

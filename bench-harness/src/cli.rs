@@ -29,7 +29,7 @@ pub enum Command {
     Run(RunArgs),
     /// Alternate two builds or two profiles and print the ratios of their medians
     Compare(CompareArgs),
-    /// Kill -9 the product under load, again and again, and check that nothing acknowledged is lost
+    /// Kill -9 the system under load, again and again, and check that nothing acknowledged is lost
     Kill(KillArgs),
     /// Drive a running MQTT server with a workload, writing down what was sent and acknowledged
     Drive(DriveArgs),
@@ -44,6 +44,9 @@ pub enum Command {
 /// What is measured, as `run`, `compare` and `kill` share it.
 #[derive(Debug, Clone, Args)]
 pub struct SystemArgs {
+    /// Which system
+    #[arg(long, value_enum, default_value_t = System::Aqueduct)]
+    pub system: System,
     /// The product's binary [default: aqueduct beside this one]
     #[arg(long, value_name = "PATH")]
     pub binary: Option<PathBuf>,
@@ -59,6 +62,9 @@ pub struct SystemArgs {
     /// A setting handed to the product as it is; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// An argument handed to the ceiling as it is, e.g. --ceiling-arg=--rounds=false
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub ceiling_arg: Vec<String>,
     /// Send so many messages instead of the workload's number
     #[arg(long, value_name = "N")]
     pub messages: Option<u64>,
@@ -81,10 +87,10 @@ impl SystemArgs {
     }
 
     /// How to start the system.
-    pub fn setup(&self, system: System) -> Result<Setup> {
+    pub fn setup(&self) -> Result<Setup> {
         Ok(Setup {
-            system,
-            binary: match (&self.binary, system) {
+            system: self.system,
+            binary: match (&self.binary, self.system) {
                 (Some(binary), System::Aqueduct) => binary.clone(),
                 (None, System::Aqueduct) => beside_us("aqueduct")?,
                 (_, System::Ceiling) => std::env::current_exe().into_diagnostic()?,
@@ -97,7 +103,7 @@ impl SystemArgs {
             shards: self.shards,
             profile: self.profile.clone(),
             set: self.set.clone(),
-            ceiling_args: Vec::new(),
+            ceiling_args: self.ceiling_arg.clone(),
         })
     }
 }
@@ -107,15 +113,9 @@ impl SystemArgs {
 pub struct RunArgs {
     /// A canonical workload (see `workloads`) or the path of a file like theirs
     pub workload: String,
-    /// What to measure
-    #[arg(long, value_enum, default_value_t = System::Aqueduct)]
-    pub system: System,
     /// Run so often, and print the median with its spread
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
-    /// An argument handed to the ceiling as it is, e.g. --ceiling-arg=--rounds=false
-    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
-    pub ceiling_arg: Vec<String>,
     /// What is measured
     #[command(flatten)]
     pub system_args: SystemArgs,
@@ -163,11 +163,9 @@ impl Command {
 }
 
 fn measure(args: &RunArgs) -> Result<bool> {
-    let mut setup = args.system_args.setup(args.system)?;
-    setup.ceiling_args.clone_from(&args.ceiling_arg);
     let plan = Plan {
         workload: args.system_args.workload(&args.workload)?,
-        setup,
+        setup: args.system_args.setup()?,
         repeats: args.repeat as usize,
         kafka_dir: args.system_args.kafka_dir.clone(),
     };

@@ -17,7 +17,7 @@ use crate::cli::SystemArgs;
 use crate::machine::Machine;
 use crate::result::Metrics;
 use crate::run::Bench;
-use crate::system::{Setup, System};
+use crate::system::Setup;
 
 /// What is compared, with its name for people.
 const METRICS: [(&str, &str); 8] = [
@@ -88,7 +88,7 @@ pub fn run(args: &CompareArgs) -> Result<bool> {
 
 /// A path is a build; anything else is a profile.
 fn setup_of(what: &str, args: &SystemArgs) -> Result<Setup> {
-    let mut setup = args.setup(System::Aqueduct)?;
+    let mut setup = args.setup()?;
     if what.contains('/') || Path::new(what).is_file() {
         setup.binary = what.into();
     } else {

@@ -1,4 +1,4 @@
-//! `aqueduct-bench kill`: the product is killed with signal 9 under load, restarted on its data, and read back.
+//! `aqueduct-bench kill`: a system is killed with signal 9 under load, restarted on its data, and read back.
 //!
 //! The load and the truth live in a process of their own (`aqueduct-bench drive`), which also sends the signal: it alone
 //! knows, at one instant, how many PUBLISHes are open. The instant is drawn from a seed; the kill then waits until at
@@ -24,7 +24,7 @@ use crate::generator::{Gauge, Generator, KillAt};
 use crate::random::Random;
 use crate::run::Bench;
 use crate::system::process::Process;
-use crate::system::{Connector, Setup, System};
+use crate::system::{Connector, Setup};
 use crate::verify::{Reader, Verdict};
 use crate::workload::Workload;
 
@@ -111,7 +111,7 @@ pub fn run(args: &KillArgs) -> Result<bool> {
         bail!("a discarded message cannot be read back: use the connector kafka or embedded");
     }
     let workload = args.system_args.workload(&args.workload)?;
-    let mut setup = args.system_args.setup(System::Aqueduct)?;
+    let mut setup = args.system_args.setup()?;
     let quiet = args.system_args.json;
     let bench = Bench::open(setup.connector, args.system_args.kafka_dir.as_deref(), !quiet)?;
     setup.bootstrap = bench.bootstrap();
@@ -167,7 +167,7 @@ fn one_cycle(cycle: u32, kill_after_ms: u64, args: &KillArgs, workload: &Workloa
     let truth_path = setup.dir.join("truth");
     let mut running = setup.start()?;
     let driven = drive_until_killed(kill_after_ms, args, running.mqtt, &running.process, &truth_path, &setup.dir)
-        .wrap_err_with(|| format!("the product said last:\n{}", running.process.tail()))?;
+        .wrap_err_with(|| format!("the system said last:\n{}", running.process.tail()))?;
     running.process.wait()?;
     let (Some(killed_after_ms), Some(open_at_kill)) = (driven.killed_after_ms, driven.open_at_kill) else {
         bail!("the load ended before the kill: {driven:?}");

@@ -23,8 +23,10 @@ const CRC_FROM: usize = 21;
 pub(super) enum Acks {
     /// When its batch is stored.
     AfterKafka,
-    /// When it has been read.
-    AtOnce,
+    /// When it has been read, and it goes nowhere.
+    Discarded,
+    /// When it has been read, though its batch is not stored yet: the defect that `kill` must find.
+    TooEarly,
 }
 
 /// Consecutive records of one connection.

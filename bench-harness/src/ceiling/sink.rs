@@ -176,14 +176,14 @@ fn publish(
     let qos0 = packet.first & 0b0110 == 0;
     let payload_at = if qos0 { topic_end } else { topic_end + 2 };
     let payload = packet.body.get(payload_at..).ok_or_else(|| miette!("a PUBLISH that is too short"))?;
-    if acks == Acks::AfterKafka {
+    if acks != Acks::Discarded {
         partition.append(&connection.key, payload);
     }
     if !qos0 {
         let id = packet.u16_at(topic_end).into_diagnostic()?;
         match acks {
             Acks::AfterKafka => partition.owe(number, id),
-            Acks::AtOnce => connection.answer(number, &mqtt_wire::puback(id), owing),
+            Acks::Discarded | Acks::TooEarly => connection.answer(number, &mqtt_wire::puback(id), owing),
         }
     }
     Ok(())

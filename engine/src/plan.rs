@@ -42,6 +42,9 @@ const OPEN_BYTES_V3_MIN: u64 = 256 * unit::KB;
 /// Idle buffers a shard keeps, as a divisor of its batch budget: enough for a burst, little beside it.
 const POOL_DIVISOR: u64 = 4;
 
+/// Idle buffers beyond this would only be memory: what rotates on a healthy path fits the cache.
+const POOL_BYTES_MAX: usize = 16 << 20;
+
 /// Batches that may be under way from one shard to another; beyond, a batch is filled on.
 const HANDOVER_CREDITS: u32 = 256;
 /// Connections that may be moving from one shard to another.
@@ -207,7 +210,7 @@ fn shard_memory(limit_bytes: u64, shards: u16) -> ShardMemory {
         total_bytes: total as usize,
         batch_bytes,
         reserve_bytes: batch_bytes / 100 * RESERVE_PERCENT as usize,
-        pool_bytes: batch_bytes / POOL_DIVISOR as usize,
+        pool_bytes: (batch_bytes / POOL_DIVISOR as usize).min(POOL_BYTES_MAX),
         connection_bytes: share(CONNECTIONS_PERCENT),
         session_bytes: share(SESSIONS_PERCENT),
     };

@@ -4,6 +4,7 @@ use super::ShardId;
 use crate::config::{
     self, Config, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy, Qos0OnFull, QueryMode,
 };
+use crate::plan::Plan;
 use crate::rule::TemplateError;
 use crate::sink::Sink;
 use crate::sink::accumulator::{Accumulator, BatchLimits};
@@ -75,31 +76,24 @@ pub struct BadTemplate {
 }
 
 impl Settings {
-    /// Compiles `config` for `shards` shards of `memory_bytes` each.
+    /// Compiles `config` within the limits of `plan`.
     ///
     /// # Errors
     /// The first template that is none.
-    pub fn new(config: &Config, shards: u16, memory_bytes: usize) -> Result<Self, BadTemplate> {
-        let packet_bytes_max = config.mqtt.packet_bytes_max as usize;
+    pub fn new(config: &Config, plan: &Plan) -> Result<Self, BadTemplate> {
         Ok(Self {
             node: config.node.name.clone(),
-            shards,
-            memory_bytes,
-            pool_bytes: memory_bytes.min(POOL_BYTES_MAX),
+            shards: plan.shards,
+            memory_bytes: plan.memory.batch_bytes,
+            pool_bytes: plan.memory.pool_bytes,
             mqtt: mqtt_limits(&config.mqtt),
             qos2_max: usize::from(config.mqtt.qos2_max),
             qos0_on_full: config.mqtt.qos0_on_full,
-            open_bytes_v3_max: (2 * packet_bytes_max).max(OPEN_BYTES_V3_MIN),
+            open_bytes_v3_max: plan.open_bytes_v3_max,
             sinks: config.sinks.iter().map(SinkSettings::new).collect::<Result<_, _>>()?,
         })
     }
 }
-
-/// Idle batch buffers a shard keeps: a few large batches for each of a few partitions, and still in the cache.
-const POOL_BYTES_MAX: usize = 8 << 20;
-
-/// What a 3.1.1 client may have open even with small packets (spec section 2.3 step 1).
-const OPEN_BYTES_V3_MIN: usize = 256 << 10;
 
 fn mqtt_limits(mqtt: &Mqtt) -> mqtt::connection::Limits {
     mqtt::connection::Limits {

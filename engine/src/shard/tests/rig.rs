@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::clock::{Mono, Now};
 use crate::config::{Document, Loaded, Machine, Sources};
 use crate::log::DiskOp;
+use crate::plan::Plan;
 use crate::shard::control::ControlMsg;
 use crate::shard::io::{
     BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, ListenerId, Machine as _, Recv, Request, ShardId, Wait,
@@ -95,7 +96,8 @@ fn configured() -> Settings {
     let sources = Sources::file(Document::new("test.toml", CONFIG));
     let machine = Machine { memory_bytes: 1 << 30, cores: 1, descriptors: 1024 };
     let loaded = Loaded::load(&sources, &machine).expect("a valid configuration");
-    Settings::new(&loaded.config, 1, 16 << 20).expect("valid templates")
+    let plan = Plan::new(&loaded.config, &machine).expect("a plan");
+    Settings { memory_bytes: 16 << 20, ..Settings::new(&loaded.config, &plan).expect("valid templates") }
 }
 
 /// One shard in its world.

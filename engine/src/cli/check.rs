@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::source::ConfigArgs;
-use super::{Outcome, print_diagnostic};
+use super::{Outcome, print, print_diagnostic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,21 +41,21 @@ impl Check {
         }
         let config = &loaded.config;
         crate::plan::Plan::new(config, &crate::config::Machine::probe())?;
-        let mut reached = true;
-        if self.connect {
-            for finding in super::doctor::kafka::findings(config) {
-                finding.print();
-                reached &= !finding.is_failure();
-            }
-        }
-        println!(
-            "{} is in order: {}, {}, {}, {}",
+        print(&format!(
+            "{} is in order: {}, {}, {}, {}\n",
             self.config.file().unwrap_or("the embedded default"),
             count(config.listeners.len(), "listener"),
             count(config.connectors.len(), "connector"),
             count(config.sinks.len(), "sink"),
             count(loaded.warnings.len(), "warning"),
-        );
+        ))?;
+        let mut reached = true;
+        if self.connect {
+            for finding in super::doctor::kafka::findings(config) {
+                print(&finding.text())?;
+                reached &= !finding.is_failure();
+            }
+        }
         let denied = self.deny_warnings && !loaded.warnings.is_empty();
         Ok(if denied || !reached { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _};
 
-use super::{Cli, Outcome};
+use super::{Cli, Outcome, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +24,7 @@ impl Completions {
     pub(super) fn run(self) -> Outcome {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "aqueduct", &mut script);
-        std::io::Write::write_all(&mut std::io::stdout(), &script)?;
+        print(&String::from_utf8_lossy(&script))?;
         Ok(ExitCode::SUCCESS)
     }
 }

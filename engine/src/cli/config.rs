@@ -1,12 +1,11 @@
 //! `aqueduct config`: what takes effect and where it came from, and what an option means.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::Outcome;
 use super::source::ConfigArgs;
+use super::{Outcome, print};
 use crate::config::{Effective, Origin, Problems, explain};
 
 const EXAMPLES: &str = "\
@@ -58,7 +57,7 @@ impl ConfigCommand {
             Action::Show(show) => show.text()?,
             Action::Explain { key } => explain(&key).map_err(|problem| Problems::new(vec![problem]))?,
         };
-        std::io::stdout().write_all(text.as_bytes())?;
+        print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Outcome;
 use super::source::ConfigArgs;
+use super::{Outcome, print};
 use crate::config::Machine;
 
+mod broker;
 mod disk;
 pub(super) mod kafka;
 mod kernel;
@@ -77,19 +78,21 @@ impl Finding {
         self.state == State::Failure
     }
 
-    pub(super) fn print(&self) {
+    /// The finding as lines for a terminal.
+    pub(super) fn text(&self) -> String {
         let mark = match self.state {
             State::Good => "ok  ",
             State::Warning => "warn",
             State::Failure => "FAIL",
         };
-        println!("{mark}  {:18} {}", self.subject, self.found);
+        let mut out = format!("{mark}  {:18} {}\n", self.subject, self.found);
         if !self.why.is_empty() {
-            println!("      why: {}", self.why);
+            out += &format!("      why: {}\n", self.why);
         }
         if !self.fix.is_empty() {
-            println!("      fix: {}", self.fix);
+            out += &format!("      fix: {}\n", self.fix);
         }
+        out
     }
 
     fn json(&self) -> serde_json::Value {
@@ -119,12 +122,10 @@ impl Doctor {
         ];
         findings.extend(disk::findings(&config.node.data_dir));
         findings.extend(kafka::findings(&config));
-        if self.json {
-            let rows: serde_json::Value = findings.iter().map(Finding::json).collect();
-            println!("{rows:#}");
-        } else {
-            findings.iter().for_each(Finding::print);
-        }
+        print(&match self.json {
+            true => format!("{:#}\n", serde_json::Value::from_iter(findings.iter().map(Finding::json))),
+            false => findings.iter().map(Finding::text).collect(),
+        })?;
         let failed = findings.iter().any(Finding::is_failure);
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Outcome;
+use super::{Outcome, print};
 use crate::config::sample;
 
 const EXAMPLES: &str = "\
@@ -31,7 +31,7 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(self) -> Outcome {
         if self.file == "-" {
-            std::io::stdout().write_all(sample().as_bytes())?;
+            print(&sample())?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut options = std::fs::OpenOptions::new();
@@ -48,9 +48,11 @@ impl Init {
             }
             _ => miette::miette!("{} cannot be written: {error}", self.file),
         })?;
-        println!("wrote {}", self.file);
-        println!("  aqueduct check --config {0}   reads it without starting", self.file);
-        println!("  aqueduct run --config {0}     starts", self.file);
+        let file = &self.file;
+        print(&format!(
+            "wrote {file}\n  aqueduct check --config {file}   reads it without starting\n  \
+             aqueduct run --config {file}     starts\n"
+        ))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _};
 
-use super::{Cli, Outcome};
+use super::{Cli, Outcome, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,9 +27,13 @@ impl Man {
             Some(dir) => {
                 std::fs::create_dir_all(&dir)?;
                 clap_mangen::generate_to(Cli::command(), &dir)?;
-                println!("wrote the pages to {}", dir.display());
+                print(&format!("wrote the pages to {}\n", dir.display()))?;
             }
-            None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?,
+            None => {
+                let mut page = Vec::new();
+                clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+                print(&String::from_utf8_lossy(&page))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

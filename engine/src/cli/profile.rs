@@ -1,12 +1,11 @@
 //! `aqueduct profile`: the profiles, and why each sets what it sets.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::Outcome;
+use super::{Outcome, print};
 use crate::config::Profile;
 
 const EXAMPLES: &str = "\
@@ -49,7 +48,7 @@ impl ProfileCommand {
             Action::List { json } => list(json)?,
             Action::Show { profile, json } => show(&Profile::find(&profile)?, json),
         };
-        std::io::stdout().write_all(text.as_bytes())?;
+        print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 }

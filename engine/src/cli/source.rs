@@ -15,7 +15,7 @@ pub(super) struct ConfigArgs {
     #[arg(short, long, value_name = "NAME|FILE", env = "AQUEDUCT_PROFILE", hide_env_values = true)]
     profile: Option<String>,
     /// Sets any option, such as sinks.mqtt.linger=2ms; may be repeated
-    #[arg(short, long = "set", value_name = "KEY=VALUE")]
+    #[arg(short, long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
     set: Vec<String>,
 }
 
@@ -45,6 +45,14 @@ impl ConfigArgs {
         sources.environment.sort();
         sources.flags = self.set.iter().map(|text| Flag::set(text)).chain(shorthands).collect();
         Ok(sources)
+    }
+}
+
+/// A `--set` has a key and a value.
+fn assignment(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.trim().is_empty() => Ok(text.to_string()),
+        _ => Err("write KEY=VALUE, such as mqtt.receive_maximum=100".to_string()),
     }
 }
 

@@ -98,7 +98,7 @@ options! {
         "bootstrap_hosts" => bootstrap_hosts: Vec<HostPort> = Hosts, or("127.0.0.1:9092");
         /// How brokers log and meter this client.
         "client_id" => client_id: String = Text,
-            derived("\"aqueduct-\" and the node's name", "aqueduct-aqueduct", |reader| format!("aqueduct-{}", reader.node_name()));
+            derived("\"aqueduct-\" and the node's name", "aqueduct-aqueduct", client_id_of_node);
         /// Lets a broker create a topic that does not exist, if it is configured to.
         "allow_auto_topic_creation" => allow_auto_topic_creation: bool = Flag, or("false");
         /// Time to reach a broker and agree on versions.
@@ -108,9 +108,11 @@ options! {
         /// Pause between attempts to reach a broker.
         "reconnect_delay" => reconnect_delay_ms: u64 = Millis::within(10 * MILLISECOND, HOUR), or("2s");
         /// Time a broker has to answer a question about topics.
-        "metadata_request_timeout" => metadata_request_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s");
+        "metadata_request_timeout" => metadata_request_timeout_ms: u64 =
+            Millis::within(100 * MILLISECOND, HOUR), or("5s");
         /// Least time between two questions about topics.
-        "min_metadata_refresh_interval" => min_metadata_refresh_interval_ms: u64 = Millis::within(10 * MILLISECOND, HOUR), or("3s");
+        "min_metadata_refresh_interval" => min_metadata_refresh_interval_ms: u64 =
+            Millis::within(10 * MILLISECOND, HOUR), or("3s");
         /// Connections of each shard to each broker. Partitions are divided over them, so order holds.
         "connections_per_broker" => connections_per_broker: u32 = Count::within(1, 64), or("1");
         /// Sends small requests at once instead of waiting for more bytes.
@@ -138,4 +140,8 @@ options! {
         /// Bytes after which a partition begins a new file; whole files are deleted.
         "segment_bytes" => segment_bytes: u64 = Size::within(64 * KB, 2048 * MB - KB), or("100MB");
     }
+}
+
+fn client_id_of_node(reader: &Reader<'_>) -> String {
+    format!("aqueduct-{}", reader.node_name())
 }

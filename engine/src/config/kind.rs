@@ -18,9 +18,9 @@ pub(crate) mod text;
 pub(crate) struct World {
     /// Memory this process may use, in bytes: the machine's, or its cgroup's if that is less.
     pub(crate) memory_bytes: u64,
-    /// Names of the enabled connectors, in their order.
+    /// Names of the connectors, in their order.
     pub(crate) connectors: Vec<String>,
-    /// Names of the enabled sinks, in their order.
+    /// Names of the sinks, in their order.
     pub(crate) sinks: Vec<String>,
     /// `node.name`, once it is known.
     pub(crate) node_name: String,

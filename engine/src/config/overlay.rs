@@ -36,7 +36,7 @@ enum Target {
 }
 
 impl Flag {
-    /// `--set key=value`; without `=` it is an error when it is applied.
+    /// `--set key=value`
     pub fn set(text: &str) -> Self {
         let (path, value) = text.split_once('=').unwrap_or((text, ""));
         Self {

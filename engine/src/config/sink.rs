@@ -5,6 +5,7 @@ use super::kind::number::{Count, Micros, Millis, Size};
 use super::kind::text::{Filters, Reference, TemplateText, Text};
 use super::kind::{Flag, Optional};
 use super::option::{Group, Section, absent, derived, options, or, required};
+use super::reader::Reader;
 use super::unit::{DAY, HOUR, KB, MB, MILLISECOND, SECOND, TB};
 use crate::rule::Columns;
 
@@ -136,8 +137,9 @@ options! {
     /// What becomes a Kafka record, how it is routed, and when its publisher hears of it.
     pub struct Sink {
         named name;
-        /// The connector it writes to; read as its position among the enabled connectors.
-        "connector" => connector: usize = Reference { to: "connector", among: |world| &world.connectors }, required("main");
+        /// The connector it writes to.
+        "connector" => connector: usize =
+            Reference { to: "connector", among: |world| &world.connectors }, required("main");
         /// A sink that is not enabled takes no part.
         "enable" => enable: bool = Flag, or("true");
         /// For people.
@@ -159,14 +161,17 @@ options! {
         /// The hash of `key_dispatch`, `clientid` and `topic`; `murmur2` agrees with the Java client.
         "key_hash" => key_hash: KeyHash = Choice::of(), or("murmur2");
         /// How often the number of partitions is asked for.
-        "partition_count_refresh_interval" => partition_count_refresh_interval_ms: u64 = Millis::within(SECOND, DAY), or("60s");
-        /// Whose word Kafka waits for: every in-sync replica, the leader, or nobody. Less than all can lose what was acknowledged.
+        "partition_count_refresh_interval" => partition_count_refresh_interval_ms: u64 =
+            Millis::within(SECOND, DAY), or("60s");
+        /// Whose word Kafka waits for: every in-sync replica, the leader, or nobody. Less than all can lose what was
+        /// acknowledged.
         "required_acks" => required_acks: RequiredAcks = Choice::of(), or("all_isr");
         /// Time Kafka has to collect the acknowledgements of its replicas.
         "ack_timeout" => ack_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("10s");
-        /// Numbers batches so that Kafka drops repeats and keeps order through retries; off where not every replica is waited for.
-        "idempotence" => idempotence: bool = Flag, derived("true; false unless `required_acks` is \"all_isr\"", "true",
-            |reader| (reader.text("required_acks").as_deref() == Some("all_isr")).to_string());
+        /// Numbers batches so that Kafka drops repeats and keeps order through retries; off where not every replica
+        /// is waited for.
+        "idempotence" => idempotence: bool = Flag,
+            derived("true; false unless `required_acks` is \"all_isr\"", "true", idempotence_unless_weak);
         /// What an acknowledgement says: Kafka has the record, or the buffer has it.
         "query_mode" => query_mode: QueryMode = Choice::of(), or("sync");
         /// Time after which `on_sync_timeout` acts on a publisher without outcome.
@@ -174,12 +179,13 @@ options! {
         /// What then happens to the publisher; the record itself is never withdrawn.
         "on_sync_timeout" => on_sync_timeout: OnSyncTimeout = Choice::of(), or("wait");
         /// When subscribers see a publication: after Kafka has it, or at once.
-        "deliver" => deliver: Deliver = Choice::of(), derived("\"after_kafka\" in sync, \"at_once\" in async", "after_kafka",
-            |reader| if is_async(reader) { "at_once" } else { "after_kafka" }.to_string());
+        "deliver" => deliver: Deliver = Choice::of(),
+            derived("\"after_kafka\" in sync, \"at_once\" in async", "after_kafka", deliver_by_mode);
         /// What an MQTT 3.1.1 publisher gets for a record that can never be written: its PUBACK cannot say no.
         "on_failed_v3" => on_failed_v3: OnFailedV3 = Choice::of(), or("close");
         /// Another sink that takes records which can never be written; the publisher is then acknowledged.
-        "dead_letter" => dead_letter: Option<usize> = Optional(Reference { to: "sink", among: |world| &world.sinks }), absent("rejected");
+        "dead_letter" => dead_letter: Option<usize> =
+            Optional(Reference { to: "sink", among: |world| &world.sinks }), absent("rejected");
         /// Most bytes of a batch; a larger record travels alone.
         "max_batch_bytes" => batch_bytes_max: u32 = Size::within(KB, 64 * MB), or("896KB");
         /// Bytes at which a batch is sealed while Kafka keeps up.
@@ -195,11 +201,23 @@ options! {
         /// Bytes that may wait for one partition.
         "buffer.per_partition_limit" => per_partition_limit_bytes: u64 = Size::within(64 * KB, TB), or("2GB");
         /// What gives way when a buffer is full: publishers, the oldest records, or the new one.
-        "buffer.overflow" => overflow: Overflow = Choice::of(), derived("\"backpressure\" in sync, \"drop_oldest\" in async", "backpressure",
-            |reader| if is_async(reader) { "drop_oldest" } else { "backpressure" }.to_string());
+        "buffer.overflow" => overflow: Overflow = Choice::of(),
+            derived("\"backpressure\" in sync, \"drop_oldest\" in async", "backpressure", overflow_by_mode);
     }
 }
 
-fn is_async(reader: &super::reader::Reader<'_>) -> bool {
+fn idempotence_unless_weak(reader: &Reader<'_>) -> String {
+    (reader.text("required_acks").as_deref() == Some("all_isr")).to_string()
+}
+
+fn deliver_by_mode(reader: &Reader<'_>) -> String {
+    if is_async(reader) { "at_once" } else { "after_kafka" }.to_string()
+}
+
+fn overflow_by_mode(reader: &Reader<'_>) -> String {
+    if is_async(reader) { "drop_oldest" } else { "backpressure" }.to_string()
+}
+
+fn is_async(reader: &Reader<'_>) -> bool {
     reader.text("query_mode").as_deref() == Some("async")
 }

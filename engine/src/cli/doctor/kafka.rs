@@ -1,97 +1,162 @@
-//! Can the Kafka clusters of a configuration be used: names resolved, brokers reached, topics known?
+//! Can the Kafka clusters of a configuration be used? Step by step, so that a failure names its step: resolve, connect,
+//! agree on versions, fetch metadata, reach every broker, find the topics, get a producer id.
 //!
-//! This is the connectivity test of `check --connect` too. It asks with rskafka, off the data path.
+//! This is the connectivity test of `check --connect` too.
 
 use std::net::ToSocketAddrs as _;
-use std::time::Duration;
 
-use rskafka::client::ClientBuilder;
+use kafka::message::metadata::{Metadata, Topic};
 
 use super::Finding;
-use crate::config::{Config, ConnectorKind, KafkaConnector};
+use super::broker::Broker;
+use crate::config::{Config, ConnectorKind, HostPort, KafkaConnector, Sink};
+use crate::rule::{Columns, Template};
 
-/// Reaches every Kafka cluster of the configuration and looks for the fixed topics of its sinks.
+const HOSTS_FIX: &str = "correct bootstrap_hosts, start the broker, or open the firewall";
+
+/// Looks at every Kafka cluster of the configuration.
 pub(in crate::cli) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (at, connector) in config.connectors.iter().enumerate() {
         let ConnectorKind::Kafka(kafka) = &connector.kind else { continue };
+        let sinks: Vec<&Sink> = config.sinks.iter().filter(|sink| sink.connector == at).collect();
         let subject = format!("connector {}", connector.name);
-        let resolved = resolve(&subject, kafka);
-        let any = resolved.iter().any(|finding| !finding.is_failure());
-        findings.extend(resolved);
-        if !any {
-            continue;
-        }
-        let sinks = config.sinks.iter().filter(|sink| sink.connector == at);
-        let topics: Vec<&str> = sinks.map(|sink| sink.topic.as_str()).filter(|topic| !topic.contains("${")).collect();
-        findings.extend(reach(&subject, kafka, &topics));
+        Probe { subject, kafka, findings: &mut findings }.cluster(&sinks);
     }
     findings
 }
 
-/// Each bootstrap host is a name that means something.
-fn resolve(subject: &str, kafka: &KafkaConnector) -> Vec<Finding> {
-    let hosts = kafka.bootstrap_hosts.iter();
-    hosts
-        .map(|host| match (host.host.as_str(), host.port).to_socket_addrs() {
-            Ok(addresses) => {
-                let addresses: Vec<String> = addresses.map(|address| address.ip().to_string()).collect();
-                Finding::good(subject, format!("resolve {host}: {}", addresses.join(", ")))
-            }
-            Err(error) => {
-                let why = "a broker is found by its name at every reconnect";
-                let fix = "correct bootstrap_hosts, or the resolver (/etc/resolv.conf, /etc/hosts)";
-                Finding::failure(subject, format!("resolve {host}: {error}"), why, fix)
-            }
-        })
-        .collect()
+/// One connector under test.
+struct Probe<'a> {
+    subject: String,
+    kafka: &'a KafkaConnector,
+    findings: &'a mut Vec<Finding>,
 }
 
-/// Some broker answers, and has the topics.
-fn reach(subject: &str, kafka: &KafkaConnector, topics: &[&str]) -> Vec<Finding> {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return vec![Finding::failure(subject, format!("no runtime: {error}"), "the probe needs one", "")];
+impl Probe<'_> {
+    fn cluster(&mut self, sinks: &[&Sink]) {
+        let resolved: Vec<&HostPort> = self.kafka.bootstrap_hosts.iter().filter(|host| self.resolve(host)).collect();
+        let connected: Vec<Broker> = resolved.into_iter().filter_map(|host| self.connect(host)).collect();
+        let Some(mut broker) = connected.into_iter().next() else { return };
+        let templates = sinks.iter().filter_map(|sink| Template::compile(&sink.topic, Columns::Publish).ok());
+        let topics: Vec<String> = templates.filter_map(|topic| topic.literal().map(str::to_string)).collect();
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        match broker.metadata(&names) {
+            Ok(metadata) => {
+                self.brokers(&metadata);
+                metadata.topics.iter().for_each(|topic| self.topic(topic));
+            }
+            Err(error) => {
+                let why = "no record leaves before a broker has named the leaders of its topic";
+                self.fail(format!("fetch metadata: {error}"), why, HOSTS_FIX);
+            }
         }
-    };
-    let limit = Duration::from_millis(kafka.connect_timeout_ms + kafka.metadata_request_timeout_ms);
-    let hosts: Vec<String> = kafka.bootstrap_hosts.iter().map(|host| host.to_string()).collect();
-    let asked = runtime.block_on(async {
-        tokio::time::timeout(limit, async {
-            let client = ClientBuilder::new(hosts.clone()).client_id("aqueduct-doctor").build().await?;
-            client.list_topics().await
-        })
-        .await
-    });
-    let why = "no record leaves before a broker has named the leaders of its topic";
-    match asked {
-        Ok(Ok(known)) => {
-            let found = format!("reached through {}, {} topics", hosts.join(", "), known.len());
-            let mut findings = vec![Finding::good(subject, found)];
-            findings.extend(topics.iter().map(|topic| match known.iter().find(|known| known.name == *topic) {
-                Some(known) => Finding::good(subject, format!("topic {topic}: {} partitions", known.partitions.len())),
-                None => Finding::warning(
-                    subject,
-                    format!("topic {topic} does not exist, or may not be seen"),
-                    "publications for it are held until it exists",
-                    format!(
-                        "create it: kafka-topics.sh --bootstrap-server {} --create --topic {topic} --partitions 4",
-                        hosts.join(",")
-                    ),
-                ),
-            }));
-            findings
+        if sinks.iter().any(|sink| sink.idempotence) {
+            self.producer(&mut broker);
         }
-        Ok(Err(error)) => {
-            let fix = "correct bootstrap_hosts, start the brokers, or open the firewall";
-            vec![Finding::failure(subject, format!("reach {}: {error}", hosts.join(", ")), why, fix)]
+    }
+
+    fn good(&mut self, found: String) {
+        self.findings.push(Finding::good(&self.subject, found));
+    }
+
+    fn warn(&mut self, found: String, why: &str, fix: impl Into<String>) {
+        self.findings.push(Finding::warning(&self.subject, found, why, fix));
+    }
+
+    fn fail(&mut self, found: String, why: &str, fix: impl Into<String>) {
+        self.findings.push(Finding::failure(&self.subject, found, why, fix));
+    }
+
+    /// Whether the host's name means an address.
+    fn resolve(&mut self, host: &HostPort) -> bool {
+        match (host.host.as_str(), host.port).to_socket_addrs() {
+            Ok(addresses) => {
+                let mut addresses: Vec<String> = addresses.map(|address| address.ip().to_string()).collect();
+                addresses.dedup();
+                // An address that stands for itself is not worth a line.
+                if addresses != [host.host.clone()] {
+                    self.good(format!("resolve {host}: {}", addresses.join(", ")));
+                }
+                true
+            }
+            Err(error) => {
+                let why = "a broker is found by its name, again at every reconnect";
+                let fix = "correct bootstrap_hosts, or the resolver (/etc/resolv.conf, /etc/hosts)";
+                self.fail(format!("resolve {host}: {error}"), why, fix);
+                false
+            }
         }
-        Err(_) => {
-            let fix = "correct bootstrap_hosts, start the brokers, or open the firewall; advertised.listeners of the \
-                       brokers must be reachable from here";
-            let found = format!("reach {}: no answer in {} ms", hosts.join(", "), limit.as_millis());
-            vec![Finding::failure(subject, found, why, fix)]
+    }
+
+    fn connect(&mut self, host: &HostPort) -> Option<Broker> {
+        match Broker::connect(host, self.kafka) {
+            Ok(broker) => {
+                self.good(format!("connect {host}: a broker that speaks our versions"));
+                Some(broker)
+            }
+            Err(error) => {
+                self.fail(error, "the cluster is found through its bootstrap hosts", HOSTS_FIX);
+                None
+            }
+        }
+    }
+
+    /// Every broker is reachable under the address it tells clients.
+    fn brokers(&mut self, metadata: &Metadata) {
+        self.good(format!("metadata: {} brokers", metadata.brokers.len()));
+        for broker in &metadata.brokers {
+            let host = HostPort { host: broker.host.clone(), port: broker.port };
+            if self.kafka.bootstrap_hosts.contains(&host) {
+                continue;
+            }
+            match Broker::connect(&host, self.kafka) {
+                Ok(_) => self.good(format!("connect {host}: broker {}", broker.id)),
+                Err(error) => {
+                    let why = "records go to the broker that leads their partition, at the address it tells clients";
+                    let fix = "set advertised.listeners of that broker to an address this machine can reach";
+                    self.fail(format!("broker {}: {error}", broker.id), why, fix);
+                }
+            }
+        }
+    }
+
+    fn topic(&mut self, topic: &Topic) {
+        let name = &topic.name;
+        if !topic.error.is_ok() {
+            let hosts: Vec<String> = self.kafka.bootstrap_hosts.iter().map(ToString::to_string).collect();
+            let fix = format!(
+                "create it (kafka-topics.sh --bootstrap-server {} --create --topic {name} --partitions 4), or allow \
+                 this client to describe and write it",
+                hosts.join(",")
+            );
+            let found = format!("topic {name}: {}", topic.error);
+            self.warn(found, topic.error.why(), fix);
+            return;
+        }
+        let replicas = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
+        let found = format!("topic {name}: {} partitions, {replicas} replicas", topic.partitions.len());
+        let leaderless = topic.partitions.iter().filter(|partition| partition.leader < 0).count();
+        if leaderless > 0 {
+            let why = "records of a partition wait until it has a leader";
+            self.warn(format!("{found}, {leaderless} without a leader"), why, "start the brokers that hold it");
+        } else if replicas < 2 {
+            let why = "with one replica, what Kafka acknowledged is gone with that broker's disk";
+            self.warn(found, why, "give the topic three replicas and min.insync.replicas = 2");
+        } else {
+            self.good(found);
+        }
+    }
+
+    fn producer(&mut self, broker: &mut Broker) {
+        match broker.producer() {
+            Ok(_) => self.good("producer id: granted".to_string()),
+            Err(error) => {
+                let why = "without a producer id retries could repeat and reorder records";
+                let fix = "grant this client the right IdempotentWrite on the cluster (or Write on its topics), or \
+                           write idempotence = false";
+                self.fail(format!("producer id: {error}"), why, fix);
+            }
         }
     }
 }

@@ -113,6 +113,7 @@ const LAYERS: &[&[&str]] = &[
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("sink", "rule", "a route's key, value and timestamp are templates"),
     ("listener", "sink", "a connection remembers the route of its last topic"),
+    ("config", "rule", "a template is compiled where it is configured, so that its error points at the line"),
 ];
 
 #[test]
@@ -196,6 +197,8 @@ fn every_dependency_is_argued_for() {
 
 #[test]
 fn reference_pages_are_fresh() {
+    fresh("docs/reference/cli.md", &aqueduct::cli::reference());
+    fresh("docs/reference/configuration.md", &aqueduct::config::reference());
     fresh("docs/reference/metrics.md", &aqueduct::metrics::reference());
 }
 

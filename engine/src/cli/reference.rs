@@ -9,7 +9,7 @@ use super::Cli;
 const HEAD: &str = "\
 # Command line
 
-<!-- Written from the declarations in engine/src/cli; `UPDATE=1 cargo test -p aqueduct --test docs` writes it again. -->
+<!-- Written from the declarations in engine/src/cli; `AQUEDUCT_BLESS=1 cargo tidy` writes it anew. -->
 
 Exit codes: 0 all went well, 1 the command failed, 2 the command line or the configuration is wrong.
 ";

@@ -10,7 +10,7 @@ use super::problem::Problem;
 const HEAD: &str = "\
 # Configuration
 
-<!-- Written from the rows in engine/src/config; `UPDATE=1 cargo test -p aqueduct --test docs` writes it again. -->
+<!-- Written from the rows in engine/src/config; `AQUEDUCT_BLESS=1 cargo tidy` writes it anew. -->
 
 One TOML file, named with `--config`; without one `aqueduct run` uses the file that `aqueduct init` writes.
 

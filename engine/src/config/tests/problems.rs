@@ -1,4 +1,4 @@
-//! Every message, in `problems.md`: the mistake, then what a user sees. `UPDATE=1` writes the page again.
+//! Every message, in `problems.md`: the mistake, then what a user sees. `AQUEDUCT_BLESS=1` writes the page anew.
 
 use super::*;
 
@@ -71,13 +71,13 @@ fn is_about(mistake: &str, warning: &Problem) -> bool {
 fn each_mistake_has_its_message() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/problems.md");
     let page = page();
-    if std::env::var_os("UPDATE").is_some() {
+    if std::env::var_os("AQUEDUCT_BLESS").is_some() {
         std::fs::write(path, page).unwrap();
         return;
     }
     let expected = std::fs::read_to_string(path).unwrap();
     for (found, expected) in page.split("\n## ").zip(expected.split("\n## ")) {
-        assert_eq!(found, expected, "if the new message is better, run the test with UPDATE=1");
+        assert_eq!(found, expected, "if the new message is better, run the test with AQUEDUCT_BLESS=1");
     }
     assert_eq!(page.len(), expected.len());
 }

@@ -1,5 +1,8 @@
 //! Aqueduct's engine. The modules stand in the order in which a PUBLISH meets them.
 
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!("Aqueduct runs on Linux 5.8 or newer, on x86-64 and arm64");
+
 pub mod cli;
 pub mod config;
 pub mod plan;

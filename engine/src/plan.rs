@@ -226,7 +226,7 @@ fn shard_memory(limit_bytes: u64, shards: u16) -> ShardMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Document, Loaded, Sources};
+    use crate::config::{Document, Loaded, Profile, Sources};
 
     const MACHINE: Machine = Machine { memory_bytes: 8 * unit::GB, cores: 4, descriptors: 1_000_000 };
 
@@ -245,6 +245,17 @@ mod tests {
         assert!(plan.memory.total_bytes.abs_diff((unit::GB / 10 * 4) as usize) < 1000);
         assert!(plan.memory.batch_bytes.abs_diff((unit::GB / 10 * 2) as usize) < 1000);
         assert!(plan.connections_max > 30_000);
+    }
+
+    #[test]
+    fn every_profile_fits_a_small_machine() {
+        let machine = Machine { memory_bytes: unit::GB, cores: 2, descriptors: 1024 };
+        for name in Profile::names() {
+            let mut sources = Sources::embedded();
+            sources.profile = Profile::find(name).ok();
+            let loaded = Loaded::load(&sources, &machine).unwrap();
+            assert!(Plan::new(&loaded.config, &machine).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::config::Config;
+use crate::plan::Plan;
 
 /// What a run is asked for beside its configuration.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +25,7 @@ pub struct DemoOptions {
     pub interval_ms: u64,
 }
 
-/// Runs the engine until it is told to stop.
-pub fn run(_config: Config, _options: RunOptions) -> miette::Result<ExitCode> {
+/// Runs the engine within the limits of `plan` until it is told to stop.
+pub fn run(_config: Config, _plan: Plan, _options: RunOptions) -> miette::Result<ExitCode> {
     Err(miette::miette!("the engine is not wired yet"))
 }

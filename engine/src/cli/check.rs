@@ -6,6 +6,8 @@ use clap::Args;
 
 use super::source::ConfigArgs;
 use super::{Outcome, print, print_diagnostic};
+use crate::config::Machine;
+use crate::plan::Plan;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +42,7 @@ impl Check {
             eprintln!();
         }
         let config = &loaded.config;
-        crate::plan::Plan::new(config, &crate::config::Machine::probe())?;
+        Plan::new(config, &Machine::probe())?;
         print(&format!(
             "{} is in order: {}, {}, {}, {}\n",
             self.config.file().unwrap_or("the embedded default"),

@@ -6,6 +6,7 @@ use super::run::Shorthands;
 use super::source::{ConfigArgs, print_warnings};
 use super::{Outcome, logging};
 use crate::config::Machine;
+use crate::plan::Plan;
 use crate::run::{DemoOptions, RunOptions, run};
 
 const EXAMPLES: &str = "\
@@ -36,10 +37,11 @@ impl Demo {
     pub(super) fn run(self) -> Outcome {
         let loaded = self.config.load(self.shorthands.flags())?;
         print_warnings(&loaded);
+        let plan = Plan::new(&loaded.config, &Machine::probe())?;
         logging::start(&loaded.config.log)?;
         Machine::raise_descriptors();
         let demo = DemoOptions { devices: self.devices, interval_ms: self.interval_ms };
         let options = RunOptions { dry_run: false, demo: Some(demo), file: self.config.file().map(str::to_string) };
-        Ok(run(loaded.config, options)?)
+        Ok(run(loaded.config, plan, options)?)
     }
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use super::source::{ConfigArgs, print_warnings};
 use super::{Outcome, logging};
 use crate::config::{Flag, Machine};
+use crate::plan::Plan;
 use crate::run::{RunOptions, run};
 
 const EXAMPLES: &str = "\
@@ -87,9 +88,10 @@ impl Run {
     pub(super) fn run(self) -> Outcome {
         let loaded = self.config.load(self.shorthands.flags())?;
         print_warnings(&loaded);
+        let plan = Plan::new(&loaded.config, &Machine::probe())?;
         logging::start(&loaded.config.log)?;
         Machine::raise_descriptors();
         let options = RunOptions { dry_run: self.dry_run, demo: None, file: self.config.file().map(str::to_string) };
-        Ok(run(loaded.config, options)?)
+        Ok(run(loaded.config, plan, options)?)
     }
 }

@@ -5,6 +5,7 @@
 use super::*;
 
 mod layers;
+mod mutations;
 mod problems;
 
 const MACHINE: Machine = Machine { memory_bytes: 10 * unit::GB, cores: 4, descriptors: 65_536 };

@@ -74,7 +74,7 @@ fn parse(text: &str, factor_of: impl Fn(&str) -> Option<u64>) -> Option<u64> {
 }
 
 fn show(amount: u64, units: &[(&str, u64)]) -> String {
-    match units.iter().rev().find(|(_, factor)| amount != 0 && amount % factor == 0) {
+    match units.iter().rev().find(|(_, factor)| amount != 0 && amount.is_multiple_of(*factor)) {
         Some((unit, factor)) => format!("{}{unit}", amount / factor),
         None => "0".to_string(),
     }

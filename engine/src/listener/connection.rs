@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use mqtt::connection::ServerConnection;
 
 use super::receive::Unread;
+use crate::clock::Mono;
 use crate::shard::io::{CloseReason, ConnKey, Io};
 use crate::sink::route::RouteMemo;
 
@@ -41,6 +42,10 @@ pub struct Connection {
     pub read_large: bool,
     /// Why reading stands still, if it does.
     pub held: Option<Held>,
+    /// Since when.
+    pub held_since: Mono,
+    /// Reading one packet from the reserve: it stops again after that.
+    pub rationed: bool,
     /// Already in the list of connections to flush this round.
     pub dirty: bool,
     /// To be closed as soon as what is in `out` was offered to the socket.
@@ -62,7 +67,20 @@ pub enum Held {
     Output,
 }
 
+/// A held connection is read for a packet at least this often, whatever its keep-alive.
+const TURN_MS_MAX: u64 = 10_000;
+
 impl Connection {
+    /// When a held connection is to be read for one packet from the reserve: a quarter of its keep-alive after it was held,
+    /// so that a PINGREQ behind a PUBLISH is answered in time (spec section 2.3 step 3).
+    pub fn turn(&self) -> Mono {
+        let quarter_ms = match self.mqtt.keep_alive_s() {
+            0 => TURN_MS_MAX,
+            s => u64::from(s) * 250,
+        };
+        self.held_since.plus_ms(quarter_ms.min(TURN_MS_MAX))
+    }
+
     /// A connection that has sent nothing yet.
     pub fn new(key: ConnKey, listener: u16, peer: SocketAddr, mqtt: ServerConnection) -> Self {
         Self {
@@ -79,6 +97,8 @@ impl Connection {
             readable: true,
             read_large: false,
             held: None,
+            held_since: Mono(0),
+            rationed: false,
             dirty: false,
             closing: None,
             said_goodbye: false,

@@ -9,6 +9,8 @@ pub struct Budget {
     limit_bytes: usize,
     reserve_bytes: usize,
     used_bytes: usize,
+    /// The reserve is open: a paused connection has its turn.
+    reserve_open: bool,
 }
 
 /// Share of the budget that only keeps paused connections readable (spec section 2.3 step 3): one twentieth.
@@ -17,7 +19,7 @@ const RESERVE_DIVISOR: usize = 20;
 impl Budget {
     /// A budget of `limit_bytes`, five percent of which are the reserve.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, reserve_bytes: limit_bytes / RESERVE_DIVISOR, used_bytes: 0 }
+        Self { limit_bytes, reserve_bytes: limit_bytes / RESERVE_DIVISOR, used_bytes: 0, reserve_open: false }
     }
 
     /// Charges `bytes` if they fit without the reserve.
@@ -43,15 +45,16 @@ impl Budget {
         self.used_bytes -= bytes;
     }
 
-    /// Bytes that may still be charged without touching the reserve.
+    /// Bytes that may still be charged; those of the reserve only while it is open.
     #[inline]
     pub fn free_bytes(&self) -> usize {
-        (self.limit_bytes - self.reserve_bytes).saturating_sub(self.used_bytes)
+        let kept = if self.reserve_open { 0 } else { self.reserve_bytes };
+        (self.limit_bytes - kept).saturating_sub(self.used_bytes)
     }
 
-    /// Whether the reserve still has room for `bytes`.
-    pub fn reserve_holds(&self, bytes: usize) -> bool {
-        self.used_bytes + bytes <= self.limit_bytes
+    /// Opens the reserve for a paused connection's turn, or closes it again.
+    pub fn open_reserve(&mut self, open: bool) {
+        self.reserve_open = open;
     }
 
     /// Bytes charged now.
@@ -74,9 +77,11 @@ mod tests {
         let mut budget = Budget::new(1000);
         assert!(budget.try_charge(950));
         assert!(!budget.try_charge(1));
-        assert!(budget.reserve_holds(50));
-        assert!(!budget.reserve_holds(51));
-        budget.release(950);
+        budget.open_reserve(true);
+        assert!(budget.try_charge(50));
+        assert!(!budget.try_charge(1));
+        budget.open_reserve(false);
+        budget.release(1000);
         assert_eq!(budget.used_bytes(), 0);
         assert_eq!(budget.free_bytes(), 950);
     }

@@ -67,7 +67,7 @@ impl Shard {
             QoS::AtMostOnce => None,
             qos => {
                 let Some(session) = self.sessions.get_mut(slot) else { return Flow::End };
-                if !is_v5 && session.open_bytes() >= self.settings.open_bytes_v3_max {
+                if !is_v5 && !conn.rationed && session.open_bytes() >= self.settings.open_bytes_v3_max {
                     conn.mqtt.inbound_done(1);
                     return Flow::Hold(Held::Tickets);
                 }

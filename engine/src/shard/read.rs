@@ -133,7 +133,7 @@ impl Shard {
     fn read_large(&mut self, now: Now, conn: &mut Connection, left_bytes: &mut usize, io: &mut impl Io) -> After {
         let growth = conn.unread.growth();
         if growth > self.budget.free_bytes() {
-            self.hold(conn, Held::Publish);
+            self.hold(now, conn, Held::Publish);
             return After::Keep;
         }
         let spare = conn.unread.spare();
@@ -190,7 +190,7 @@ impl Shard {
                 return stop(consumed, 0, After::Keep);
             }
             if conn.out.len() > OUT_BYTES_MAX && self.output_is_stuck(conn, io) {
-                self.hold(conn, Held::Output);
+                self.hold(now, conn, Held::Output);
                 return stop(consumed, 0, After::Keep);
             }
             let frame = match frame::split(rest, self.settings.mqtt.packet_bytes_max) {
@@ -203,9 +203,13 @@ impl Shard {
             };
             let len = frame.len;
             match self.on_frame(now, conn, frame, io) {
+                Flow::Next if conn.rationed => {
+                    self.hold(now, conn, Held::Publish);
+                    return stop(consumed + len, 0, After::Keep);
+                }
                 Flow::Next => consumed += len,
                 Flow::Hold(why) => {
-                    self.hold(conn, why);
+                    self.hold(now, conn, why);
                     return stop(consumed, 0, After::Keep);
                 }
                 Flow::End => return stop(bytes.len(), 0, After::Keep),
@@ -224,8 +228,9 @@ impl Shard {
     }
 
     /// Stops reading a connection until something is released.
-    fn hold(&mut self, conn: &mut Connection, why: Held) {
+    fn hold(&mut self, now: Now, conn: &mut Connection, why: Held) {
         conn.held = Some(why);
+        conn.held_since = now.mono;
         self.counters.backpressure_pauses += 1;
         self.counters.backpressure_paused += 1;
         self.lists.held.push(conn.key);

@@ -3,11 +3,11 @@
 //! After a busy round the client sockets are left alone for a while: the kernel's socket buffers are the linger, and what
 //! one wake-up costs is shared by more messages. Links, mesh and disk are always served at once.
 
-use super::Shard;
 use super::control::ControlMsg;
 use super::io::{ConnKey, Io, Wait};
 use super::mesh::MeshMsg;
 use super::placement::owner_of;
+use super::{Shard, conn_mut};
 use crate::clock::{Mono, Now};
 use crate::listener::connection::Connection;
 use crate::metrics::ShardSample;
@@ -15,6 +15,9 @@ use crate::sink::Answered;
 
 /// A round with fewer messages does not predict another one.
 const BUSY_MESSAGES_MIN: u64 = 8;
+
+/// How often held connections are looked at for their turn.
+const RATION_CHECK_MS: u64 = 100;
 
 /// What one round has seen, and what the next waits for.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ pub(super) struct Round {
     /// Longest time to leave them alone.
     wait_ns_max: u64,
     pub(super) next_late_check: Mono,
+    next_ration: Mono,
     pub(super) next_expiry: Option<Mono>,
 }
 
@@ -54,6 +58,7 @@ impl Round {
             quiet_until: now,
             wait_ns_max,
             next_late_check: now,
+            next_ration: now,
             next_expiry: None,
         }
     }
@@ -91,6 +96,7 @@ impl Shard {
             self.round.released = false;
             self.resume_held(now, io);
         }
+        self.ration_held(now, io);
         self.check_timeouts(now, io);
         self.check_late(now);
         self.expire_sessions(now.mono);
@@ -172,6 +178,33 @@ impl Shard {
         }
     }
 
+    /// Reads one packet of each connection that has been held for long, from the reserve of the budget.
+    fn ration_held(&mut self, now: Now, io: &mut impl Io) {
+        if now.mono < self.round.next_ration || self.lists.held.is_empty() {
+            return;
+        }
+        self.round.next_ration = now.mono.plus_ms(RATION_CHECK_MS);
+        let mut held = std::mem::take(&mut self.lists.held);
+        self.budget.open_reserve(true);
+        held.retain(|&key| {
+            let due = conn_mut(&mut self.conns, key).is_some_and(|c| c.held.is_some() && c.turn() <= now.mono);
+            if !due {
+                return true;
+            }
+            if let Some(mut conn) = self.take_conn(key) {
+                conn.rationed = true;
+                self.resume(now, conn, io);
+            }
+            if let Some(conn) = conn_mut(&mut self.conns, key) {
+                conn.rationed = false;
+            }
+            false
+        });
+        self.budget.open_reserve(false);
+        // Those that had their turn are held again and stand in the new list.
+        self.lists.held.append(&mut held);
+    }
+
     /// One send per connection per round.
     pub(super) fn flush_dirty(&mut self, now: Now, io: &mut impl Io) {
         let mut dirty = std::mem::take(&mut self.lists.dirty);
@@ -225,12 +258,22 @@ impl Shard {
 
     fn wait(&mut self, now: Now, writers: Option<Mono>) -> Wait {
         let late = (!self.lists.open_sessions.is_empty()).then_some(self.round.next_late_check);
+        let ration = (!self.lists.held.is_empty()).then_some(self.round.next_ration);
         let again = (!self.lists.ready.is_empty()).then_some(now.mono);
         let clients = now.mono >= self.round.quiet_until || self.drain.is_draining();
         let quiet = (!clients).then_some(self.round.quiet_until);
         let sinks = self.sinks.iter().filter_map(|s| s.accumulator.deadline()).min();
-        let deadlines =
-            [late, again, quiet, sinks, writers, self.wheel.deadline(), self.round.next_expiry, self.drain.deadline()];
+        let deadlines = [
+            late,
+            ration,
+            again,
+            quiet,
+            sinks,
+            writers,
+            self.wheel.deadline(),
+            self.round.next_expiry,
+            self.drain.deadline(),
+        ];
         Wait { deadline: deadlines.into_iter().flatten().min(), clients }
     }
 

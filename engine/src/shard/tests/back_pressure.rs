@@ -64,3 +64,32 @@ fn a_client_that_does_not_read_its_acks_is_not_read_either() {
     assert_eq!(rig.shard.sink_counters[0].success, 40_000);
     assert_eq!(rig.sent(conn).len(), 4 * 40_000);
 }
+
+#[test]
+fn a_held_connection_is_read_for_a_packet_from_the_reserve_before_its_keep_alive_ends() {
+    let lingering = BatchLimits { linger_ns: u64::MAX / 2, target_bytes: 4 << 20, bytes_max: 4 << 20, ..sink().limits };
+    let mut small = settings(vec![SinkSettings { limits: lingering, ..sink() }]);
+    // Room for one batch of 896 KiB and the reserve, and not for the smallest batch beside it.
+    small.memory_bytes = 968_000;
+    let mut rig = Rig::new(small);
+    let hog = rig.connect("hog", 4);
+    let hogging: Vec<u8> = (1..=1000).flat_map(|id| publish(4, 1, id, "t", &[0; 1000])).collect();
+    rig.feed(hog, &hogging);
+    (0..20).for_each(|_| {
+        rig.round();
+    });
+    let partition = |client: &str| kafka::partitioner::partition_for_key(client.as_bytes(), 4);
+    let elsewhere = (0..).map(|n| format!("device-{n}")).find(|c| partition(c) != partition("hog"));
+    let device = rig.connect(&elsewhere.expect("one of many"), 4);
+    // Its partition has no batch yet, and the budget no room for one.
+    rig.feed(device, &[publish(4, 1, 1, "t", b"x"), vec![0xc0, 0]].concat());
+    rig.after_ms(9_900);
+    assert_eq!(rig.sent(device), [0u8; 0], "held, and its turn has not come: a quarter of 60 s, at most 10 s");
+    assert_eq!(rig.shard.counters.backpressure_paused, 2);
+    let matched = rig.shard.sink_counters[0].matched;
+    rig.after_ms(200);
+    assert!(rig.shard.sink_counters[0].matched > matched, "the reserve takes its PUBLISH");
+    rig.after_ms(10_100);
+    rig.round();
+    assert_eq!(rig.sent(device), [0xd0, 0], "and, a turn later, its ping is answered");
+}

@@ -21,6 +21,8 @@ pub mod ticket;
 
 pub mod sink;
 
+pub mod broker;
+
 pub mod log;
 
 pub mod buffer;

@@ -7,16 +7,19 @@
 pub mod accumulator;
 pub mod discard;
 pub mod embedded;
+pub mod kafka;
 pub mod partitioning;
 pub mod route;
 
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
+use crate::config::Config;
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{Input, Io};
 use crate::ticket::Outcome;
 
+use self::kafka::Produce;
 use accumulator::Accumulator;
 use discard::Discard;
 use embedded::Embedded;
@@ -94,27 +97,60 @@ pub enum Writer {
     Discard(Discard),
     /// Appends to the local log.
     Embedded(Embedded),
+    /// Writes to a Kafka cluster.
+    Kafka(Box<Produce>),
+}
+
+/// What a writer counts for one sink, for all shards whose records it writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriterCounts {
+    /// Records sent again.
+    pub retried: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Records sent again under a new producer epoch because their fate was open.
+    pub possible_duplicate: u64,
+}
+
+/// How a sink stands with what it writes to. The text says why, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing keeps records from being written.
+    Connected,
+    /// Something does, and is being worked on: a leader, a topic, a link.
+    Connecting(String),
+    /// Nobody answers.
+    Disconnected(String),
+    /// Nothing will be written until somebody acts.
+    Stopped(String),
 }
 
 impl Writer {
+    /// The writer of a Kafka connector, by its index in the configuration; `None` if it is none.
+    pub fn kafka(shard: ShardId, shards: u16, connector: usize, config: &Config) -> Option<Self> {
+        Produce::new(shard, shards, connector, config).map(|produce| Self::Kafka(Box::new(produce)))
+    }
+
     /// Partitions of the sink's topic, or `None` while they are not known.
     #[inline]
     pub fn partitions(&self, sink: u16) -> Option<u32> {
         match self {
             Writer::Discard(w) => w.partitions(sink),
             Writer::Embedded(w) => w.partitions(sink),
+            Writer::Kafka(w) => w.partitions(sink),
         }
     }
 
     /// Whether the partition's leader answered within the last second, as far as this shard knows.
-    pub fn answers(&self, _sink: u16, _partition: u32, _now: Mono) -> bool {
+    pub fn answers(&self, sink: u16, partition: u32, now: Mono) -> bool {
         match self {
             Writer::Discard(_) | Writer::Embedded(_) => true,
+            Writer::Kafka(w) => w.answers(sink, partition, now),
         }
     }
 
     /// Takes in what belongs to this writer; gives back what does not.
-    pub fn on_input<'a>(&mut self, now: Now, input: Input<'a>, _io: &mut impl Io) -> Option<Input<'a>> {
+    pub fn on_input<'a>(&mut self, now: Now, input: Input<'a>, io: &mut impl Io) -> Option<Input<'a>> {
         match self {
             Writer::Discard(_) => Some(input),
             Writer::Embedded(w) => match input {
@@ -124,6 +160,7 @@ impl Writer {
                 }
                 other => Some(other),
             },
+            Writer::Kafka(w) => w.on_input(now, input, io),
         }
     }
 
@@ -132,6 +169,7 @@ impl Writer {
         match self {
             Writer::Discard(w) => w.submit(batch),
             Writer::Embedded(w) => w.submit(batch),
+            Writer::Kafka(w) => w.submit(batch),
         }
     }
 
@@ -140,6 +178,7 @@ impl Writer {
         match self {
             Writer::Discard(_) => None,
             Writer::Embedded(w) => w.end_round(now, io),
+            Writer::Kafka(w) => w.end_round(now, io),
         }
     }
 
@@ -149,6 +188,7 @@ impl Writer {
         match self {
             Writer::Discard(w) => w.pop_answered(),
             Writer::Embedded(w) => w.pop_answered(),
+            Writer::Kafka(w) => w.pop_answered(),
         }
     }
 
@@ -157,6 +197,23 @@ impl Writer {
         match self {
             Writer::Discard(_) => 0,
             Writer::Embedded(w) => w.inflight_records(sink, home),
+            Writer::Kafka(w) => w.inflight_records(sink, home),
+        }
+    }
+
+    /// What was counted for `sink` since the start.
+    pub fn counts(&self, sink: u16) -> WriterCounts {
+        match self {
+            Writer::Discard(_) | Writer::Embedded(_) => WriterCounts::default(),
+            Writer::Kafka(w) => w.counts(sink),
+        }
+    }
+
+    /// How the sink stands with what it writes to.
+    pub fn health(&self, sink: u16) -> Health {
+        match self {
+            Writer::Discard(_) | Writer::Embedded(_) => Health::Connected,
+            Writer::Kafka(w) => w.health(sink),
         }
     }
 
@@ -165,6 +222,7 @@ impl Writer {
         match self {
             Writer::Discard(_) => None,
             Writer::Embedded(w) => w.pop_note(),
+            Writer::Kafka(w) => w.pop_note(),
         }
     }
 
@@ -172,6 +230,7 @@ impl Writer {
     pub fn take_changed(&mut self) -> bool {
         match self {
             Writer::Discard(_) | Writer::Embedded(_) => false,
+            Writer::Kafka(w) => w.take_changed(),
         }
     }
 
@@ -180,6 +239,7 @@ impl Writer {
         match self {
             Writer::Discard(w) => w.is_idle(),
             Writer::Embedded(w) => w.is_idle(),
+            Writer::Kafka(w) => w.is_idle(),
         }
     }
 }

@@ -41,6 +41,18 @@ pub enum Outcome {
     Failed(FailReason),
 }
 
+/// Records of a batch that failed while the outcome of the others is another one: Kafka refused them by name, or the batch
+/// had to be split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Place of the first one in the batch, from 0.
+    pub first: u32,
+    /// How many.
+    pub n: u32,
+    /// Why.
+    pub why: FailReason,
+}
+
 /// Which of a session's two acknowledgement lanes a ticket stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -51,7 +63,7 @@ pub enum Lane {
     PubRec,
 }
 
-/// `n` consecutive tickets of one session whose records lie in one batch.
+/// `n` consecutive tickets of one session whose records lie side by side in one batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
     /// The session's slot in its shard's table.
@@ -60,6 +72,8 @@ pub struct Run {
     pub lane_gen: u32,
     /// Number of the first ticket, counted over the life of the lane (wraps).
     pub first: u32,
+    /// Place of its record in the batch, from 0. Records without a ticket (QoS 0, async) lie between runs.
+    pub record: u32,
     /// How many.
     pub n: u16,
     /// Which lane.

@@ -6,7 +6,7 @@
 
 use crate::clock::Mono;
 use crate::shard::ShardId;
-use crate::ticket::Run;
+use crate::ticket::{Refused, Run};
 
 /// Which partition of which topic, and for which sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ pub struct Batch {
     pub runs: Vec<Run>,
     /// Records in `bytes`.
     pub records: u32,
+    /// Records that have another outcome than the batch; nearly always none.
+    pub refused: Vec<Refused>,
     /// Where they go.
     pub part: PartKey,
     /// Placement epoch under which the partition was chosen.

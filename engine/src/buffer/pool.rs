@@ -32,6 +32,7 @@ impl BatchPool {
                 bytes: Vec::new(),
                 runs: Vec::new(),
                 records: 0,
+                refused: Vec::new(),
                 part,
                 epoch,
                 home: self.home,
@@ -58,6 +59,7 @@ impl BatchPool {
         }
         batch.runs.clear();
         batch.records = 0;
+        batch.refused.clear();
         batch.queued_bytes = 0;
         self.free_bytes += batch.bytes.capacity();
         self.free.push(batch);

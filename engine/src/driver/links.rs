@@ -11,7 +11,6 @@ use super::dial::SocketOptions;
 use super::link::{Dialled, Frames, Link, ReadEnd, State, reason};
 use super::mailbox::{ControlPort, Letter};
 use super::poller::Poller;
-use crate::buffer::Batch;
 use crate::clock::Mono;
 use crate::shard::io::{BrokerAddr, LinkKey, Request};
 
@@ -21,12 +20,7 @@ pub(super) enum Fact {
     Up(LinkKey),
     /// The link's remains are collected when the fact is told, so that a request given in between is among them.
     Down(LinkKey),
-    #[expect(clippy::vec_box)]
-    Sent {
-        link: LinkKey,
-        correlation: i32,
-        batches: Vec<Box<Batch>>,
-    },
+    Sent(LinkKey, Request),
     /// A request for a link the shard has already seen go down; it comes back as a second end of that link.
     Stray(LinkKey, Request),
 }
@@ -208,7 +202,7 @@ impl Links {
             let Some(link) = slot.and_then(|slot| slot.link.as_mut()) else { continue };
             let facts = &mut self.facts;
             let result = link.flush(|request| {
-                facts.push_back(Fact::Sent { link: key, correlation: request.correlation, batches: request.batches });
+                facts.push_back(Fact::Sent(key, request));
             });
             if let Err(why) = result {
                 self.fail(key, why);

@@ -278,7 +278,7 @@ impl<M: Machine> ShardLoop<M> {
                 Ok(Some((correlation, body))) => match self.world.links.answer(key, correlation) {
                     Err(why) => break Some(why),
                     Ok(request) => {
-                        let response = Input::Response { link: key, correlation, body, batches: request.batches };
+                        let response = Input::Response { link: key, body, request };
                         self.machine.on(now, response, &mut self.world);
                         if !self.world.links.is_up(key) {
                             break None;
@@ -299,7 +299,7 @@ impl<M: Machine> ShardLoop<M> {
         while let Some(fact) = self.world.links.next_fact() {
             let input = match fact {
                 Fact::Up(link) => Input::LinkUp(link),
-                Fact::Sent { link, correlation, batches } => Input::Sent { link, correlation, batches },
+                Fact::Sent(link, request) => Input::Sent { link, request },
                 Fact::Stray(link, request) => {
                     Input::LinkDown { link, unanswered: vec![request], why: "the link was already down".to_string() }
                 }

@@ -124,21 +124,18 @@ pub enum Input<'a> {
     Response {
         /// The link it came on.
         link: LinkKey,
-        /// Correlation id of the request it answers: always the oldest unanswered one.
-        correlation: i32,
         /// The frame without its length field.
         body: &'a [u8],
-        /// The batches of that request, released.
-        batches: Vec<Box<Batch>>,
+        /// The request it answers, always the oldest unanswered one: its batches are released, its buffers can be used
+        /// again.
+        request: Request,
     },
     /// A request that expects no response has been taken by the kernel.
     Sent {
         /// The link.
         link: LinkKey,
-        /// Its correlation id.
-        correlation: i32,
-        /// Its batches, released.
-        batches: Vec<Box<Batch>>,
+        /// The request, released.
+        request: Request,
     },
     /// A dial failed, or a link broke or was closed by `drop_link`; the socket is closed already.
     LinkDown {

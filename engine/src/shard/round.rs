@@ -244,7 +244,11 @@ impl Shard {
         for (index, counters) in self.sink_counters.iter_mut().enumerate() {
             let sink = &self.sinks[index];
             let ended = counters.ended();
-            counters.inflight = self.writers[sink.connector].inflight_records(index as u16, self.id);
+            let writer = &self.writers[sink.connector];
+            counters.inflight = writer.inflight_records(index as u16, self.id);
+            let written = writer.counts(index as u16);
+            (counters.retried, counters.requests) = (written.retried, written.requests);
+            counters.possible_duplicate = written.possible_duplicate;
             counters.queuing = counters.matched - ended - counters.inflight;
             counters.queuing_bytes = sink.accumulator.queued_bytes() as u64;
         }

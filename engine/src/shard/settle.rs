@@ -58,18 +58,37 @@ impl Shard {
         let sink = usize::from(batch.part.sink);
         count_outcome(&mut self.sink_counters[sink], &batch, outcome);
         if matches!(outcome, Outcome::Stored { .. }) {
-            self.latency[sink].record(now.mono.since(batch.opened), u64::from(batch.records));
+            let records = batch.records - refused_records(&batch);
+            self.latency[sink].record(now.mono.since(batch.opened), u64::from(records));
         }
         let verdict = match outcome {
             Outcome::Stored { .. } => Verdict::Good,
             Outcome::Failed(reason) => Verdict::Bad(reason),
         };
-        for run in batch.runs.drain(..) {
-            self.settle_run(run, verdict);
+        if batch.refused.is_empty() {
+            for run in batch.runs.drain(..) {
+                self.settle_run(run, verdict);
+            }
+        } else {
+            self.settle_each(&mut batch, verdict);
         }
         self.budget.release(std::mem::take(&mut batch.charge_bytes));
         self.pool.give(batch);
         self.round.released = true;
+    }
+
+    /// Some records have an outcome of their own: their tickets are resolved one by one.
+    #[cold]
+    fn settle_each(&mut self, batch: &mut Batch, verdict: Verdict) {
+        let refused = std::mem::take(&mut batch.refused);
+        for run in batch.runs.drain(..) {
+            for i in 0..u32::from(run.n) {
+                let record = run.record + i;
+                let own = refused.iter().find(|r| (r.first..r.first + r.n).contains(&record));
+                let verdict = own.map_or(verdict, |r| Verdict::Bad(r.why));
+                self.settle_run(Run { first: run.first.wrapping_add(i), record, n: 1, ..run }, verdict);
+            }
+        }
     }
 
     fn settle_run(&mut self, run: Run, verdict: Verdict) {
@@ -172,7 +191,9 @@ impl Shard {
 }
 
 fn count_outcome(counters: &mut SinkCounters, batch: &Batch, outcome: Outcome) {
-    let records = u64::from(batch.records);
+    let refused = u64::from(refused_records(batch));
+    let records = u64::from(batch.records) - refused;
+    counters.failed += refused;
     match outcome {
         Outcome::Stored { .. } => {
             counters.success += records;
@@ -185,6 +206,10 @@ fn count_outcome(counters: &mut SinkCounters, batch: &Batch, outcome: Outcome) {
         Outcome::Failed(FailReason::Shutdown) => counters.dropped_shutdown += records,
         Outcome::Failed(_) => counters.failed += records,
     }
+}
+
+fn refused_records(batch: &Batch) -> u32 {
+    batch.refused.iter().map(|r| r.n).sum()
 }
 
 /// Where acknowledgements are written: the settings and counters they need.

@@ -198,17 +198,19 @@ impl Accumulator {
     #[inline]
     pub fn note_ticket(&mut self, partition: u32, session: u32, lane_gen: u32, number: u32, lane: Lane) {
         let Some(batch) = &mut self.partitions[partition as usize].filling else { return };
+        let record = batch.records.saturating_sub(1);
         if let Some(run) = batch.runs.last_mut()
             && run.session == session
             && run.lane == lane
             && run.lane_gen == lane_gen
             && run.first.wrapping_add(u32::from(run.n)) == number
+            && run.record + u32::from(run.n) == record
             && run.n < u16::MAX
         {
             run.n += 1;
             return;
         }
-        batch.runs.push(Run { session, lane_gen, first: number, n: 1, lane });
+        batch.runs.push(Run { session, lane_gen, first: number, record, n: 1, lane });
     }
 
     /// Takes out every batch that is due, oldest first within its partition. The caller sends each to its owner.

@@ -1,0 +1,335 @@
+//! One link: the life of a socket to a broker, as the shard sees it.
+//!
+//! ```text
+//! Down ── dial ──> Dialling ── LinkUp ──> Negotiating ── ApiVersions ──> Ready
+//!   ^                  │                       │                           │
+//!   └──── LinkDown ────┴───────────────────────┴─────── Closing <──────────┘  silent, or not Kafka
+//! ```
+//!
+//! A link that has gone down is dialled again at once, but no two dials of it begin within `reconnect_delay`. Names are
+//! looked up by the driver at every dial.
+//!
+//! Left out: what is asked over a link and why ([`super::Cluster`] for questions about the cluster, the sink for records).
+
+use std::collections::VecDeque;
+
+use kafka::connection::{BrokerConnection, Event};
+use kafka::message::ApiKey;
+
+use crate::clock::Mono;
+use crate::shard::io::{BrokerAddr, Io, LinkKey, Request};
+
+/// What brokers show as the version of the software that talks to them.
+const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A leader whose answer is this late counts as not answering.
+const ANSWERS_WITHIN_NS: u64 = 1_000_000_000;
+
+/// How long things may take on a link, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From the dial until versions are agreed on.
+    pub connect_timeout_ms: u64,
+    /// Silence with an open Produce.
+    pub request_timeout_ms: u64,
+    /// Silence with an open question about the cluster.
+    pub question_timeout_ms: u64,
+    /// Between the beginnings of two dials.
+    pub reconnect_delay_ms: u64,
+}
+
+/// What a request was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// The versions a broker speaks.
+    Versions,
+    /// Topics and brokers.
+    Metadata,
+    /// A producer id.
+    ProducerId,
+    /// To store records.
+    Produce,
+}
+
+#[derive(Debug)]
+struct Open {
+    correlation: i32,
+    asked: Asked,
+    since: Mono,
+}
+
+#[derive(Debug)]
+enum State {
+    Down,
+    Dialling {
+        key: LinkKey,
+    },
+    Negotiating {
+        key: LinkKey,
+        until: Mono,
+        conn: Box<BrokerConnection>,
+    },
+    Ready {
+        key: LinkKey,
+        conn: Box<BrokerConnection>,
+    },
+    /// Given up by us; `LinkDown` has not come yet.
+    Closing {
+        key: LinkKey,
+    },
+}
+
+/// What a response turned out to be.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// A step of the handshake.
+    Handshake,
+    /// The handshake is over.
+    Ready,
+    /// The answer to a request.
+    Answer {
+        /// What was asked.
+        asked: Asked,
+        /// At which version.
+        version: i16,
+        /// For the API's decoder.
+        body: &'a [u8],
+    },
+}
+
+/// What a request on a ready link is to be encoded with, and where it goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    /// The link's key.
+    pub key: LinkKey,
+    /// The id the response will carry.
+    pub correlation: i32,
+    /// The version agreed for the API.
+    pub version: i16,
+}
+
+/// A link to one broker.
+#[derive(Debug)]
+pub struct Link {
+    state: State,
+    /// Requests without an answer, oldest first.
+    open: VecDeque<Open>,
+    /// When the broker last said something.
+    heard: Mono,
+    /// No dial before.
+    dial_at: Mono,
+    /// The broker asked us to stay quiet until then.
+    quiet_until: Mono,
+}
+
+impl Link {
+    /// A link that may be dialled at once.
+    pub fn new() -> Self {
+        Self {
+            state: State::Down,
+            open: VecDeque::new(),
+            heard: Mono::default(),
+            dial_at: Mono::default(),
+            quiet_until: Mono::default(),
+        }
+    }
+
+    /// Whether `key` is this link's.
+    pub fn is(&self, key: LinkKey) -> bool {
+        match &self.state {
+            State::Down => false,
+            State::Dialling { key: own }
+            | State::Negotiating { key: own, .. }
+            | State::Ready { key: own, .. }
+            | State::Closing { key: own } => *own == key,
+        }
+    }
+
+    /// Whether requests can be sent now.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready { .. })
+    }
+
+    /// Whether it is down and nothing has been started to change that.
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, State::Down)
+    }
+
+    /// Whether requests can be sent, and the broker has not asked for quiet.
+    #[inline]
+    pub fn takes_requests(&self, now: Mono) -> bool {
+        self.is_ready() && now >= self.quiet_until
+    }
+
+    /// Whether the broker has let no question wait for more than a second.
+    pub fn answers(&self, now: Mono) -> bool {
+        self.is_ready()
+            && self.open.front().is_none_or(|oldest| now.since(self.heard.max(oldest.since)) < ANSWERS_WITHIN_NS)
+    }
+
+    /// Begins to connect.
+    pub fn dial(&mut self, now: Mono, to: &BrokerAddr, patience: &Patience, io: &mut impl Io) {
+        self.state = State::Dialling { key: io.dial(to) };
+        self.dial_at = now.plus_ms(patience.reconnect_delay_ms);
+        self.quiet_until = now;
+    }
+
+    /// The socket stands: the handshake begins.
+    pub fn on_up(&mut self, now: Mono, client_id: &str, patience: &Patience, io: &mut impl Io) {
+        let State::Dialling { key } = self.state else { return };
+        let mut conn = Box::new(BrokerConnection::new(client_id, SOFTWARE_VERSION));
+        conn.handle_connected();
+        self.heard = now;
+        self.state = State::Negotiating { key, until: now.plus_ms(patience.connect_timeout_ms), conn };
+        self.shake(now, io);
+    }
+
+    /// A response. An error is the end of the link.
+    ///
+    /// # Errors
+    /// For people: what is wrong with the broker's bytes.
+    pub fn on_response<'a>(
+        &mut self,
+        now: Mono,
+        correlation: i32,
+        body: &'a [u8],
+        io: &mut impl Io,
+    ) -> Result<Heard<'a>, String> {
+        self.heard = now;
+        let (State::Negotiating { conn, .. } | State::Ready { conn, .. }) = &mut self.state else {
+            return Err("an answer without a question".to_string());
+        };
+        let event = conn.handle_frame(body).map_err(|error| error.to_string())?;
+        let asked = self.close_request(correlation);
+        match event {
+            Event::Handshake => {
+                self.shake(now, io);
+                Ok(Heard::Handshake)
+            }
+            Event::Ready => {
+                self.become_ready();
+                Ok(Heard::Ready)
+            }
+            Event::Response(response) => {
+                let asked = asked.ok_or_else(|| "an answer without a question".to_string())?;
+                Ok(Heard::Answer { asked, version: response.version, body: response.body })
+            }
+        }
+    }
+
+    /// A request without an answer has left.
+    pub fn on_sent(&mut self, now: Mono, correlation: i32) {
+        self.heard = now;
+        self.close_request(correlation);
+    }
+
+    /// The broker asked for quiet.
+    pub fn hush(&mut self, now: Mono, throttle_ms: i32) {
+        self.quiet_until = now.plus_ms(u64::try_from(throttle_ms).unwrap_or(0));
+    }
+
+    /// The socket is gone.
+    pub fn on_down(&mut self) {
+        self.state = State::Down;
+        self.open.clear();
+    }
+
+    /// The next dial waits at least until `at`.
+    pub fn rest_until(&mut self, at: Mono) {
+        self.dial_at = self.dial_at.max(at);
+    }
+
+    /// The next dial need not wait: another address is tried.
+    pub fn rest_no_more(&mut self) {
+        self.dial_at = Mono::default();
+    }
+
+    /// Closes the socket; `LinkDown` follows.
+    pub fn close(&mut self, io: &mut impl Io) {
+        if let State::Dialling { key } | State::Negotiating { key, .. } | State::Ready { key, .. } = self.state {
+            self.state = State::Closing { key };
+            io.drop_link(key);
+        }
+    }
+
+    /// Begins a request, to be given to `Io` before anything else on this link. `answered` as in [`Request`]. `None`: the
+    /// link is not ready, or the broker and we have no version of `api` in common.
+    pub fn begin(&mut self, now: Mono, api: ApiKey, asked: Asked, answered: bool) -> Option<Begun> {
+        let State::Ready { key, conn } = &mut self.state else { return None };
+        let begun = if answered { conn.begin(api) } else { conn.begin_unanswered(api) }.ok()?;
+        self.open.push_back(Open { correlation: begun.correlation_id, asked, since: now });
+        Some(Begun { key: *key, correlation: begun.correlation_id, version: begun.version })
+    }
+
+    /// Whether the broker speaks a version of `api` that we speak; `Err` says which versions there are.
+    pub fn speaks(&self, api: ApiKey) -> Result<(), String> {
+        match &self.state {
+            State::Ready { conn, .. } => match conn.versions() {
+                Some(versions) => versions.of(api).map(drop).map_err(|error| error.to_string()),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// When the link has been silent for too long, if nothing is heard until then.
+    pub fn silent_at(&self, patience: &Patience) -> Option<Mono> {
+        match &self.state {
+            State::Negotiating { until, .. } => Some(*until),
+            State::Ready { .. } => {
+                let oldest = self.open.front()?;
+                let timeout_ms = match oldest.asked {
+                    Asked::Produce => patience.request_timeout_ms,
+                    Asked::Versions | Asked::Metadata | Asked::ProducerId => patience.question_timeout_ms,
+                };
+                Some(self.heard.max(oldest.since).max(self.quiet_until).plus_ms(timeout_ms))
+            }
+            State::Down | State::Dialling { .. } | State::Closing { .. } => None,
+        }
+    }
+
+    /// Closes the link if it has been silent for too long; whether it has.
+    pub fn close_if_silent(&mut self, now: Mono, patience: &Patience, io: &mut impl Io) -> bool {
+        let silent = self.silent_at(patience).is_some_and(|at| at <= now);
+        if silent {
+            self.close(io);
+        }
+        silent
+    }
+
+    /// When the quiet ends that the broker asked for.
+    pub fn quiet_ends(&self, now: Mono) -> Option<Mono> {
+        (self.is_ready() && self.quiet_until > now).then_some(self.quiet_until)
+    }
+
+    /// When it may be dialled, if it is down.
+    pub fn dial_at(&self) -> Option<Mono> {
+        self.is_down().then_some(self.dial_at)
+    }
+
+    /// Sends the next step of the handshake.
+    fn shake(&mut self, now: Mono, io: &mut impl Io) {
+        let State::Negotiating { key, conn, .. } = &mut self.state else { return };
+        let Some(head) = conn.poll_transmit() else { return };
+        let Some(correlation) = correlation_of(&head) else { return };
+        self.open.push_back(Open { correlation, asked: Asked::Versions, since: now });
+        io.request(*key, Request { correlation, head, cuts: Vec::new(), batches: Vec::new(), answered: true });
+    }
+
+    fn become_ready(&mut self) {
+        if let State::Negotiating { key, conn, .. } = std::mem::replace(&mut self.state, State::Down) {
+            self.state = State::Ready { key, conn };
+        }
+    }
+
+    fn close_request(&mut self, correlation: i32) -> Option<Asked> {
+        let at = self.open.iter().position(|open| open.correlation == correlation)?;
+        self.open.remove(at).map(|open| open.asked)
+    }
+}
+
+/// The correlation id of an encoded request: after its length, API key and version.
+fn correlation_of(head: &[u8]) -> Option<i32> {
+    head.get(8..)?.first_chunk().map(|bytes| i32::from_be_bytes(*bytes))
+}

@@ -1,0 +1,161 @@
+//! What is known of a cluster's topics: how many partitions, who leads them; and when to ask again.
+
+use kafka::ErrorCode;
+use kafka::message::metadata;
+
+use crate::clock::Mono;
+
+/// A topic that sinks of the connector write to.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its id, zero while unknown or where brokers are too old to say.
+    id: [u8; 16],
+    /// By partition; empty until the topic is first known.
+    leaders: Vec<Leader>,
+    /// Why it cannot be used, from the newest answer.
+    pub trouble: Option<ErrorCode>,
+}
+
+/// Who leads a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leader {
+    /// Index among the cluster's brokers, `None` during an election.
+    pub broker: Option<u16>,
+    /// Epoch of the leader, -1 where brokers do not say; an older one is stale news.
+    epoch: i32,
+}
+
+/// What an answer changed about a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    /// It is known for the first time, or has another number of partitions.
+    pub count: bool,
+    /// It was deleted and made anew under the same name.
+    pub recreated: bool,
+}
+
+impl Topic {
+    /// A topic nothing is known of.
+    pub fn new(name: String) -> Self {
+        Self { name, id: [0; 16], leaders: Vec::new(), trouble: None }
+    }
+
+    /// Number of partitions, `None` until it is first known.
+    #[inline]
+    pub fn partitions(&self) -> Option<u32> {
+        (!self.leaders.is_empty()).then_some(self.leaders.len() as u32)
+    }
+
+    /// The leader of a partition, as an index among the brokers.
+    #[inline]
+    pub fn leader(&self, partition: u32) -> Option<u16> {
+        self.leaders.get(partition as usize)?.broker
+    }
+
+    /// Whether every partition has a leader.
+    pub fn is_led(&self) -> bool {
+        !self.leaders.is_empty() && self.leaders.iter().all(|leader| leader.broker.is_some())
+    }
+
+    /// Takes in an answer. `broker` gives the index of a broker id.
+    pub fn learn(&mut self, told: &metadata::Topic, broker: impl Fn(i32) -> Option<u16>) -> Change {
+        if !told.error.is_ok() && told.partitions.is_empty() {
+            self.trouble = Some(told.error);
+            if told.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
+                // Deleted: nobody leads it. How many partitions it had is kept until it is there again.
+                self.leaders.fill(Leader { broker: None, epoch: -1 });
+            }
+            return Change::default();
+        }
+        self.trouble = None;
+        let known = !self.leaders.is_empty();
+        let recreated = known && self.id != [0; 16] && told.id != [0; 16] && self.id != told.id;
+        self.id = told.id;
+        let count = told.partitions.len();
+        let change = Change { count: count != self.leaders.len(), recreated };
+        self.leaders.resize(count, Leader { broker: None, epoch: -1 });
+        if recreated {
+            self.leaders.fill(Leader { broker: None, epoch: -1 });
+        }
+        for partition in &told.partitions {
+            let Some(leader) = usize::try_from(partition.index).ok().and_then(|at| self.leaders.get_mut(at)) else {
+                continue;
+            };
+            if partition.leader_epoch >= leader.epoch || partition.leader_epoch < 0 {
+                *leader = Leader { broker: broker(partition.leader), epoch: partition.leader_epoch };
+            }
+        }
+        change
+    }
+
+    /// A broker named the leader in an answer to a Produce (KIP-951). Whether that is news.
+    pub fn hear_of_leader(&mut self, partition: u32, broker: u16, epoch: i32) -> bool {
+        match self.leaders.get_mut(partition as usize) {
+            Some(leader) if epoch > leader.epoch => {
+                *leader = Leader { broker: Some(broker), epoch };
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// When to ask.
+#[derive(Debug)]
+pub struct Refresh {
+    /// Least time between two questions.
+    interval_min_ms: u64,
+    /// Most time between two questions.
+    interval_max_ms: u64,
+    /// When the last question was asked.
+    asked: Option<Mono>,
+    /// Something says that what we know is out of date.
+    stale: bool,
+    /// A question is open.
+    open: bool,
+}
+
+impl Refresh {
+    /// Asks at once, then at least every `interval_max_ms` and never more often than every `interval_min_ms`.
+    pub fn new(interval_min_ms: u64, interval_max_ms: u64) -> Self {
+        Self { interval_min_ms, interval_max_ms, asked: None, stale: true, open: false }
+    }
+
+    /// What we know is out of date.
+    pub fn mark_stale(&mut self) {
+        self.stale = true;
+    }
+
+    /// When to ask next, unless a question is open.
+    pub fn due_at(&self) -> Option<Mono> {
+        if self.open {
+            return None;
+        }
+        let Some(asked) = self.asked else { return Some(Mono::default()) };
+        let after_ms = if self.stale { self.interval_min_ms } else { self.interval_max_ms.max(self.interval_min_ms) };
+        Some(asked.plus_ms(after_ms))
+    }
+
+    /// A question was asked.
+    pub fn on_asked(&mut self, now: Mono) {
+        self.asked = Some(now);
+        self.open = true;
+        self.stale = false;
+    }
+
+    /// It was answered.
+    pub fn on_answer(&mut self) {
+        self.open = false;
+    }
+
+    /// It will not be answered: ask again as soon as there is somebody to ask.
+    pub fn on_lost(&mut self) {
+        if self.open {
+            self.open = false;
+            self.stale = true;
+            self.asked = None;
+        }
+    }
+}

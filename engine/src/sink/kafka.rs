@@ -1,0 +1,307 @@
+//! The Kafka sink's owning half: sealed batches of the partitions this shard owns, numbered, sent, answered.
+//!
+//! ```text
+//! submit ─ partition queue ─ dispatch (merge, number, seal) ─ one Produce a link and round ─ broker
+//! answered ─ delivery (stored, again, split, failed) ─ partition flights <─ Response, Sent, LinkDown
+//! ```
+//!
+//! A pure machine like the shard it is part of. Promises: every batch submitted gets exactly one outcome, or stays here;
+//! with idempotence (or one batch in flight) the records of a partition are stored in the order of their submission; no
+//! two copies of a batch are on their way; a partition waits for nobody but the broker that leads it.
+//!
+//! Left out: filling batches and their size ([`super::accumulator`]), sockets, and the cluster itself ([`crate::broker`]).
+
+mod delivery;
+mod dispatch;
+mod partition;
+mod producer_id;
+mod settings;
+mod shipment;
+mod split;
+
+use std::collections::VecDeque;
+
+use super::{Answered, Health, WriterCounts};
+use crate::broker::{Cluster, Event};
+use crate::buffer::{Batch, PartKey};
+use crate::clock::{Mono, Now};
+use crate::config::Config;
+use crate::shard::ShardId;
+use crate::shard::control::Level;
+use crate::shard::io::{Input, Io, Request};
+use crate::ticket::{FailReason, Outcome};
+
+use dispatch::Outgoing;
+use partition::Partition;
+use producer_id::ProducerId;
+use settings::{Settings, Terms};
+use shipment::{Cargo, Carriers, Shipment};
+use split::Splits;
+
+/// Emptied requests kept for their buffers.
+const REQUESTS_KEPT: usize = 16;
+
+/// Writes to one Kafka cluster for one shard.
+#[derive(Debug)]
+pub struct Produce {
+    shard: ShardId,
+    shards: usize,
+    /// By sink; `None` for those of other connectors.
+    terms: Vec<Option<Terms>>,
+    cluster: Cluster,
+    topics: Vec<TopicState>,
+    producer_id: ProducerId,
+    /// Some sink numbers its batches.
+    idempotent: bool,
+    /// Longest pause before a batch is sent again, milliseconds.
+    backoff_ms_max: u64,
+    /// Partitions with something to do.
+    listed: Vec<Place>,
+    splits: Splits,
+    carriers: Carriers,
+    answered: VecDeque<Answered>,
+    /// Batches taken and not given back.
+    open_batches: usize,
+    /// By sink.
+    counts: Vec<WriterCounts>,
+    /// Records without an answer, by sink and home shard.
+    inflight: Vec<u64>,
+    changed: bool,
+    outgoing: Vec<Outgoing>,
+    requests: Vec<Request>,
+    frame: dispatch::Frame,
+}
+
+/// A topic's partitions, indexed by their numbers; only those that this shard owns are ever used.
+#[derive(Debug, Default)]
+struct TopicState {
+    partitions: Vec<Partition>,
+    /// What Kafka last said against writing to it.
+    trouble: Option<String>,
+}
+
+/// A partition by topic and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    topic: u16,
+    partition: u32,
+}
+
+impl Produce {
+    /// The writer of the connector with this index, or `None` if that reaches no Kafka cluster.
+    pub fn new(shard: ShardId, shards: u16, connector: usize, config: &Config) -> Option<Self> {
+        let settings = Settings::new(shard, shards, connector, config)?;
+        let sinks = settings.terms.len();
+        Some(Self {
+            shard,
+            shards: usize::from(shards),
+            idempotent: settings.terms.iter().flatten().any(|terms| terms.idempotent),
+            backoff_ms_max: settings.cluster.patience.reconnect_delay_ms,
+            topics: settings.cluster.topics.iter().map(|_| TopicState::default()).collect(),
+            terms: settings.terms,
+            cluster: Cluster::new(settings.cluster),
+            producer_id: ProducerId::new(),
+            listed: Vec::new(),
+            splits: Splits::default(),
+            carriers: Carriers::new(shard),
+            answered: VecDeque::new(),
+            open_batches: 0,
+            counts: vec![WriterCounts::default(); sinks],
+            inflight: vec![0; sinks * usize::from(shards)],
+            changed: false,
+            outgoing: Vec::new(),
+            requests: Vec::new(),
+            frame: dispatch::Frame::default(),
+        })
+    }
+
+    /// Partitions of the sink's topic, or `None` until Kafka has said how many there are.
+    #[inline]
+    pub fn partitions(&self, sink: u16) -> Option<u32> {
+        self.cluster.topic(self.terms_of(sink)?.topic)?.partitions()
+    }
+
+    /// Whether the partition's leader lets no question wait for more than a second. Of leaders that this shard has no link
+    /// to nothing bad is known.
+    pub fn answers(&self, sink: u16, partition: u32, now: Mono) -> bool {
+        let Some(terms) = self.terms_of(sink) else { return false };
+        let Some(slot) = self.cluster.slot(terms.topic, partition) else { return false };
+        let owned = crate::shard::placement::owner_of(partition, self.shards as u16) == self.shard;
+        !owned || self.cluster.lane(slot).is_some_and(|link| link.answers(now))
+    }
+
+    /// Takes in what belongs to a link of this writer; gives back what does not.
+    pub fn on_input<'a>(&mut self, now: Now, input: Input<'a>, io: &mut impl Io) -> Option<Input<'a>> {
+        match self.cluster.on_input(now.mono, input, io) {
+            Ok(event) => {
+                self.on_event(now.mono, event, io);
+                None
+            }
+            Err(input) => Some(input),
+        }
+    }
+
+    /// Takes a sealed batch of a partition this shard owns.
+    pub fn submit(&mut self, batch: Box<Batch>) {
+        self.open_batches += 1;
+        let Some(place) = self.place_of(batch.part) else {
+            return self.answered.push_back(Answered { batch, outcome: Outcome::Failed(FailReason::UnknownTopic) });
+        };
+        self.partition_mut(place).queue.push_back(Shipment::of(batch));
+        self.list(place);
+    }
+
+    /// Sends what can be sent; returns when to be called again at the latest.
+    pub fn end_round(&mut self, now: Now, io: &mut impl Io) -> Option<Mono> {
+        let now = now.mono;
+        self.cluster.step(now, io);
+        self.ask_producer_id(now, io);
+        self.settle_failures(now);
+        self.dispatch(now, io);
+        let asks = self.producer_id.due_at().filter(|_| self.idempotent && self.cluster.is_reached());
+        let pauses = self.listed.iter().filter_map(|&place| self.partition(place)?.pause_ends(now)).min();
+        [self.cluster.deadline(now), asks, pauses].into_iter().flatten().min()
+    }
+
+    /// The next batch with an outcome.
+    #[inline]
+    pub fn pop_answered(&mut self) -> Option<Answered> {
+        let answered = self.answered.pop_front()?;
+        self.open_batches -= 1;
+        Some(answered)
+    }
+
+    /// Records of `sink`, received by shard `home`, that were sent and have no answer.
+    pub fn inflight_records(&self, sink: u16, home: ShardId) -> u64 {
+        self.inflight.get(self.inflight_index(sink, home)).copied().unwrap_or(0)
+    }
+
+    /// What was counted for `sink` since the start.
+    pub fn counts(&self, sink: u16) -> WriterCounts {
+        self.counts.get(usize::from(sink)).copied().unwrap_or_default()
+    }
+
+    /// How the sink stands with its cluster.
+    pub fn health(&self, sink: u16) -> Health {
+        let Some(terms) = self.terms_of(sink) else { return Health::Connected };
+        if terms.idempotent
+            && let Some((why, _)) = self.producer_id.denied()
+        {
+            return Health::Stopped(why.to_string());
+        }
+        let cluster = self.cluster.trouble(terms.topic);
+        let own = self.topics.get(usize::from(terms.topic)).and_then(|topic| topic.trouble.clone());
+        match cluster.or(own) {
+            None => Health::Connected,
+            Some(why) if self.cluster.is_reached() => Health::Connecting(why),
+            Some(why) => Health::Disconnected(why),
+        }
+    }
+
+    /// The next line for the log.
+    pub fn pop_note(&mut self) -> Option<(Level, String)> {
+        self.cluster.pop_note()
+    }
+
+    /// Whether a topic's partitions have become known, or are others now, since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Whether nothing is queued and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.open_batches == 0
+    }
+
+    fn on_event(&mut self, now: Mono, event: Event<'_>, io: &mut impl Io) {
+        match event {
+            Event::None => {}
+            Event::Produced { slot, version, body, request } => self.on_produced(now, slot, version, body, request, io),
+            Event::Sent(request) => self.on_sent(now, request),
+            Event::Lost(unanswered) => unanswered.into_iter().for_each(|request| self.on_lost(request)),
+            Event::Learned(learned) => {
+                self.changed |= learned.counts;
+                for topic in learned.recreated {
+                    self.on_recreated(topic);
+                }
+            }
+            Event::ProducerId(answer) => {
+                let denied = self.producer_id.on_answer(now, answer);
+                self.say_stopped(denied);
+            }
+            Event::ProducerIdLost => self.producer_id.on_lost(),
+        }
+    }
+
+    fn ask_producer_id(&mut self, now: Mono, io: &mut impl Io) {
+        if !self.idempotent || self.producer_id.due_at().is_none_or(|at| at > now) || !self.cluster.is_reached() {
+            return;
+        }
+        match self.cluster.ask_producer_id(now, io) {
+            Ok(true) => self.producer_id.on_asked(),
+            Ok(false) => {}
+            Err(why) => {
+                let denied = self.producer_id.deny(now, why, FailReason::Invalid);
+                self.say_stopped(denied);
+            }
+        }
+    }
+
+    fn say_stopped(&mut self, denied: Option<String>) {
+        if let Some(why) = denied {
+            self.cluster.note(Level::Error, why);
+        }
+    }
+
+    /// The topic was made anew: brokers know nothing of what was sent to the old one.
+    fn on_recreated(&mut self, topic: u16) {
+        let Some(state) = self.topics.get_mut(usize::from(topic)) else { return };
+        for partition in 0..state.partitions.len() as u32 {
+            let place = Place { topic, partition };
+            self.partition_mut(place).forget_numbers();
+            self.list(place);
+        }
+    }
+
+    #[inline]
+    fn terms_of(&self, sink: u16) -> Option<&Terms> {
+        self.terms.get(usize::from(sink))?.as_ref()
+    }
+
+    fn place_of(&self, part: PartKey) -> Option<Place> {
+        Some(Place { topic: self.terms_of(part.sink)?.topic, partition: part.partition })
+    }
+
+    fn partition(&self, place: Place) -> Option<&Partition> {
+        self.topics.get(usize::from(place.topic))?.partitions.get(place.partition as usize)
+    }
+
+    fn partition_mut(&mut self, place: Place) -> &mut Partition {
+        let partitions = &mut self.topics[usize::from(place.topic)].partitions;
+        let at = place.partition as usize;
+        if at >= partitions.len() {
+            partitions.resize_with(at + 1, Partition::default);
+        }
+        &mut partitions[at]
+    }
+
+    /// Notes that a partition has something to do.
+    fn list(&mut self, place: Place) {
+        let partition = self.partition_mut(place);
+        if !partition.listed {
+            partition.listed = true;
+            self.listed.push(place);
+        }
+    }
+
+    fn inflight_index(&self, sink: u16, home: ShardId) -> usize {
+        usize::from(sink) * self.shards + usize::from(home.0)
+    }
+
+    /// Keeps an emptied request for its buffers.
+    fn recycle(&mut self, request: Request) {
+        if request.batches.is_empty() && self.requests.len() < REQUESTS_KEPT {
+            self.requests.push(request);
+        }
+    }
+}

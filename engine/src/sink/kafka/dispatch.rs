@@ -1,0 +1,259 @@
+//! From the queues of partitions to requests: what can be sent in this round, one request a link as long as batches of
+//! different partitions are there.
+
+use kafka::message::ApiKey;
+use kafka::message::produce::{self, Acks, PartitionData};
+
+use super::{Cargo, Place, Produce, Shipment};
+use crate::broker::Slot;
+use crate::broker::link::Asked;
+use crate::buffer::Batch;
+use crate::clock::Mono;
+use crate::shard::io::{Io, Request};
+use crate::ticket::Outcome;
+
+/// Bytes after which a request is closed and the next begun. Brokers refuse what is above `socket.request.max.bytes`,
+/// 100 MB unless changed; a smaller request is also answered sooner.
+const REQUEST_BYTES: usize = 8 << 20;
+
+/// A partition whose next batch can be sent; sorted, those that share a request stand side by side, by topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Outgoing {
+    slot: Slot,
+    /// Acks and their timeout: one of each in a request.
+    terms: (i16, i32),
+    place: Place,
+}
+
+/// The parts of a request that is being written; kept for their capacity.
+#[derive(Debug, Default)]
+pub(super) struct Frame {
+    partitions: Vec<PartitionData>,
+    /// Topic, and the end of its partitions.
+    topics: Vec<(u16, usize)>,
+}
+
+impl Produce {
+    /// Sends everything that can be sent now.
+    pub(super) fn dispatch(&mut self, now: Mono, io: &mut impl Io) {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        loop {
+            outgoing.clear();
+            for at in 0..self.listed.len() {
+                outgoing.extend(self.next_of(now, self.listed[at]));
+            }
+            outgoing.sort_unstable();
+            let mut sent = false;
+            for group in outgoing.chunk_by(|a, b| (a.slot, a.terms) == (b.slot, b.terms)) {
+                sent |= self.send(now, group, io);
+            }
+            if !sent {
+                break;
+            }
+        }
+        self.outgoing = outgoing;
+    }
+
+    /// What the partition can send next, and where.
+    fn next_of(&mut self, now: Mono, place: Place) -> Option<Outgoing> {
+        let slot = self.cluster.slot(place.topic, place.partition)?;
+        if !self.cluster.lane(slot)?.takes_requests(now) {
+            return None;
+        }
+        let sink = self.partition(place)?.queue.front()?.batch.as_ref()?.part.sink;
+        let terms = *self.terms_of(sink)?;
+        let producer = self.producer_id.known();
+        let partition = self.partition_mut(place);
+        let numbered = !terms.idempotent || partition.identify(producer);
+        let can = numbered && partition.may_send(now, slot, terms.inflight_max);
+        can.then_some(Outgoing { slot, terms: terms.request(), place })
+    }
+
+    /// Sends the next batch of each partition of `group` in one request; of those at its end only as many as fit.
+    fn send(&mut self, now: Mono, group: &[Outgoing], io: &mut impl Io) -> bool {
+        let Some(&Outgoing { slot, terms: (acks, ack_timeout_ms), .. }) = group.first() else { return false };
+        let acks = [Acks::AllIsr, Acks::None, Acks::LeaderOnly].into_iter().find(|a| *a as i16 == acks);
+        let acks = acks.unwrap_or(Acks::AllIsr);
+        let answered = acks != Acks::None;
+        let link = self.cluster.lane_mut(slot);
+        let Some(begun) = link.and_then(|link| link.begin(now, ApiKey::Produce, Asked::Produce, answered)) else {
+            return false;
+        };
+        let mut request = self.requests.pop().unwrap_or_else(empty_request);
+        (request.correlation, request.answered) = (begun.correlation, answered);
+        let mut frame = std::mem::take(&mut self.frame);
+        frame.clear();
+        let mut bytes = 0;
+        for out in group {
+            let Some(batch) = self.load(out.place, slot) else { continue };
+            bytes += batch.bytes.len();
+            frame.add(out.place, batch.bytes.len());
+            request.batches.push(batch);
+            if bytes >= REQUEST_BYTES {
+                break;
+            }
+        }
+        let cluster = &self.cluster;
+        let name = |topic| cluster.topic(topic).map_or("", |topic| topic.name.as_str());
+        let client_id = cluster.client_id();
+        produce::encode_head(
+            begun.version,
+            begun.correlation,
+            client_id,
+            acks,
+            ack_timeout_ms,
+            frame.topics(name),
+            &mut request.head,
+            &mut request.cuts,
+        );
+        self.frame = frame;
+        self.count_request(&request);
+        io.request(begun.key, request);
+        true
+    }
+
+    /// Takes the next shipment of a partition out of its queue, ready to be sent over `slot`.
+    fn load(&mut self, place: Place, slot: Slot) -> Option<Box<Batch>> {
+        let mut shipment = self.take_next(place)?;
+        let sink = shipment.batch.as_ref()?.part.sink;
+        let idempotent = self.terms_of(sink).is_some_and(|terms| terms.idempotent);
+        self.partition_mut(place).seal(&mut shipment, idempotent);
+        self.count_departure(&shipment);
+        self.partition_mut(place).depart(shipment, slot)
+    }
+
+    /// The next shipment of a partition; small batches that wait together become one.
+    fn take_next(&mut self, place: Place) -> Option<Shipment> {
+        let queue =
+            &mut self.topics.get_mut(usize::from(place.topic))?.partitions.get_mut(place.partition as usize)?.queue;
+        let mut shipment = queue.pop_front()?;
+        if !shipment.merges() {
+            return Some(shipment);
+        }
+        let sink = shipment.batch.as_ref()?.part.sink;
+        let terms = self.terms.get(usize::from(sink)).copied().flatten()?;
+        let mut bytes = shipment.merged_bytes_max();
+        while let Some(next) = queue.front() {
+            let same = next.batch.as_ref().and_then(|b| self.terms.get(usize::from(b.part.sink))) == Some(&Some(terms));
+            bytes += next.merged_bytes_max();
+            if !same || !next.merges() || bytes > terms.batch_bytes_max {
+                break;
+            }
+            let Some(next) = queue.pop_front() else { break };
+            if let Err(next) = self.carriers.merge(&mut shipment, next) {
+                queue.push_front(next);
+                break;
+            }
+        }
+        Some(shipment)
+    }
+
+    fn count_departure(&mut self, shipment: &Shipment) {
+        let again = shipment.tries > 0;
+        self.each_share(shipment, |writer, sink, home, records| {
+            let at = writer.inflight_index(sink, home);
+            writer.inflight[at] += u64::from(records);
+            if again {
+                writer.counts[usize::from(sink)].retried += u64::from(records);
+            }
+        });
+    }
+
+    /// A request counts once for each sink that has a batch in it.
+    fn count_request(&mut self, request: &Request) {
+        for (at, batch) in request.batches.iter().enumerate() {
+            let sink = batch.part.sink;
+            if !request.batches[..at].iter().any(|earlier| earlier.part.sink == sink) {
+                self.counts[usize::from(sink)].requests += 1;
+            }
+        }
+    }
+
+    /// Tells which sinks' records a shipment holds, and which shards they belong to.
+    pub(super) fn each_share(
+        &mut self,
+        shipment: &Shipment,
+        mut tell: impl FnMut(&mut Self, u16, crate::shard::ShardId, u32),
+    ) {
+        match (&shipment.cargo, &shipment.batch) {
+            (Cargo::Merged(sources), _) => {
+                for source in sources {
+                    tell(self, source.part.sink, source.home, source.records);
+                }
+            }
+            (Cargo::Batch | Cargo::Piece { .. }, Some(batch)) => {
+                tell(self, batch.part.sink, batch.home, shipment.records);
+            }
+            (Cargo::Batch | Cargo::Piece { .. }, None) => {}
+        }
+    }
+
+    /// Ends what has failed, lets go of partitions with nothing to do, and refuses what can never be numbered.
+    pub(super) fn settle_failures(&mut self, now: Mono) {
+        let mut at = 0;
+        while let Some(&place) = self.listed.get(at) {
+            if self.partition_mut(place).can_settle() {
+                self.settle(now, place);
+            }
+            if self.producer_id.denied().is_some() {
+                self.refuse_unnumbered(place);
+            }
+            if self.partition_mut(place).is_idle() {
+                self.partition_mut(place).listed = false;
+                self.listed.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// No producer id is to be had: batches that need one fail, and their clients hear of it.
+    fn refuse_unnumbered(&mut self, place: Place) {
+        let Some((_, reason)) = self.producer_id.denied() else { return };
+        if self.partition_mut(place).identify(None) {
+            return;
+        }
+        let queue = std::mem::take(&mut self.partition_mut(place).queue);
+        for shipment in queue {
+            let sink = shipment.batch.as_ref().map_or(0, |batch| batch.part.sink);
+            if self.terms_of(sink).is_some_and(|terms| terms.idempotent) {
+                self.complete(shipment, Outcome::Failed(reason));
+            } else {
+                self.partition_mut(place).queue.push_back(shipment);
+            }
+        }
+    }
+}
+
+impl Frame {
+    fn clear(&mut self) {
+        self.partitions.clear();
+        self.topics.clear();
+    }
+
+    fn add(&mut self, place: Place, batch_len: usize) {
+        let data = PartitionData { partition: place.partition as i32, batch_len: batch_len as u32 };
+        self.partitions.push(data);
+        let end = self.partitions.len();
+        match self.topics.last_mut() {
+            Some((topic, last)) if *topic == place.topic => *last = end,
+            _ => self.topics.push((place.topic, end)),
+        }
+    }
+
+    fn topics<'a>(
+        &'a self,
+        name: impl Fn(u16) -> &'a str + Clone,
+    ) -> impl Iterator<Item = (&'a str, &'a [PartitionData])> + Clone {
+        let mut from = 0;
+        self.topics.iter().map(move |&(topic, end)| {
+            let partitions = &self.partitions[from..end];
+            from = end;
+            (name(topic), partitions)
+        })
+    }
+}
+
+fn empty_request() -> Request {
+    Request { correlation: 0, head: Vec::new(), cuts: Vec::new(), batches: Vec::new(), answered: true }
+}

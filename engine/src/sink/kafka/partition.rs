@@ -1,0 +1,305 @@
+//! One partition at its owner: what waits, what is on its way, and under which numbers.
+//!
+//! ```text
+//! queue   [resend resend | waiting waiting waiting]   front is sent next
+//! flights [away away away]                            oldest first, all on one link
+//! ```
+//!
+//! After the first failure nothing more is sent until every flight has its answer (or its link is down); those that failed
+//! wait in their place among the flights, and then all of them go to the front of the queue, in order. So there are never
+//! two copies of a batch on their way, and a later batch never overtakes an earlier one.
+//!
+//! Sequences (KIP-98) count records within (producer id, epoch, partition). A broker keeps them per partition, so each
+//! partition begins its next epoch by itself: when numbers are lost, and only with nothing on its way.
+//!
+//! ```text
+//! failed, may be tried again   resent with the number it had
+//! failed for good              its number goes to the next record, and those sent after it are numbered anew
+//! number not understood        next epoch from 0; what may have been stored under the old one is a possible duplicate
+//! ```
+
+use std::collections::VecDeque;
+
+use kafka::message::init_producer_id::Producer;
+use kafka::record_batch::next_sequence;
+
+use super::shipment::Shipment;
+use crate::broker::Slot;
+use crate::buffer::Batch;
+use crate::clock::Mono;
+
+/// First pause after a failure; it doubles up to `reconnect_delay`.
+const BACKOFF_MS: u64 = 50;
+
+/// A broker that was silent for longer may have forgotten us: it is sent one batch first. Redpanda forgets after minutes,
+/// Kafka after a day.
+const FORGOTTEN_AFTER_NS: u64 = 60_000_000_000;
+
+/// Under which numbers a partition's batches are sent.
+#[derive(Debug, Clone, Copy)]
+struct Identity {
+    producer: Producer,
+    next_sequence: i32,
+    /// When the broker last stored a batch under it. A broker that does not know the identity takes any first sequence,
+    /// so until it has answered only one batch is under way: the second could be stored without the first.
+    confirmed: Option<Mono>,
+}
+
+/// A number that nothing was stored under, and never will be.
+#[derive(Debug, Clone, Copy)]
+struct Hole {
+    sequence: i32,
+    /// What was sent under it, or after it, may have been stored nevertheless.
+    doubtful: bool,
+}
+
+/// What the end of a failure came to.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// A new epoch was begun, or has to be.
+    pub(super) epoch_lost: bool,
+    /// The producer id has no epochs left.
+    pub(super) id_used_up: Option<i64>,
+}
+
+/// One partition.
+#[derive(Debug, Default)]
+pub(super) struct Partition {
+    pub(super) queue: VecDeque<Shipment>,
+    /// Sent, oldest first. Those that are away have no batch; those that failed have theirs back.
+    flights: VecDeque<Shipment>,
+    away: u32,
+    /// The link on which flights are.
+    link: Option<Slot>,
+    identity: Option<Identity>,
+    /// Something failed: nothing is sent until nothing is away.
+    recovering: bool,
+    /// The failure calls for a pause.
+    faulty: bool,
+    /// The numbers are not understood.
+    numbers_lost: bool,
+    hole: Option<Hole>,
+    /// Failures since the last success.
+    failures: u32,
+    retry_at: Mono,
+    /// Where the last failure happened; another leader is tried at once.
+    failed_on: Option<Slot>,
+    /// Whether it stands in the list of partitions with something to do.
+    pub(super) listed: bool,
+}
+
+impl Partition {
+    /// Whether nothing waits and nothing is away.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.flights.is_empty()
+    }
+
+    /// Batches away, or back and not yet queued again.
+    #[cfg(test)]
+    pub(super) fn inflight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Whether the next shipment may be sent over `slot` now, as far as the partition is concerned.
+    pub(super) fn may_send(&self, now: Mono, slot: Slot, inflight_max: u32) -> bool {
+        if self.recovering || self.queue.is_empty() {
+            return false;
+        }
+        if now < self.retry_at && self.failed_on == Some(slot) {
+            return false;
+        }
+        let here = self.away == 0 || self.link == Some(slot);
+        here && self.away < self.inflight_limit(now, inflight_max)
+    }
+
+    /// One while it is not sure that the next would be stored after this one.
+    fn inflight_limit(&self, now: Mono, inflight_max: u32) -> u32 {
+        let known = |confirmed: Mono| now.since(confirmed) < FORGOTTEN_AFTER_NS;
+        let unsure = self.identity.is_some_and(|identity| !identity.confirmed.is_some_and(known));
+        if unsure || self.failures > 1 { 1 } else { inflight_max }
+    }
+
+    /// When a pause ends, if one is the reason to wait.
+    pub(super) fn pause_ends(&self, now: Mono) -> Option<Mono> {
+        (!self.queue.is_empty() && !self.recovering && self.retry_at > now).then_some(self.retry_at)
+    }
+
+    /// Whether it can number batches: it has an identity, or is given one here.
+    pub(super) fn identify(&mut self, producer: Option<Producer>) -> bool {
+        if self.identity.is_none() {
+            self.identity = producer.map(|producer| Identity { producer, next_sequence: 0, confirmed: None });
+        }
+        self.identity.is_some()
+    }
+
+    /// Numbers and seals `shipment`, which is the next to be sent, unless it was sent before.
+    pub(super) fn seal(&mut self, shipment: &mut Shipment, idempotent: bool) {
+        if shipment.seal.is_some() {
+            return;
+        }
+        let identity = self.identity.as_mut().filter(|_| idempotent);
+        let numbered = identity.map(|identity| {
+            let sequence = identity.next_sequence;
+            identity.next_sequence = next_sequence(sequence, shipment.records);
+            (identity.producer, sequence)
+        });
+        shipment.seal(numbered);
+    }
+
+    /// `shipment` leaves over `slot`; its batch goes with the request.
+    pub(super) fn depart(&mut self, mut shipment: Shipment, slot: Slot) -> Option<Box<Batch>> {
+        let batch = shipment.batch.take();
+        shipment.tries += 1;
+        self.flights.push_back(shipment);
+        self.away += 1;
+        self.link = Some(slot);
+        batch
+    }
+
+    /// A batch is back: the place of its flight. Answers come in the order of sending, so it is the oldest that is away.
+    pub(super) fn land(&mut self, batch: Box<Batch>) -> usize {
+        let at = self.flights.iter().position(|flight| flight.batch.is_none());
+        let at = at.expect("a batch that comes back was sent");
+        self.flights[at].batch = Some(batch);
+        self.away -= 1;
+        at
+    }
+
+    /// The shipment that has landed at `at`.
+    pub(super) fn landed(&self, at: usize) -> &Shipment {
+        &self.flights[at]
+    }
+
+    /// It is stored.
+    pub(super) fn stored(&mut self, now: Mono, at: usize) -> Option<Shipment> {
+        self.failures = 0;
+        if let Some(identity) = &mut self.identity {
+            identity.confirmed = Some(now);
+        }
+        if let Some(hole) = &mut self.hole {
+            // Stored although something before it was not: the broker counts otherwise than we do.
+            hole.doubtful = true;
+        }
+        self.flights.remove(at)
+    }
+
+    /// It is to be sent again. `doubtful`: the broker may have stored it.
+    pub(super) fn again(&mut self, at: usize, doubtful: bool) {
+        self.flights[at].in_doubt |= doubtful;
+        self.recovering = true;
+        self.faulty = true;
+    }
+
+    /// The broker does not understand its number. Behind a batch that failed that is only to be expected.
+    pub(super) fn number_refused(&mut self, at: usize) {
+        self.numbers_lost |= at == 0 && self.hole.is_none();
+        self.again(at, false);
+    }
+
+    /// It is not stored and never will be.
+    pub(super) fn failed(&mut self, at: usize) -> Option<Shipment> {
+        let shipment = self.flights.remove(at)?;
+        self.tear(&shipment, at);
+        Some(shipment)
+    }
+
+    /// Takes a shipment out that was not stored and is to be sent in parts.
+    pub(super) fn take_out(&mut self, at: usize) -> Option<Shipment> {
+        self.flights.remove(at)
+    }
+
+    /// Puts the parts of `shipment` where it stood.
+    pub(super) fn put_in(&mut self, at: usize, shipment: &Shipment, parts: Vec<Shipment>) {
+        self.tear(shipment, at);
+        for mut part in parts.into_iter().rev() {
+            part.in_doubt = shipment.in_doubt;
+            self.flights.insert(at, part);
+        }
+    }
+
+    /// The number of `shipment` will not be used; those of the flights from `at` on are wrong by now.
+    fn tear(&mut self, shipment: &Shipment, at: usize) {
+        self.recovering = true;
+        let Some((_, sequence)) = shipment.numbered() else { return };
+        let hole = self.hole.get_or_insert(Hole { sequence, doubtful: false });
+        hole.doubtful |= shipment.in_doubt;
+        for later in self.flights.iter_mut().skip(at) {
+            later.stale = true;
+        }
+    }
+
+    /// Forgets all numbers as soon as nothing is away: the topic was made anew.
+    pub(super) fn forget_numbers(&mut self) {
+        if self.identity.is_some() {
+            self.numbers_lost = true;
+            self.recovering = true;
+        }
+    }
+
+    /// Whether a failure waits for its end, and nothing is away.
+    pub(super) fn can_settle(&self) -> bool {
+        self.recovering && self.away == 0
+    }
+
+    /// Ends a failure: all that is to be sent again goes to the front of the queue, numbered anew where that is needed.
+    /// `possible_duplicate` is told of each shipment that is sent under another number although it may be stored.
+    pub(super) fn settle(
+        &mut self,
+        now: Mono,
+        backoff_ms_max: u64,
+        possible_duplicate: impl FnMut(&Shipment),
+    ) -> Settled {
+        assert!(self.away == 0, "a failure ends when every flight has its answer");
+        self.recovering = false;
+        if std::mem::take(&mut self.faulty) {
+            self.failures = self.failures.saturating_add(1);
+            let pause_ms = BACKOFF_MS << (self.failures - 1).min(16);
+            self.retry_at = now.plus_ms(pause_ms.min(backoff_ms_max));
+            self.failed_on = self.link;
+        }
+        // What stands in the queue with a number was sent after every flight.
+        let after_hole = self.hole.is_some();
+        for waiting in self.queue.iter_mut().take_while(|s| s.seal.is_some()) {
+            waiting.stale |= after_hole;
+        }
+        while let Some(flight) = self.flights.pop_back() {
+            self.queue.push_front(flight);
+        }
+        self.renumber(possible_duplicate)
+    }
+
+    fn renumber(&mut self, mut possible_duplicate: impl FnMut(&Shipment)) -> Settled {
+        let hole = self.hole.take();
+        let lost = std::mem::take(&mut self.numbers_lost);
+        let sent = self.queue.iter().filter(|s| s.stale && s.numbered().is_some());
+        let doubtful = hole.is_some_and(|hole| hole.doubtful || sent.into_iter().any(|s| s.in_doubt));
+        if !lost && !doubtful {
+            if let (Some(hole), Some(identity)) = (hole, &mut self.identity) {
+                identity.next_sequence = hole.sequence;
+                self.queue.iter_mut().filter(|s| s.stale).for_each(Shipment::unseal);
+            }
+            return Settled::default();
+        }
+        // Parts of a batch that was split have no number of their own yet, but its doubt.
+        let own = |s: &&mut Shipment| s.numbered().is_some() || s.seal.is_none();
+        for shipment in self.queue.iter_mut().filter(own) {
+            if shipment.in_doubt {
+                possible_duplicate(shipment);
+            }
+            shipment.unseal();
+        }
+        Settled { epoch_lost: true, id_used_up: self.next_epoch() }
+    }
+
+    /// Begins the next epoch, or gives up the id that has none left.
+    fn next_epoch(&mut self) -> Option<i64> {
+        let Identity { producer, .. } = self.identity?;
+        let Some(epoch) = producer.epoch.checked_add(1) else {
+            self.identity = None;
+            return Some(producer.id);
+        };
+        let producer = Producer { epoch, ..producer };
+        self.identity = Some(Identity { producer, next_sequence: 0, confirmed: None });
+        None
+    }
+}

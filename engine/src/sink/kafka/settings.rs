@@ -1,0 +1,114 @@
+//! What the configuration says about writing to Kafka, as one shard uses it.
+
+use kafka::message::produce::Acks;
+
+use crate::broker::ClusterSettings;
+use crate::broker::link::Patience;
+use crate::config::{Config, ConnectorKind, KafkaConnector, RequiredAcks, Sink};
+use crate::shard::ShardId;
+use crate::shard::io::BrokerAddr;
+
+/// How the batches of one sink are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// Index of its topic among those of the connector.
+    pub(super) topic: u16,
+    pub(super) acks: Acks,
+    pub(super) ack_timeout_ms: i32,
+    pub(super) idempotent: bool,
+    /// No merged batch grows beyond this.
+    pub(super) batch_bytes_max: usize,
+    /// Unanswered batches of a partition.
+    pub(super) inflight_max: u32,
+}
+
+impl Terms {
+    /// What must be equal for batches to travel in one request.
+    pub(super) fn request(&self) -> (i16, i32) {
+        (self.acks as i16, self.ack_timeout_ms)
+    }
+}
+
+/// One Kafka connector at one shard.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) cluster: ClusterSettings,
+    /// By sink; `None` for those of other connectors.
+    pub(super) terms: Vec<Option<Terms>>,
+}
+
+impl Settings {
+    /// The part of `config` that concerns the connector with this index. `None` if it reaches no Kafka cluster.
+    pub(super) fn new(shard: ShardId, shards: u16, connector: usize, config: &Config) -> Option<Self> {
+        let own = config.connectors.get(connector)?;
+        let ConnectorKind::Kafka(kafka) = &own.kind else { return None };
+        let mut topics: Vec<String> = Vec::new();
+        let mut terms = Vec::with_capacity(config.sinks.len());
+        for sink in &config.sinks {
+            if sink.connector != connector {
+                terms.push(None);
+                continue;
+            }
+            let topic = topics.iter().position(|name| *name == sink.topic).unwrap_or_else(|| {
+                topics.push(sink.topic.clone());
+                topics.len() - 1
+            });
+            terms.push(Some(terms_of(sink, topic as u16)));
+        }
+        share_limits(&mut terms);
+        let refresh_max_ms = (config.sinks.iter())
+            .filter(|sink| sink.connector == connector)
+            .map(|sink| sink.partition_count_refresh_interval_ms)
+            .min();
+        let cluster = ClusterSettings {
+            shard,
+            shards,
+            name: own.name.clone(),
+            client_id: kafka.client_id.clone(),
+            bootstrap: bootstrap(kafka, connector as u16),
+            patience: Patience {
+                connect_timeout_ms: kafka.connect_timeout_ms,
+                request_timeout_ms: kafka.request_timeout_ms,
+                question_timeout_ms: kafka.metadata_request_timeout_ms,
+                reconnect_delay_ms: kafka.reconnect_delay_ms,
+            },
+            lanes: kafka.connections_per_broker as u16,
+            create_topics: kafka.allow_auto_topic_creation,
+            refresh_min_ms: kafka.min_metadata_refresh_interval_ms,
+            refresh_max_ms: refresh_max_ms.unwrap_or(60_000),
+            topics,
+        };
+        Some(Self { cluster, terms })
+    }
+}
+
+fn bootstrap(kafka: &KafkaConnector, connector: u16) -> Vec<BrokerAddr> {
+    let addr = |host: &crate::config::HostPort| BrokerAddr { connector, host: host.host.clone(), port: host.port };
+    kafka.bootstrap_hosts.iter().map(addr).collect()
+}
+
+fn terms_of(sink: &Sink, topic: u16) -> Terms {
+    Terms {
+        topic,
+        acks: match sink.required_acks {
+            RequiredAcks::AllIsr => Acks::AllIsr,
+            RequiredAcks::LeaderOnly => Acks::LeaderOnly,
+            RequiredAcks::None => Acks::None,
+        },
+        ack_timeout_ms: i32::try_from(sink.ack_timeout_ms).unwrap_or(i32::MAX),
+        idempotent: sink.idempotence,
+        batch_bytes_max: sink.batch_bytes_max as usize,
+        inflight_max: sink.inflight_batches_max,
+    }
+}
+
+/// Sinks that write the same topic share its partitions, so the smaller limits hold for both.
+fn share_limits(terms: &mut [Option<Terms>]) {
+    for at in 0..terms.len() {
+        let Some(own) = terms[at] else { continue };
+        let same = terms.iter().flatten().filter(|other| other.topic == own.topic);
+        let inflight_max = same.clone().map(|other| other.inflight_max).min().unwrap_or(own.inflight_max);
+        let batch_bytes_max = same.map(|other| other.batch_bytes_max).min().unwrap_or(own.batch_bytes_max);
+        terms[at] = Some(Terms { inflight_max, batch_bytes_max, ..own });
+    }
+}

@@ -94,12 +94,6 @@ impl Partition {
         self.queue.is_empty() && self.flights.is_empty()
     }
 
-    /// Batches away, or back and not yet queued again.
-    #[cfg(test)]
-    pub(super) fn inflight(&self) -> usize {
-        self.flights.len()
-    }
-
     /// Whether the next shipment may be sent over `slot` now, as far as the partition is concerned.
     pub(super) fn may_send(&self, now: Mono, slot: Slot, inflight_max: u32) -> bool {
         if self.recovering || self.queue.is_empty() {

@@ -44,9 +44,6 @@ pub enum Command {
 /// What is measured, as `run`, `compare` and `kill` share it.
 #[derive(Debug, Clone, Args)]
 pub struct SystemArgs {
-    /// Which system
-    #[arg(long, value_enum, default_value_t = System::Aqueduct)]
-    pub system: System,
     /// The product's binary [default: aqueduct beside this one]
     #[arg(long, value_name = "PATH")]
     pub binary: Option<PathBuf>,
@@ -87,10 +84,10 @@ impl SystemArgs {
     }
 
     /// How to start the system.
-    pub fn setup(&self) -> Result<Setup> {
+    pub fn setup(&self, system: System) -> Result<Setup> {
         Ok(Setup {
-            system: self.system,
-            binary: match (&self.binary, self.system) {
+            system,
+            binary: match (&self.binary, system) {
                 (Some(binary), System::Aqueduct) => binary.clone(),
                 (None, System::Aqueduct) => beside_us("aqueduct")?,
                 (_, System::Ceiling) => std::env::current_exe().into_diagnostic()?,
@@ -113,6 +110,12 @@ impl SystemArgs {
 pub struct RunArgs {
     /// A canonical workload (see `workloads`) or the path of a file like theirs
     pub workload: String,
+    /// What to measure
+    #[arg(long, value_enum, default_value_t = System::Aqueduct)]
+    pub system: System,
+    /// Count the system's calls into the kernel too, with perf or strace; it costs some of the CPU time measured
+    #[arg(long)]
+    pub syscalls: bool,
     /// Run so often, and print the median with its spread
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
@@ -165,7 +168,8 @@ impl Command {
 fn measure(args: &RunArgs) -> Result<bool> {
     let plan = Plan {
         workload: args.system_args.workload(&args.workload)?,
-        setup: args.system_args.setup()?,
+        setup: args.system_args.setup(args.system)?,
+        syscalls: args.syscalls,
         repeats: args.repeat as usize,
         kafka_dir: args.system_args.kafka_dir.clone(),
     };

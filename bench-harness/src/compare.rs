@@ -1,4 +1,5 @@
-//! `aqueduct-bench compare A B`: two builds or two profiles in turn, so that both see the same machine.
+//! `aqueduct-bench compare A B`: two builds or two profiles in turn, so that both see the same machine. Either may be the
+//! ceiling: `compare ceiling balanced` says how far from it the product is.
 //!
 //! Each pair runs A and B back to back, every second pair B first. The answer per metric is the ratio of medians (B over
 //! A), the least and greatest ratio within a pair, an interval from resampling the pairs, and how many pairs agree.
@@ -17,7 +18,7 @@ use crate::cli::SystemArgs;
 use crate::machine::Machine;
 use crate::result::Metrics;
 use crate::run::Bench;
-use crate::system::Setup;
+use crate::system::{Setup, System};
 
 /// What is compared, with its name for people.
 const METRICS: [(&str, &str); 8] = [
@@ -34,7 +35,7 @@ const METRICS: [(&str, &str); 8] = [
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// A binary (a path) or a profile
+    /// A binary (a path), a profile, or the word `ceiling`
     pub a: String,
     /// Another
     pub b: String,
@@ -70,8 +71,8 @@ pub fn run(args: &CompareArgs) -> Result<bool> {
     let mut pairs = Vec::new();
     for pair in 0..args.pairs {
         let first_is_a = pair % 2 == 0;
-        let first = bench.measure(&workload, if first_is_a { &setup_a } else { &setup_b })?;
-        let second = bench.measure(&workload, if first_is_a { &setup_b } else { &setup_a })?;
+        let first = bench.measure(&workload, if first_is_a { &setup_a } else { &setup_b }, false)?;
+        let second = bench.measure(&workload, if first_is_a { &setup_b } else { &setup_a }, false)?;
         pairs.push(if first_is_a { (first, second) } else { (second, first) });
     }
     drop(bench);
@@ -86,9 +87,12 @@ pub fn run(args: &CompareArgs) -> Result<bool> {
     Ok(clean)
 }
 
-/// A path is a build; anything else is a profile.
+/// A path is a build; anything else but the ceiling is a profile.
 fn setup_of(what: &str, args: &SystemArgs) -> Result<Setup> {
-    let mut setup = args.setup()?;
+    if what == "ceiling" {
+        return args.setup(System::Ceiling);
+    }
+    let mut setup = args.setup(System::Aqueduct)?;
     if what.contains('/') || Path::new(what).is_file() {
         setup.binary = what.into();
     } else {
@@ -125,7 +129,7 @@ fn to_table(args: &CompareArgs, ratios: &[Ratio]) -> String {
             format!("{:.3}", ratio.median_b),
             format!("{:.3}", ratio.ratio),
             format!("{:.3}..{:.3}", ratio.least, ratio.most),
-            format!("{:.3}..{:.3}", ratio.interval[0], ratio.interval[1]),
+            ratio.interval.map_or("-".to_owned(), |[low, high]| format!("{low:.3}..{high:.3}")),
             format!("{} of {}", ratio.b_lower, ratio.pairs),
         ]);
     }

@@ -24,7 +24,7 @@ use crate::generator::{Gauge, Generator, KillAt};
 use crate::random::Random;
 use crate::run::Bench;
 use crate::system::process::Process;
-use crate::system::{Connector, Setup};
+use crate::system::{Connector, Setup, System};
 use crate::verify::{Reader, Verdict};
 use crate::workload::Workload;
 
@@ -51,7 +51,10 @@ pub struct KillArgs {
     /// The control run: succeed only if something acknowledged is lost
     #[arg(long)]
     pub expect_loss: bool,
-    /// What is killed
+    /// What to kill
+    #[arg(long, value_enum, default_value_t = System::Aqueduct)]
+    pub system: System,
+    /// How it is started
     #[command(flatten)]
     pub system_args: SystemArgs,
 }
@@ -111,7 +114,7 @@ pub fn run(args: &KillArgs) -> Result<bool> {
         bail!("a discarded message cannot be read back: use the connector kafka or embedded");
     }
     let workload = args.system_args.workload(&args.workload)?;
-    let mut setup = args.system_args.setup()?;
+    let mut setup = args.system_args.setup(args.system)?;
     let quiet = args.system_args.json;
     let bench = Bench::open(setup.connector, args.system_args.kafka_dir.as_deref(), !quiet)?;
     setup.bootstrap = bench.bootstrap();

@@ -14,7 +14,7 @@ use crate::workload::Workload;
 pub type Metrics = BTreeMap<&'static str, f64>;
 
 /// Rows of the table: metric, how it is called for people, decimals, divisor.
-const ROWS: [(&str, &str, usize, f64); 21] = [
+const ROWS: [(&str, &str, usize, f64); 25] = [
     ("delivered", "delivered", 0, 1.0),
     ("lost", "lost", 0, 1.0),
     ("duplicated", "duplicated", 0, 1.0),
@@ -35,6 +35,10 @@ const ROWS: [(&str, &str, usize, f64); 21] = [
     ("stray_acks", "acks of nothing open", 0, 1.0),
     ("rss_bytes_per_connection", "RSS bytes per connection", 0, 1.0),
     ("idle_cpu_percent", "idle CPU, % of a core", 3, 1.0),
+    ("recv_calls_per_message", "calls per message: receiving", 3, 1.0),
+    ("send_calls_per_message", "calls per message: sending", 3, 1.0),
+    ("wait_calls_per_message", "calls per message: waiting", 3, 1.0),
+    ("other_calls_per_message", "calls per message: others", 3, 1.0),
     ("verify_records_per_second", "read back, records/s", 0, 1.0),
 ];
 

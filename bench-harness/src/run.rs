@@ -17,6 +17,7 @@ use crate::measure::{CpuSample, Memory};
 use crate::progress::Progress;
 use crate::reaper::{self, Duty};
 use crate::result::{Metrics, Outcome};
+use crate::syscalls::SyscallTrace;
 use crate::system::kafka::Cluster;
 use crate::system::{Connector, Running, Setup, System};
 use crate::verify::{Reader, Topic};
@@ -32,6 +33,8 @@ pub struct Plan {
     pub workload: Workload,
     /// What is measured; `dir`, `bootstrap` and `topic` are filled in by the run.
     pub setup: Setup,
+    /// Whether the calls into the kernel are counted.
+    pub syscalls: bool,
     /// How often.
     pub repeats: usize,
     /// Where Kafka lives while the run lasts; a directory of the run's own if absent.
@@ -78,8 +81,8 @@ impl Bench {
         self.progress.step(text);
     }
 
-    /// One repeat.
-    pub fn measure(&mut self, workload: &Workload, setup: &Setup) -> Result<Metrics> {
+    /// One repeat, with the calls into the kernel counted if asked for.
+    pub fn measure(&mut self, workload: &Workload, setup: &Setup, syscalls: bool) -> Result<Metrics> {
         self.runs += 1;
         let run = self.runs;
         let mut setup = setup.clone();
@@ -93,7 +96,7 @@ impl Bench {
         }
         self.step("starting the system");
         let mut running = setup.start()?;
-        let metrics = self.measure_running(workload, &setup, &mut running);
+        let metrics = self.measure_running(workload, &setup, &mut running, syscalls);
         let metrics = metrics.wrap_err_with(|| format!("the system said last:\n{}", running.process.tail()))?;
         running.process.stop()?;
         if let Some(admin) = &admin {
@@ -103,7 +106,13 @@ impl Bench {
         Ok(metrics)
     }
 
-    fn measure_running(&self, workload: &Workload, setup: &Setup, running: &mut Running) -> Result<Metrics> {
+    fn measure_running(
+        &self,
+        workload: &Workload,
+        setup: &Setup,
+        running: &mut Running,
+        syscalls: bool,
+    ) -> Result<Metrics> {
         if workload.messages == 0 {
             return self.measure_idle(workload, running);
         }
@@ -116,11 +125,15 @@ impl Bench {
             None => None,
         };
         self.drain(topic.as_ref(), warmup.sent)?;
+        let trace = syscalls.then(|| SyscallTrace::start(running.process.id(), &setup.dir)).transpose()?;
         let before = self.sample(running.process.id())?;
         let report = self.phase(&mut generator, "load", workload.messages)?;
         self.drain(topic.as_ref(), warmup.sent + report.sent)?;
         let after = self.sample(running.process.id())?;
         let mut metrics = load_metrics(&report, workload);
+        if let Some(trace) = trace {
+            trace.end(&mut metrics, report.asked)?;
+        }
         put_cpu(&mut metrics, &before, &after, report.asked);
         metrics.insert("rss_peak_bytes", Memory::of(running.process.id())?.peak as f64);
         let truth = Truth::complete(workload.payload_bytes, generator.sent_by_client());
@@ -204,7 +217,7 @@ pub fn run(plan: &Plan, show_progress: bool) -> Result<Outcome> {
     let mut bench = Bench::open(plan.setup.connector, plan.kafka_dir.as_deref(), show_progress)?;
     let mut samples = Vec::new();
     for _ in 0..plan.repeats {
-        samples.push(bench.measure(&plan.workload, &plan.setup)?);
+        samples.push(bench.measure(&plan.workload, &plan.setup, plan.syscalls)?);
     }
     let mut outcome = outcome_of(plan, machine);
     outcome.condense(&samples);

@@ -7,6 +7,8 @@ use crate::result::median_of_sorted;
 
 /// Resamples for the interval.
 const RESAMPLES: usize = 2_000;
+/// Pairs below which there is no interval.
+const PAIRS_MIN: usize = 5;
 
 /// One metric of B against A.
 #[derive(Debug, Clone, Serialize)]
@@ -22,8 +24,8 @@ pub(super) struct Ratio {
     pub(super) least: f64,
     pub(super) most: f64,
     /// The middle 95 % of the ratio of medians when the pairs are drawn again with replacement. An interval that contains
-    /// 1 shows no difference; with fewer than five pairs it means little.
-    pub(super) interval: [f64; 2],
+    /// 1 shows no difference. Absent below five pairs, which are too few to draw from.
+    pub(super) interval: Option<[f64; 2]>,
     /// Pairs in which B was lower.
     pub(super) b_lower: usize,
     pub(super) pairs: usize,
@@ -43,7 +45,7 @@ impl Ratio {
             ratio: median_b / median_a,
             least: each[0],
             most: each[each.len() - 1],
-            interval: interval(pairs),
+            interval: (pairs.len() >= PAIRS_MIN).then(|| interval(pairs)),
             b_lower: pairs.iter().filter(|(a, b)| b < a).count(),
             pairs: pairs.len(),
         }
@@ -79,7 +81,7 @@ mod tests {
     fn a_constant_difference_has_a_narrow_interval() {
         let pairs: Vec<(f64, f64)> = (1..=9).map(|n| (f64::from(n), f64::from(n) * 1.1)).collect();
         let ratio = Ratio::of("m", "m", &pairs);
-        assert!((ratio.ratio - 1.1).abs() < 1e-9 && (ratio.interval[0] - 1.1).abs() < 1e-9);
+        assert!((ratio.ratio - 1.1).abs() < 1e-9 && ratio.interval.is_some_and(|[low, high]| high - low < 1e-9));
         assert_eq!((ratio.b_lower, ratio.pairs), (0, 9));
     }
 
@@ -87,7 +89,8 @@ mod tests {
     fn noise_around_one_has_an_interval_around_one() {
         let pairs = [(1.0, 1.3), (1.2, 1.0), (0.9, 1.1), (1.1, 0.9), (1.0, 0.95), (1.05, 1.0), (1.0, 1.1)];
         let ratio = Ratio::of("m", "m", &pairs);
-        assert!(ratio.interval[0] < 1.0 && ratio.interval[1] > 1.0, "{:?}", ratio.interval);
+        assert!(ratio.interval.is_some_and(|[low, high]| low < 1.0 && high > 1.0), "{:?}", ratio.interval);
+        assert_eq!(Ratio::of("m", "m", &pairs[..4]).interval, None);
         assert_eq!(ratio.b_lower, 4);
     }
 }

@@ -14,6 +14,7 @@ pub use op::{DiskDone, DiskError, DiskOp, LogId};
 pub use open::{OpenError, Opened, TopicSpec, open};
 pub use partition::{LogLimits, PartitionLog, Recovered, Segment};
 pub use published::PublishedEnds;
+pub use reader::{LogReader, ReadError};
 pub use scan::Mark;
 
 pub mod recovery;
@@ -25,3 +26,4 @@ mod op;
 mod open;
 mod partition;
 mod published;
+mod reader;

@@ -25,6 +25,8 @@ pub mod broker;
 
 pub mod log;
 
+pub mod admin;
+
 pub mod buffer;
 pub mod clock;
 pub mod hash;

@@ -27,3 +27,5 @@ mod open;
 mod partition;
 mod published;
 mod reader;
+#[cfg(test)]
+pub(crate) mod rig;

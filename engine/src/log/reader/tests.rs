@@ -1,56 +1,29 @@
 //! Readers on real files that a partition machine laid out.
 
 use std::fs;
-use std::path::PathBuf;
 
 use super::*;
-use crate::buffer::{Batch, BatchPool, PartKey};
-use crate::clock::{Mono, Now};
-use crate::log::{DiskOp, LogLimits, PartitionLog, TopicSpec, open};
-use crate::shard::ShardId;
+use crate::log::rig::{LogRig, now};
 
-/// A log in a directory that goes with the test.
+/// A log of one partition and its reader.
 struct Rig {
-    dir: PathBuf,
-    catalogue: Arc<Catalogue>,
-    log: PartitionLog,
+    log: LogRig,
     reader: LogReader,
 }
 
 impl Rig {
     fn new(name: &str, segment_bytes: u64) -> Self {
-        let dir = std::env::temp_dir().join(format!("aqueduct-reader-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        let limits = LogLimits { segment_bytes, retention_bytes: u64::MAX, retention_ms: u64::MAX };
-        let mut opened = open(&dir, &[TopicSpec { name: "t".into(), partitions: 1, limits }]).unwrap();
-        let log = PartitionLog::new(opened.logs.remove(0));
-        let reader = LogReader::new(Arc::clone(&opened.catalogue), LogId(0));
-        Self { dir, catalogue: opened.catalogue, log, reader }
+        let log = LogRig::new(&format!("reader-{name}"), 1, segment_bytes);
+        let reader = LogReader::new(Arc::clone(&log.catalogue), LogId(0));
+        Self { log, reader }
     }
 
-    /// Appends a batch whose records have these timestamps, and publishes it.
     fn append(&mut self, timestamps: &[i64], value: &[u8]) {
-        self.log.push(batch(timestamps, value));
-        let (segment, end) = self.write();
-        self.log.on_appended(now(), segment, &Ok(())).unwrap();
-        self.catalogue.place(LogId(0)).ends.appended(segment, end);
+        self.log.append(0, timestamps, value);
     }
 
-    /// Writes what waits, publishes nothing.
-    fn write(&mut self) -> (i64, i64) {
-        let Some(DiskOp::Append { segment, at, end_offset, batches, .. }) = self.log.poll_append(now()) else {
-            panic!("an append")
-        };
-        let path = self.segment(segment);
-        let mut bytes = if at == 0 { Vec::new() } else { fs::read(&path).unwrap() };
-        assert_eq!(bytes.len() as u64, at);
-        batches.iter().for_each(|batch| bytes.extend_from_slice(&batch.bytes));
-        fs::write(path, bytes).unwrap();
-        (segment, end_offset)
-    }
-
-    fn segment(&self, base: i64) -> PathBuf {
-        self.catalogue.place(LogId(0)).segment_path(base)
+    fn ends(&self) -> &crate::log::PublishedEnds {
+        &self.log.catalogue.place(LogId(0)).ends
     }
 
     /// Base offsets of the batches that a read from `offset` gives.
@@ -71,27 +44,15 @@ impl Rig {
             offset = last.next_offset();
         }
     }
-}
 
-impl Drop for Rig {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
+    /// Flips a bit of a segment, counted in bytes from the start or, negative, from the end.
+    fn damage(&self, segment: i64, at: isize) {
+        let path = self.log.segment(0, segment);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = if at < 0 { bytes.len().wrapping_add_signed(at) } else { at as usize };
+        bytes[at] ^= 1;
+        fs::write(path, bytes).unwrap();
     }
-}
-
-fn now() -> Now {
-    Now { mono: Mono::from_ms(1_000_000), wall_ms: 1_000_000 }
-}
-
-fn batch(timestamps: &[i64], value: &[u8]) -> Box<Batch> {
-    let mut batch = BatchPool::new(ShardId(0), 0).take(PartKey { sink: 0, partition: 0 }, 0, Mono(0));
-    batch.base_timestamp_ms = timestamps[0];
-    batch.max_timestamp_ms = timestamps.iter().copied().max().unwrap();
-    for (n, at) in timestamps.iter().enumerate() {
-        record_batch::append(&mut batch.bytes, n as u32, at - timestamps[0], None, Some(value), &[]);
-        batch.records += 1;
-    }
-    batch
 }
 
 fn headers(mut bytes: &[u8]) -> Vec<Header> {
@@ -131,21 +92,15 @@ fn bytes_are_limited_but_one_batch_always_fits_if_asked() {
     for _ in 0..3 {
         rig.append(&[1], &[7; 100]);
     }
-    let one = rig.reader_bytes();
+    let mut out = Vec::new();
+    rig.reader.read(0, 1, true, &mut out).unwrap();
+    let one = out.len();
     assert_eq!(rig.read(0, 2 * one), [0, 1]);
     assert_eq!(rig.read(0, 2 * one - 1), [0]);
     assert_eq!(rig.read(0, 1), [0]);
-    let mut out = Vec::new();
+    out.clear();
     rig.reader.read(0, one - 1, false, &mut out).unwrap();
     assert!(out.is_empty());
-}
-
-impl Rig {
-    fn reader_bytes(&mut self) -> usize {
-        let mut out = Vec::new();
-        self.reader.read(0, 1, true, &mut out).unwrap();
-        out.len()
-    }
 }
 
 #[test]
@@ -154,10 +109,10 @@ fn segments_follow_each_other_and_unpublished_bytes_are_not_shown() {
     for n in 0..20 {
         rig.append(&[n], &[b'x'; 100]);
     }
-    assert!(rig.catalogue.place(LogId(0)).ends.segments().len() > 5);
+    assert!(rig.ends().segments().len() > 5);
     assert_eq!(rig.read_all(), (0..20).collect::<Vec<_>>());
-    rig.log.push(batch(&[1], b"in flight"));
-    rig.write();
+    rig.log.push(0, &[1], b"in flight");
+    rig.log.write(0, now(0));
     assert_eq!(rig.read_all().len(), 20);
     assert!(rig.read(20, 1000).is_empty());
 }
@@ -166,19 +121,13 @@ fn segments_follow_each_other_and_unpublished_bytes_are_not_shown() {
 fn what_a_failed_append_left_is_not_shown_even_when_its_offsets_are_used_again() {
     let mut rig = Rig::new("doubt", 1 << 20);
     rig.append(&[1, 2], b"good");
-    rig.log.push(batch(&[3, 4, 5], b"doubtful"));
-    let (segment, _) = rig.write();
-    let failed = Err(crate::log::DiskError { during: "sync", errno: 5, text: String::new() });
-    rig.log.on_appended(now(), segment, &failed);
-    let later = Now { mono: Mono::from_ms(2_000_000), ..now() };
-    rig.log.push(batch(&[6], b"again"));
-    assert!(rig.log.poll_append(now()).is_none());
-    let Some(DiskOp::Append { segment, at: 0, end_offset, batches, .. }) = rig.log.poll_append(later) else {
-        panic!("an append to a fresh segment")
-    };
-    fs::write(rig.segment(segment), &batches[0].bytes).unwrap();
-    rig.catalogue.place(LogId(0)).ends.appended(segment, end_offset);
-    assert_eq!((segment, end_offset), (2, 3));
+    rig.log.push(0, &[3, 4, 5], b"doubtful");
+    let (segment, _) = rig.log.write(0, now(0));
+    rig.log.fail(0, segment);
+    rig.log.push(0, &[6], b"again");
+    let (segment, end) = rig.log.write(0, now(10_000));
+    rig.log.publish(0, segment, end);
+    assert_eq!((segment, end), (2, 3));
     assert_eq!(rig.read_all(), [0, 2]);
     let mut out = Vec::new();
     rig.reader.read(2, 1000, true, &mut out).unwrap();
@@ -191,23 +140,18 @@ fn damage_is_passed_over_and_counted_once() {
     for n in 0..20 {
         rig.append(&[n], &[b'x'; 100]);
     }
-    let second = rig.catalogue.place(LogId(0)).ends.segments()[1];
-    let mut bytes = fs::read(rig.segment(second)).unwrap();
-    bytes[80] ^= 1;
-    fs::write(rig.segment(second), bytes).unwrap();
+    let second = rig.ends().segments()[1];
+    rig.damage(second, 80);
     let survivors: Vec<i64> = (0..20).filter(|&n| n != second).collect();
     for _ in 0..3 {
         assert_eq!(rig.read_all(), survivors);
-        assert_eq!(rig.catalogue.damage().batches(), 1);
+        assert_eq!(rig.log.catalogue.damage().batches(), 1);
     }
     assert_eq!(rig.read(second, 1000)[0], second + 1);
     // The last batch of a segment that takes no more.
-    let third = rig.catalogue.place(LogId(0)).ends.segments()[2];
-    let mut bytes = fs::read(rig.segment(second)).unwrap();
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
-    fs::write(rig.segment(second), bytes).unwrap();
-    rig.reader = LogReader::new(Arc::clone(&rig.catalogue), LogId(0));
+    let third = rig.ends().segments()[2];
+    rig.damage(second, -1);
+    rig.reader = LogReader::new(Arc::clone(&rig.log.catalogue), LogId(0));
     assert_eq!(rig.read_all(), survivors.into_iter().filter(|&n| n != third - 1).collect::<Vec<_>>());
 }
 
@@ -218,10 +162,9 @@ fn a_segment_that_retention_took_is_out_of_range() {
         rig.append(&[n], &[b'x'; 100]);
     }
     assert_eq!(rig.read(0, 1)[0], 0);
-    let (first, second) =
-        (rig.catalogue.place(LogId(0)).ends.segments()[0], rig.catalogue.place(LogId(0)).ends.segments()[1]);
-    rig.catalogue.place(LogId(0)).ends.retired(first);
-    fs::remove_file(rig.segment(first)).unwrap();
+    let (first, second) = (rig.ends().segments()[0], rig.ends().segments()[1]);
+    rig.ends().retired(first);
+    fs::remove_file(rig.log.segment(0, first)).unwrap();
     assert!(matches!(rig.reader.read(0, 1, true, &mut Vec::new()), Err(ReadError::OutOfRange)));
     assert_eq!(rig.read(second, 1), [second]);
 }

@@ -13,6 +13,7 @@ use crate::config::Problems;
 pub use reference::reference;
 
 mod check;
+mod client;
 mod completions;
 mod config;
 mod demo;
@@ -21,9 +22,11 @@ mod init;
 mod logging;
 mod man;
 mod profile;
+mod publish;
 mod reference;
 mod run;
 mod source;
+mod subscribe;
 
 /// Exit code of a wrong command line or configuration.
 const USAGE: u8 = 2;
@@ -56,6 +59,10 @@ enum Command {
     Config(config::ConfigCommand),
     Doctor(doctor::Doctor),
     Profile(profile::ProfileCommand),
+    #[command(name = "pub")]
+    Publish(publish::Publish),
+    #[command(name = "sub")]
+    Subscribe(subscribe::Subscribe),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -99,6 +106,8 @@ pub fn main() -> ExitCode {
         Command::Config(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Profile(command) => command.run(),
+        Command::Publish(command) => command.run(),
+        Command::Subscribe(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     };

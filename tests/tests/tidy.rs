@@ -95,7 +95,7 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["run"],
-    &["admin", "driver"],
+    &["admin", "client", "driver"],
     &["shard"],
     &["auth", "listener", "rule", "session", "sink", "source"],
     &["broker"],

@@ -27,7 +27,7 @@ pub struct Cli {
 pub enum Command {
     /// Run a workload: start the system, load it, read Kafka back, print one line of JSON and a table
     Run(RunArgs),
-    /// Alternate two builds or two profiles and print the ratios of their medians
+    /// Alternate two builds, profiles or settings and print the ratios of their medians
     Compare(CompareArgs),
     /// Kill -9 the system under load, again and again, and check that nothing acknowledged is lost
     Kill(KillArgs),

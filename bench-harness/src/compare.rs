@@ -1,4 +1,4 @@
-//! `aqueduct-bench compare A B`: two builds or two profiles in turn, so that both see the same machine. Either may be the
+//! `aqueduct-bench compare A B`: two builds, profiles or settings in turn, so that both see the same machine. Either may be the
 //! ceiling: `compare ceiling balanced` says how far from it the product is.
 //!
 //! Each pair runs A and B back to back, every second pair B first. The answer per metric is the ratio of medians (B over
@@ -35,7 +35,7 @@ const METRICS: [(&str, &str); 8] = [
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// A binary (a path), a profile, or the word `ceiling`
+    /// A binary (a path), a profile, a setting (key=value), or the word `ceiling`
     pub a: String,
     /// Another
     pub b: String,
@@ -87,13 +87,15 @@ pub fn run(args: &CompareArgs) -> Result<bool> {
     Ok(clean)
 }
 
-/// A path is a build; anything else but the ceiling is a profile.
+/// A text with `=` is a setting, a path a build, anything else but the ceiling a profile.
 fn setup_of(what: &str, args: &SystemArgs) -> Result<Setup> {
     if what == "ceiling" {
         return args.setup(System::Ceiling);
     }
     let mut setup = args.setup(System::Aqueduct)?;
-    if what.contains('/') || Path::new(what).is_file() {
+    if what.contains('=') {
+        setup.set.push(what.to_owned());
+    } else if what.contains('/') || Path::new(what).is_file() {
         setup.binary = what.into();
     } else {
         setup.profile = Some(what.to_owned());

@@ -23,6 +23,7 @@ pub mod random;
 pub mod reaper;
 pub mod result;
 pub mod run;
+pub mod scrape;
 pub mod syscalls;
 pub mod system;
 pub mod verify;

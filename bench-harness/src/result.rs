@@ -14,7 +14,7 @@ use crate::workload::Workload;
 pub type Metrics = BTreeMap<&'static str, f64>;
 
 /// Rows of the table: metric, how it is called for people, decimals, divisor.
-const ROWS: [(&str, &str, usize, f64); 25] = [
+const ROWS: [(&str, &str, usize, f64); 28] = [
     ("delivered", "delivered", 0, 1.0),
     ("lost", "lost", 0, 1.0),
     ("duplicated", "duplicated", 0, 1.0),
@@ -39,6 +39,9 @@ const ROWS: [(&str, &str, usize, f64); 25] = [
     ("send_calls_per_message", "calls per message: sending", 3, 1.0),
     ("wait_calls_per_message", "calls per message: waiting", 3, 1.0),
     ("other_calls_per_message", "calls per message: others", 3, 1.0),
+    ("own_batch_bytes_mean", "bytes of a batch, mean", 0, 1.0),
+    ("own_busy_share_most", "busy share of the busiest shard", 3, 1.0),
+    ("own_busy_share_least", "busy share of the idlest shard", 3, 1.0),
     ("verify_records_per_second", "read back, records/s", 0, 1.0),
 ];
 

@@ -17,6 +17,7 @@ use crate::measure::{CpuSample, Memory};
 use crate::progress::Progress;
 use crate::reaper::{self, Duty};
 use crate::result::{Metrics, Outcome};
+use crate::scrape::Scrape;
 use crate::syscalls::SyscallTrace;
 use crate::system::kafka::Cluster;
 use crate::system::{Connector, Running, Setup, System};
@@ -126,11 +127,16 @@ impl Bench {
         };
         self.drain(topic.as_ref(), warmup.sent)?;
         let trace = syscalls.then(|| SyscallTrace::start(running.process.id(), &setup.dir)).transpose()?;
+        // A build without that page is measured all the same.
+        let said_before = running.http.and_then(|http| Scrape::of(http).ok());
         let before = self.sample(running.process.id())?;
         let report = self.phase(&mut generator, "load", workload.messages)?;
         self.drain(topic.as_ref(), warmup.sent + report.sent)?;
         let after = self.sample(running.process.id())?;
         let mut metrics = load_metrics(&report, workload);
+        if let (Some(http), Some(earlier)) = (running.http, said_before) {
+            Scrape::of(http)?.put(&earlier, &mut metrics, report.asked, report.elapsed.as_secs_f64());
+        }
         if let Some(trace) = trace {
             trace.end(&mut metrics, report.asked)?;
         }

@@ -72,6 +72,8 @@ pub struct Running {
     pub process: Process,
     /// Its MQTT listener.
     pub mqtt: SocketAddr,
+    /// Its HTTP listener; the ceiling has none.
+    pub http: Option<SocketAddr>,
     /// Where its records can be read back; `None` with the discard connector.
     pub kafka: Option<String>,
 }

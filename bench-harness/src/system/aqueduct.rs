@@ -3,14 +3,19 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use miette::{IntoDiagnostic, Result, WrapErr, bail, miette};
 use toml::{Table, Value};
 
 use super::process::Process;
 use super::{Connector, Running, Setup, free_port};
+use crate::scrape;
 
-/// Starts it and waits for its MQTT listener.
+/// How long it may take from listening to being ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Starts it and waits until it is ready.
 pub(super) fn start(setup: &Setup) -> Result<Running> {
     if !setup.binary.is_file() {
         bail!(
@@ -35,12 +40,25 @@ pub(super) fn start(setup: &Setup) -> Result<Running> {
     }
     let mut process = Process::start("aqueduct", &mut command, &setup.dir.join("aqueduct.log"))?;
     process.await_listener(mqtt)?;
+    await_ready(&mut process, http)?;
     let kafka = match setup.connector {
         Connector::Kafka => setup.bootstrap.clone(),
         Connector::Embedded => Some(embedded.to_string()),
         Connector::Discard => None,
     };
-    Ok(Running { process, mqtt, kafka })
+    Ok(Running { process, mqtt, http: Some(http), kafka })
+}
+
+/// The listener opens whatever Kafka does; what is measured begins when Kafka is reached as well.
+fn await_ready(process: &mut Process, http: SocketAddr) -> Result<()> {
+    let start = Instant::now();
+    while !scrape::is_ready(http) {
+        if start.elapsed() > READY_TIMEOUT || !process.is_running() {
+            bail!("aqueduct listens and does not become ready\n{}", process.tail());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn free_port_beside(taken: &[SocketAddr]) -> Result<SocketAddr> {

@@ -4,4 +4,7 @@
 
 mod rig;
 
+mod between_shards;
 mod clients;
+mod disk;
+mod links;

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aqueduct::buffer::{Batch, BatchPool, PartKey};
+use aqueduct::clock::Mono;
 use aqueduct::driver::{
     Clock, ControlPort, Disk, Doorbell, Executor, Letter, Mailbox, Order, Park, Parts, ShardLoop, SocketOptions, bind,
     letters, weave,
@@ -114,4 +116,18 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "not within ten seconds: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// A batch that carries a number.
+pub(crate) fn numbered(number: i64) -> Box<Batch> {
+    batch_of(number, Vec::new())
+}
+
+/// A numbered batch with these bytes.
+pub(crate) fn batch_of(number: i64, bytes: Vec<u8>) -> Box<Batch> {
+    let part = PartKey { sink: 0, partition: 0 };
+    let mut batch = BatchPool::new(ShardId(0), 0).take(part, 0, Mono(0));
+    batch.base_timestamp_ms = number;
+    batch.bytes = bytes;
+    batch
 }

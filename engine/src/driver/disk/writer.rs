@@ -118,3 +118,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,7 +173,8 @@ fn long_requests_arrive_whole_and_in_order() {
             .collect();
         let (requests, wires): (Vec<_>, Vec<_>) = shapes.iter().map(|(c, sizes, answered)| request(*c, sizes, *answered)).unzip();
         let (listener, to) = broker();
-        let small = SocketOptions { sndbuf_bytes: Some(8 * 1024), ..SocketOptions::default() };
+        // Small enough to be full most of the time, large enough not to wait for delayed acknowledgements.
+        let small = SocketOptions { sndbuf_bytes: Some(128 * 1024), ..SocketOptions::default() };
         let call = Call::new(to, requests, true, small, park);
         let mut socket = accept(&listener);
         let expected = wires.concat();

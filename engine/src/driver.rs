@@ -12,6 +12,7 @@
 //! - Every source of input has a share of a round.
 
 mod clock;
+mod control;
 mod dial;
 mod disk;
 mod doorbell;
@@ -28,6 +29,7 @@ mod start_error;
 mod world;
 
 pub use clock::Clock;
+pub use control::{Dropped, Shards};
 pub use dial::{KeepAlive, SocketOptions};
 pub use disk::Disk;
 pub use doorbell::Doorbell;

@@ -1,9 +1,33 @@
 //! From a checked configuration to a running engine.
+//!
+//! The order matters: everything that can be refused is asked for before the first thread starts, so that a refusal is one
+//! sentence and leaves nothing behind.
+//!
+//! ```text
+//! plan → probe io_uring → lock the data directory → recover logs → bind ports → shard threads → control thread → drained
+//! ```
 
+mod banner;
+mod control;
+mod data_dir;
+mod logs;
+mod random;
+mod shards;
+
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Connector, ConnectorKind};
+use crate::driver::{self, Clock, KeepAlive, Listener, Park, SocketOptions, StartError};
+use crate::log::Opened;
 use crate::plan::Plan;
+use crate::shard::io::ListenerId;
+use crate::shard::{Settings, Shard};
+
+use banner::Addresses;
+use data_dir::DataDir;
 
 /// What a run is asked for beside its configuration.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +49,154 @@ pub struct DemoOptions {
     pub interval_ms: u64,
 }
 
-/// Runs the engine within the limits of `plan` until it is told to stop.
-pub fn run(_config: Config, _plan: Plan, _options: RunOptions) -> miette::Result<ExitCode> {
-    Err(miette::miette!("the engine is not wired yet"))
+/// Runs the engine within the limits of `plan`, on the calling thread and one more for each shard, until it is told to stop.
+///
+/// # Errors
+/// One sentence with the fix, if it cannot start.
+pub fn run(config: Config, plan: Plan, options: RunOptions) -> miette::Result<ExitCode> {
+    if options.dry_run {
+        println!("{}", banner::topology(&config, &plan));
+        return Ok(ExitCode::SUCCESS);
+    }
+    abort_on_panic();
+    match start(&config, &plan) {
+        Ok(code) => Ok(code),
+        Err(refusal) => {
+            eprintln!("aqueduct: {refusal}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn start(config: &Config, plan: &Plan) -> Result<ExitCode, StartError> {
+    let settings = Settings::new(config, plan).map_err(|e| StartError::new(format!("{e}.")))?;
+    let count = usize::from(plan.shards);
+    driver::probe(count)?;
+    let data_dir = DataDir::open(&config.node.data_dir)?;
+    let opened = logs::open_logs(config, data_dir.path())?;
+    for note in opened.iter().flat_map(|opened| &opened.notes) {
+        tracing::warn!("{note}");
+    }
+    let mut addresses = Addresses::default();
+    let listeners = bind_mqtt(config, count, &mut addresses)?;
+    let http = bind_one("http.bind", config.http.bind)?;
+    addresses.http = http.local_addr().ok();
+    let kafka = bind_kafka(config, opened.as_ref(), &mut addresses)?;
+    let token = token(config, &data_dir)?;
+
+    let running = start_shards(config, plan, &settings, opened.as_ref(), listeners)?;
+    let (threads, shards, letters) = running.split();
+    let code = control::run(control::Control {
+        shards,
+        letters,
+        http,
+        kafka,
+        sink_names: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
+        token,
+        shutdown_timeout: Duration::from_millis(config.node.shutdown_timeout_ms),
+        banner: banner::banner(config, plan, &addresses),
+    })?;
+    threads.join();
+    // Held to the very end: nobody else may write while a disk writer of ours still does.
+    drop(data_dir);
+    Ok(code)
+}
+
+fn start_shards(
+    config: &Config,
+    plan: &Plan,
+    settings: &Settings,
+    opened: Option<&Opened>,
+    listeners: Vec<Vec<Listener>>,
+) -> Result<shards::Running, StartError> {
+    let clock = Clock::start();
+    let common = shards::Common {
+        shards: plan.shards,
+        pin: config.node.pin,
+        park: Park::default(),
+        ring_slots: plan.mesh.ring_slots,
+        connectors: config.connectors.iter().map(socket_options).collect(),
+        catalogue: opened.map(|opened| Arc::clone(&opened.catalogue)),
+        clock,
+    };
+    // Hash keys and partition choices must not be guessable from outside.
+    let seed = u64::from_ne_bytes(random::bytes()?);
+    shards::start(common, listeners, |shard| {
+        let writers = logs::writers(config, shard, plan.shards, opened);
+        let settings = settings.clone();
+        Box::new(move || Shard::new(shard, settings, writers, seed, clock.mono()))
+    })
+}
+
+/// Binds every MQTT listener once for each shard; the result is by shard.
+fn bind_mqtt(config: &Config, shards: usize, addresses: &mut Addresses) -> Result<Vec<Vec<Listener>>, StartError> {
+    let mut by_shard: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let key = format!("listeners.{}.bind", listener.name);
+        let (sockets, addr) = driver::bind(ListenerId(index as u16), &key, listener.bind, shards)?;
+        addresses.mqtt.push((listener.name.clone(), addr));
+        for (shard, socket) in by_shard.iter_mut().zip(sockets) {
+            shard.push(socket);
+        }
+    }
+    Ok(by_shard)
+}
+
+/// Binds the listeners of the embedded log, one for each embedded connector; all show the same log.
+fn bind_kafka(
+    config: &Config,
+    opened: Option<&Opened>,
+    addresses: &mut Addresses,
+) -> Result<Option<control::KafkaListener>, StartError> {
+    let Some(opened) = opened else { return Ok(None) };
+    let mut listeners = Vec::new();
+    for connector in &config.connectors {
+        if let ConnectorKind::Embedded(log) = &connector.kind {
+            let listener = bind_one(&format!("connectors.{}.bind", connector.name), log.bind)?;
+            addresses.kafka.push(listener.local_addr().unwrap_or(log.bind));
+            listeners.push(listener);
+        }
+    }
+    Ok(Some(control::KafkaListener { listeners, catalogue: Arc::clone(&opened.catalogue) }))
+}
+
+fn bind_one(key: &str, addr: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr).map_err(|e| StartError::listen(key, addr, &e))
+}
+
+/// What `/metrics` asks for: nothing on the loopback interface or where metrics are public.
+fn token(config: &Config, data_dir: &DataDir) -> Result<Option<String>, StartError> {
+    if config.http.bind.ip().is_loopback() || config.metrics.public {
+        return Ok(None);
+    }
+    match &config.http.token {
+        Some(secret) => Ok(Some(secret.expose().to_string())),
+        None => data_dir.token().map(Some),
+    }
+}
+
+fn socket_options(connector: &Connector) -> SocketOptions {
+    let ConnectorKind::Kafka(kafka) = &connector.kind else { return SocketOptions::default() };
+    let size = |bytes: u32| (bytes > 0).then_some(bytes as usize);
+    SocketOptions {
+        connect_timeout_ms: kafka.connect_timeout_ms,
+        nodelay: kafka.socket_nodelay,
+        sndbuf_bytes: size(kafka.socket_send_bytes),
+        recbuf_bytes: size(kafka.socket_receive_bytes),
+        keepalive: kafka.socket_keepalive.map(|keep| KeepAlive {
+            idle_s: keep.idle_s,
+            interval_s: keep.interval_s,
+            probes: keep.probes,
+        }),
+    }
+}
+
+/// A shard that panicked would leave a node that is half alive, which is worse than a dead one: a supervisor restarts that.
+/// Release builds abort anyway; this does it for every build, after the message.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }

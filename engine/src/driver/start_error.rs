@@ -97,7 +97,7 @@ impl StartError {
     }
 
     /// A thread or descriptor of the shards could not be made.
-    pub(super) fn system(doing: &str, error: &io::Error) -> Self {
+    pub fn system(doing: &str, error: &io::Error) -> Self {
         Self(format!("cannot {doing}: {error}. Check the limits of this process (`ulimit -a`)."))
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use aqueduct::clock::Now;
-use aqueduct::driver::{Disk, DiskPaths};
-use aqueduct::log::{DiskDone, DiskOp, LogId, PublishedEnds};
+use aqueduct::driver::Disk;
+use aqueduct::log::{DiskDone, DiskOp, LogId, LogLimits, TopicSpec, open};
 use aqueduct::shard::control::Command;
 use aqueduct::shard::io::{Input, Io, Machine, Wait};
 
@@ -35,13 +35,14 @@ impl Machine for Appender {
 fn appends_come_back_durable_and_in_order() {
     let dir = std::env::temp_dir().join(format!("aqueduct-appends-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");
-    let ends = Arc::new(PublishedEnds::new([0]));
+    let limits = LogLimits { segment_bytes: u64::MAX, retention_bytes: u64::MAX, retention_ms: u64::MAX };
+    let topic = TopicSpec { name: "t".to_string(), partitions: 1, limits };
+    let logs = open(&dir, &[topic]).expect("a log").catalogue;
     let (ops, (sender, done)) = (Arc::new(Mutex::new(Vec::new())), mpsc::channel());
-    let (shared, published, path) = (Arc::clone(&ops), Arc::clone(&ends), dir.clone());
+    let (shared, catalogue) = (Arc::clone(&ops), Arc::clone(&logs));
     let make = move |_| Appender { ops: Arc::clone(&shared), done: sender.clone() };
     let rig = rig::start_with_disk(Options::default(), make, move |shard, bell| {
-        let paths = Arc::new(DiskPaths(vec![path.clone()]));
-        Some(Disk::start(shard, paths, Arc::clone(&published), bell).expect("a writer thread"))
+        Some(Disk::start(shard, Arc::clone(&catalogue), bell).expect("a writer thread"))
     });
     for turn in 0..20 {
         for i in turn * 5..turn * 5 + 5 {
@@ -55,13 +56,13 @@ fn appends_come_back_durable_and_in_order() {
         match done.recv_timeout(Duration::from_secs(10)).expect("an answer") {
             DiskDone::Appended { end_offset, batches, result, .. } => {
                 assert_eq!((end_offset, batches.len(), result), (i + 1, 2, Ok(())));
-                assert!(ends.end(LogId(0)) >= Some(i + 1), "published before it is told");
+                assert!(logs.place(LogId(0)).ends.end() > i, "published before it is told");
             }
             other => panic!("unexpected: {other:?}"),
         }
     }
     drop(rig);
-    let bytes = std::fs::read(dir.join("00000000000000000000.log")).expect("the segment");
+    let bytes = std::fs::read(logs.place(LogId(0)).segment_path(0)).expect("the segment");
     assert!(bytes.len() == 102_400 && bytes.chunks(1024).enumerate().all(|(i, c)| c.iter().all(|&b| b == i as u8)));
     std::fs::remove_dir_all(&dir).expect("the directory goes");
 }

@@ -51,10 +51,14 @@ impl Machine for Caller {
                 self.requests.drain(..).for_each(|request| io.request(link, request));
                 Told::Up
             }
-            Input::Response { correlation, body, batches, .. } => {
-                Told::Response { correlation, body: body[4..].to_vec(), batches: numbers(&batches) }
+            Input::Response { body, request, .. } => Told::Response {
+                correlation: request.correlation,
+                body: body[4..].to_vec(),
+                batches: numbers(&request.batches),
+            },
+            Input::Sent { request, .. } => {
+                Told::Sent { correlation: request.correlation, batches: numbers(&request.batches) }
             }
-            Input::Sent { correlation, batches, .. } => Told::Sent { correlation, batches: numbers(&batches) },
             Input::LinkDown { unanswered, why, .. } => {
                 Told::Down { unanswered: unanswered.iter().map(|request| request.correlation).collect(), why }
             }
@@ -157,7 +161,8 @@ fn responses_may_be_split_at_every_byte() {
         std::thread::sleep(Duration::from_millis(2));
         socket.write_all(second).expect("sends");
         for (i, body) in bodies.iter().enumerate() {
-            let expected = Told::Response { correlation: turn * per_turn + i as i32, body: body.to_vec(), batches: vec![] };
+            let expected =
+                Told::Response { correlation: turn * per_turn + i as i32, body: body.to_vec(), batches: vec![] };
             assert_eq!(call.next(), expected, "cut at {turn}");
         }
     }
@@ -171,7 +176,8 @@ fn long_requests_arrive_whole_and_in_order() {
         let shapes: Vec<(i32, Vec<usize>, bool)> = (0..200)
             .map(|i| (i, (0..i as usize % 5).map(|j| (i as usize * 977 + j * 31_337) % 90_000).collect(), i % 3 != 0))
             .collect();
-        let (requests, wires): (Vec<_>, Vec<_>) = shapes.iter().map(|(c, sizes, answered)| request(*c, sizes, *answered)).unzip();
+        let (requests, wires): (Vec<_>, Vec<_>) =
+            shapes.iter().map(|(c, sizes, answered)| request(*c, sizes, *answered)).unzip();
         let (listener, to) = broker();
         // Small enough to be full most of the time, large enough not to wait for delayed acknowledgements.
         let small = SocketOptions { sndbuf_bytes: Some(128 * 1024), ..SocketOptions::default() };
@@ -258,7 +264,10 @@ fn nonsense_ends_the_link() {
         }
         let mut rest = Vec::new();
         let ended = socket.read_to_end(&mut rest);
-        assert!(ended.is_ok() || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset), "our end is closed");
+        assert!(
+            ended.is_ok() || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset),
+            "our end is closed"
+        );
     }
 }
 
@@ -266,7 +275,8 @@ fn nonsense_ends_the_link() {
 #[test]
 fn a_dropped_link_returns_what_is_open() {
     let (listener, to) = broker();
-    let call = Call::new(to, (0..3).map(|i| request(i, &[], true).0).collect(), false, SocketOptions::default(), Park::Epoll);
+    let call =
+        Call::new(to, (0..3).map(|i| request(i, &[], true).0).collect(), false, SocketOptions::default(), Park::Epoll);
     let _socket = accept(&listener);
     assert_eq!(call.next(), Told::Up);
     call.rig.command_all(|| Command::Drain);
@@ -278,7 +288,8 @@ fn a_refused_dial_says_so() {
     let (listener, to) = broker();
     drop(listener);
     let port = to.port;
-    let call = Call::new(to, (0..4).map(|i| request(i, &[], true).0).collect(), true, SocketOptions::default(), Park::Epoll);
+    let call =
+        Call::new(to, (0..4).map(|i| request(i, &[], true).0).collect(), true, SocketOptions::default(), Park::Epoll);
     let why = format!("127.0.0.1:{port}: connection refused");
     assert_eq!(call.next(), Told::Down { unanswered: vec![0, 1], why });
 }
@@ -290,7 +301,8 @@ fn a_silent_broker_times_out() {
     listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
     listener.listen(0).expect("listens");
     let addr = listener.local_addr().expect("bound").as_socket().expect("an address");
-    let _fill: Vec<_> = (0..4).filter_map(|_| TcpStream::connect_timeout(&addr, Duration::from_millis(100)).ok()).collect();
+    let _fill: Vec<_> =
+        (0..4).filter_map(|_| TcpStream::connect_timeout(&addr, Duration::from_millis(100)).ok()).collect();
     let to = BrokerAddr { connector: 0, host: "127.0.0.1".to_string(), port: addr.port() };
     let quick = SocketOptions { connect_timeout_ms: 150, ..SocketOptions::default() };
     let start = Instant::now();

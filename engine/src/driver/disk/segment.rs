@@ -54,10 +54,10 @@ impl Segment {
         Ok(Self { base, file, len: at, touched: len > at, entry_of: begins.then(|| place.dir.clone()) })
     }
 
-    /// A segment over any file, to test what a failing sync does.
+    /// A segment of `len` bytes over any file, to test what a failing sync does.
     #[cfg(test)]
-    pub(super) fn over(base: i64, file: File) -> Self {
-        Self { base, file, len: 0, touched: false, entry_of: None }
+    pub(super) fn over(base: i64, len: u64, file: File) -> Self {
+        Self { base, file, len, touched: false, entry_of: None }
     }
 
     pub(super) fn base(&self) -> i64 {

@@ -1,0 +1,85 @@
+//! What a run prints when it is ready: what listens where, and what to type next.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::config::{Config, ConnectorKind};
+use crate::plan::Plan;
+use crate::shard::placement::owner_of;
+
+/// Where everything listens.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    /// Listener names and addresses.
+    pub mqtt: Vec<(String, SocketAddr)>,
+    /// The embedded log.
+    pub kafka: Vec<SocketAddr>,
+    /// The management port.
+    pub http: Option<SocketAddr>,
+}
+
+/// A few lines for a person who has just started it.
+pub(super) fn banner(config: &Config, plan: &Plan, at: &Addresses) -> String {
+    let mut text = format!("aqueduct {}: ready\n", env!("CARGO_PKG_VERSION"));
+    let shards = if plan.shards == 1 { "1 shard" } else { &format!("{} shards", plan.shards) };
+    let _ = writeln!(text, "  {shards}, data in {}", config.node.data_dir.display());
+    for (name, addr) in &at.mqtt {
+        let _ = writeln!(text, "  MQTT    {addr}  ({name})");
+    }
+    for addr in &at.kafka {
+        let _ = writeln!(text, "  Kafka   {addr}  (embedded log)");
+    }
+    if let Some(addr) = at.http {
+        let _ = writeln!(text, "  HTTP    http://{addr}/metrics");
+    }
+    let _ = write!(text, "{}", next_steps(config, at));
+    text.trim_end().to_string()
+}
+
+/// The lines to type next, where they would work.
+fn next_steps(config: &Config, at: &Addresses) -> String {
+    let mut text = String::new();
+    if let Some((_, mqtt)) = at.mqtt.first() {
+        let mqtt = reachable(*mqtt);
+        let _ = writeln!(text, "Try:");
+        let _ = writeln!(text, "  mosquitto_pub -h {} -p {} -q 1 -t demo/1 -m hello", mqtt.ip(), mqtt.port());
+    }
+    let embedded = |connector: usize| matches!(config.connectors[connector].kind, ConnectorKind::Embedded(_));
+    let topic = config.sinks.iter().find(|sink| embedded(sink.connector)).map(|sink| &sink.topic);
+    if let (Some(kafka), Some(topic)) = (at.kafka.first(), topic) {
+        let _ = writeln!(text, "  kcat -b {} -t {topic} -C", reachable(*kafka));
+    }
+    text
+}
+
+/// An address to type: "all addresses" is none.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = if addr.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { addr.ip() };
+    SocketAddr::new(ip, addr.port())
+}
+
+/// What `--dry-run` prints of the topology: listeners, sinks, and which shard owns which partition.
+pub(super) fn topology(config: &Config, plan: &Plan) -> String {
+    let mut text = format!("{} shards, {} clients at most\n", plan.shards, plan.connections_max);
+    for listener in &config.listeners {
+        let _ = writeln!(text, "listener {} on {}", listener.name, listener.bind);
+    }
+    for sink in &config.sinks {
+        let connector = &config.connectors[sink.connector];
+        let from = sink.source_topics.join(", ");
+        let _ = writeln!(
+            text,
+            "sink {}: {from} → {} of {} ({})",
+            sink.name,
+            sink.topic,
+            connector.name,
+            connector.type_word()
+        );
+        if let ConnectorKind::Embedded(log) = &connector.kind {
+            for partition in 0..log.partitions {
+                let _ = writeln!(text, "  partition {partition} → shard {}", owner_of(partition, plan.shards).0);
+            }
+        }
+    }
+    text.trim_end().to_string()
+}

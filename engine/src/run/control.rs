@@ -1,0 +1,159 @@
+//! The control thread: the management port, the embedded log's listener, signals, and the end.
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::http::{self, Http, Stage};
+use crate::admin::kafka;
+use crate::driver::{Dropped, Letter, Shards, StartError};
+use crate::log::Catalogue;
+use crate::shard::ShardId;
+
+/// Sent when a file would grow past its limit. Its default action ends the process; handled, the write fails instead, and
+/// the disk writer reports that like any other failure.
+const SIGXFSZ: i32 = 25;
+
+/// What the control thread serves.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub shards: Shards,
+    pub letters: mpsc::Receiver<(ShardId, Letter)>,
+    pub http: TcpListener,
+    pub kafka: Option<KafkaListener>,
+    pub sink_names: Vec<String>,
+    pub token: Option<String>,
+    pub shutdown_timeout: Duration,
+    /// Printed once everything listens.
+    pub banner: String,
+}
+
+/// The embedded log towards Kafka clients.
+#[derive(Debug)]
+pub(super) struct KafkaListener {
+    pub listeners: Vec<TcpListener>,
+    pub catalogue: Arc<Catalogue>,
+}
+
+/// Runs on the calling thread until the shards have drained.
+pub(super) fn run(control: Control) -> Result<ExitCode, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Look-ups of names; more than this at once wait for each other.
+        .max_blocking_threads(8)
+        .build()
+        .map_err(|e| StartError::new(format!("cannot start the control thread: {e}.")))?;
+    let code = runtime.block_on(serve(control))?;
+    // A look-up that hangs in the resolver must not hold up the end.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+async fn serve(control: Control) -> Result<ExitCode, StartError> {
+    let mut signals = Signals::new()?;
+    let (stage, seen_stage) = watch::channel(Stage::Starting);
+    let http = Http {
+        shards: control.shards.clone(),
+        sink_names: control.sink_names,
+        token: control.token,
+        stage: seen_stage,
+    };
+    let http_listener = into_tokio(control.http)?;
+    tokio::spawn(async move {
+        if let Err(e) = http::serve(http_listener, http).await {
+            tracing::error!("the management port has ended: {e}");
+        }
+    });
+    if let Some(kafka) = control.kafka {
+        serve_kafka(kafka)?;
+    }
+    tokio::spawn(control.shards.clone().read_letters(control.letters));
+    stage.send_replace(Stage::Ready);
+    println!("{}", control.banner);
+
+    let name = signals.next().await;
+    stage.send_replace(Stage::Draining);
+    tracing::info!("{name}: draining, for {} at most; another signal ends at once", seconds(control.shutdown_timeout));
+    let dropped = tokio::select! {
+        dropped = control.shards.drain(control.shutdown_timeout) => dropped,
+        name = signals.next() => {
+            eprintln!("aqueduct: {name} again: ended without draining");
+            std::process::exit(1);
+        }
+    };
+    control.shards.stop().await;
+    Ok(verdict(dropped))
+}
+
+fn serve_kafka(kafka: KafkaListener) -> Result<(), StartError> {
+    let state = Arc::new(kafka::State::new(kafka.catalogue));
+    for listener in kafka.listeners {
+        let listener = into_tokio(listener)?;
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            if let Err(e) = kafka::serve(listener, state).await {
+                tracing::error!("the embedded log's listener has ended: {e}");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Turns a bound socket into tokio's.
+fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, StartError> {
+    let made = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+    made.map_err(|e| StartError::new(format!("cannot watch a listening socket: {e}.")))
+}
+
+/// Code 1 if something was lost that a client was told is safe; what was never acknowledged its client sends again.
+fn verdict(dropped: Dropped) -> ExitCode {
+    let Dropped { acked_records, unacked_records, silent_shards } = dropped;
+    if unacked_records > 0 {
+        eprintln!(
+            "aqueduct: {unacked_records} unacknowledged records were dropped; their clients will send them again"
+        );
+    }
+    if acked_records > 0 {
+        eprintln!(
+            "aqueduct: {acked_records} acknowledged records were dropped: time for draining was up, and they are lost"
+        );
+    }
+    if silent_shards > 0 {
+        eprintln!("aqueduct: {silent_shards} shards did not answer; what they held is not counted");
+    }
+    if acked_records > 0 || silent_shards > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+/// The signals that ask for an end.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    _file_size: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, StartError> {
+        let handle = |kind| signal(kind).map_err(|e| StartError::new(format!("cannot handle signals: {e}.")));
+        Ok(Self {
+            terminate: handle(SignalKind::terminate())?,
+            interrupt: handle(SignalKind::interrupt())?,
+            _file_size: handle(SignalKind::from_raw(SIGXFSZ))?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The data directory: one process at a time, one format version.
+//!
+//! ```text
+//! data_dir/lock      held with flock while the process runs; holds its process id
+//! data_dir/format    the version of everything below, a decimal number
+//! data_dir/log/…     the embedded log
+//! data_dir/token     what a request to the management port from elsewhere shows
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::random;
+use crate::driver::StartError;
+
+/// What this program writes. A higher number on disk was written by a newer program.
+const FORMAT: u32 = 1;
+
+/// The data directory, locked until this is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    /// Holds the lock.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if it is missing, and locks it.
+    ///
+    /// # Errors
+    /// Another process runs on it, it was written by a newer program, or it cannot be written.
+    pub(super) fn open(path: &Path) -> Result<Self, StartError> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(path).map_err(|e| StartError::path("create the data directory", path, &e))?;
+        let lock = lock(path)?;
+        check_format(path)?;
+        Ok(Self { path: path.to_path_buf(), _lock: lock })
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The token of the management port, made at random when first asked for.
+    pub(super) fn token(&self) -> Result<String, StartError> {
+        let path = self.path.join("token");
+        match fs::read_to_string(&path) {
+            Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_string()),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(StartError::path("read", &path, &e)),
+        }
+        let token: String = random::bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        write_private(&path, &format!("{token}\n")).map_err(|e| StartError::path("write", &path, &e))?;
+        Ok(token)
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, StartError> {
+    let path = dir.join("lock");
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = open.map_err(|e| StartError::path("open", &path, &e))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut owner = String::new();
+            let _ = file.read_to_string(&mut owner);
+            return Err(StartError::new(format!(
+                "the data directory {} is in use by another aqueduct (process {}). Stop that one, or set `node.data_dir` to \
+                 another directory.",
+                dir.display(),
+                owner.trim(),
+            )));
+        }
+        Err(errno) => return Err(StartError::path("lock", &path, &errno.into())),
+    }
+    // For the sentence above; the lock itself does not need it.
+    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(|e| StartError::path("write", &path, &e))?;
+    Ok(file)
+}
+
+fn check_format(dir: &Path) -> Result<(), StartError> {
+    let path = dir.join("format");
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(version) if version <= FORMAT => Ok(()),
+            Ok(version) => Err(StartError::new(format!(
+                "the data directory {} was written by a newer aqueduct (format {version}; this one knows {FORMAT}). Run that \
+                 version, or set `node.data_dir` to another directory.",
+                dir.display()
+            ))),
+            Err(_) => Err(StartError::new(format!(
+                "{} is damaged: it should hold a number. If the directory is this version's, write `{FORMAT}` into it.",
+                path.display()
+            ))),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            write_private(&path, &format!("{FORMAT}\n")).map_err(|e| StartError::path("write", &path, &e))
+        }
+        Err(e) => Err(StartError::path("read", &path, &e)),
+    }
+}
+
+/// Writes a small file whole or not at all, readable by this user only.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("aqueduct-data-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        path
+    }
+
+    #[test]
+    fn a_directory_serves_one_process_at_a_time() {
+        let path = scratch("lock");
+        let first = DataDir::open(&path).expect("nobody has it");
+        // flock belongs to the open file, so a second open in this process stands for another process.
+        let refused = DataDir::open(&path).expect_err("it is taken").to_string();
+        assert!(refused.contains(&format!("in use by another aqueduct (process {})", std::process::id())), "{refused}");
+        drop(first);
+        DataDir::open(&path).expect("free again");
+        fs::remove_dir_all(&path).expect("goes away");
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_the_token_stays() {
+        let path = scratch("format");
+        let token = DataDir::open(&path).and_then(|dir| dir.token()).expect("a token");
+        assert_eq!(token.len(), 32);
+        assert_eq!(DataDir::open(&path).and_then(|dir| dir.token()).expect("the same"), token);
+        fs::write(path.join("format"), "2\n").expect("writes");
+        assert!(DataDir::open(&path).expect_err("newer").to_string().contains("format 2"));
+        fs::write(path.join("format"), "x").expect("writes");
+        assert!(DataDir::open(&path).expect_err("damaged").to_string().contains("damaged"));
+        fs::remove_dir_all(&path).expect("goes away");
+    }
+}

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aqueduct::clock::{Mono, Now};
-use aqueduct::driver::Park;
 use aqueduct::shard::ShardId;
 use aqueduct::shard::io::{CloseReason, ConnKey, Input, Io, Machine, Recv, Wait};
 use aqueduct::shard::mesh::{MeshMsg, Moved};
@@ -60,7 +59,8 @@ impl Machine for Chatter {
     }
 }
 
-fn keeps_order(park: Park) {
+#[test]
+fn messages_keep_their_order() {
     let (shards, total) = (2, 20_000);
     let progress = Arc::new(AtomicU64::new(0));
     let shared = Arc::clone(&progress);
@@ -74,19 +74,9 @@ fn keeps_order(park: Park) {
         returned: vec![0; shards as usize],
         progress: Arc::clone(&shared),
     };
-    let options = Options { shards: shards as usize, park, mesh_capacity: 16, ..Options::default() };
+    let options = Options { shards: shards as usize, mesh_capacity: 16, ..Options::default() };
     let _rig = rig::start(options, make);
     eventually("every message came and went back", || progress.load(Ordering::Relaxed) == 2 * total as u64);
-}
-
-#[test]
-fn messages_keep_their_order_waiting_in_epoll() {
-    keeps_order(Park::Epoll);
-}
-
-#[test]
-fn messages_keep_their_order_waiting_through_glommio() {
-    keeps_order(Park::Glommio);
 }
 
 /// Reads a little of each new connection, then gives it to the next shard with what it read; a connection that arrived is

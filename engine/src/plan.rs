@@ -187,8 +187,9 @@ impl Plan {
 
 impl MeshPlan {
     fn new() -> Self {
-        // A handed-over batch comes back through the other ring of the pair, which so needs room for both directions.
-        let messages = 2 * HANDOVER_CREDITS + MOVE_CREDITS + PARCEL_CREDITS + NOTICE_CREDITS;
+        // What is handed over comes back, and what is told is confirmed, through the other ring of the pair, which so needs
+        // room for both directions.
+        let messages = MOVE_CREDITS + 2 * (HANDOVER_CREDITS + PARCEL_CREDITS + NOTICE_CREDITS);
         let plan = Self {
             handover_credits: HANDOVER_CREDITS,
             move_credits: MOVE_CREDITS,

@@ -53,7 +53,7 @@ pub struct Refused {
     pub why: FailReason,
 }
 
-/// Which of a session's two acknowledgement lanes a ticket stands in.
+/// Which lane waits for the outcomes of a run: one of a session's two acknowledgement lanes, or a lane of publications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Lane {
@@ -61,12 +61,14 @@ pub enum Lane {
     PubAck,
     /// QoS 2: answered by PUBREC, in the order of arrival.
     PubRec,
+    /// Any QoS: released to subscribers, in the order of arrival. The run names the lane itself, not a session.
+    Publication,
 }
 
 /// `n` consecutive tickets of one session whose records lie side by side in one batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
-    /// The session's slot in its shard's table.
+    /// The session's slot in its shard's table; for publications the lane's slot.
     pub session: u32,
     /// Generation of the lane when the tickets were written; a lane of another generation ignores them.
     pub lane_gen: u32,

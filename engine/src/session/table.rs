@@ -1,8 +1,6 @@
 //! All sessions of a shard, by slot (what runs of batches name) and by client id (what CONNECT names).
 
 use super::Session;
-use super::qos2::ReceivedIds;
-use super::tickets::AckLane;
 use crate::hash::{Keyed, Map};
 
 /// The sessions whose home is this shard.
@@ -40,17 +38,7 @@ impl SessionTable {
 
     /// A new session for a client that has none; its slot.
     pub fn create(&mut self, client_id: &str) -> u32 {
-        let session = Box::new(Session {
-            client_id: client_id.into(),
-            username: None,
-            conn: None,
-            puback: AckLane::new(self.next_generation()),
-            pubrec: AckLane::new(self.next_generation()),
-            received: ReceivedIds::default(),
-            listed: false,
-            expiry_ms: Some(0),
-            expires: None,
-        });
+        let session = Box::new(Session::new(client_id, self.next_generation(), self.next_generation()));
         let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
         match self.slots.get_mut(slot as usize) {
             Some(empty) => *empty = Some(session),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::buffer::Batch;
+use crate::session::publication::Publication;
 use crate::ticket::Outcome;
 
 /// One message from shard to shard.
@@ -12,6 +13,28 @@ pub enum MeshMsg {
     HandOver(Box<Batch>),
     /// A batch that returns to the shard that filled it, with its outcome.
     Return(Box<Batch>, Outcome),
+    /// Filters that the sender begins or ceases to subscribe to, in order.
+    Filters(Box<[FilterChange]>),
+    /// One more message of filters has been taken in.
+    FiltersKnown,
+    /// A publication for the receiver's subscribers.
+    Parcel(Box<Publication>),
+    /// Parcels that have been taken, and their bytes: the sender may send as many more.
+    ParcelsTaken {
+        /// How many.
+        parcels: u32,
+        /// Bytes of their publications.
+        bytes: usize,
+    },
+}
+
+/// A shard's first subscriber to a filter has come, or its last has gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterChange {
+    /// The filter.
+    pub filter: Box<str>,
+    /// Come, or gone.
+    pub subscribes: bool,
 }
 
 /// A connection on its way to its home shard: everything but the descriptor, which the driver carries.

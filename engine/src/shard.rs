@@ -7,7 +7,8 @@
 //! ```text
 //! Readable ─ read ─ packet ─ publish ─ sink::accumulator ┐            (within a round)
 //!                                                        seal ─ owner's Writer ─ disk or link
-//! Response, Disk, Mesh ─ Writer ─ Answered ─ settle ─ lanes ─ PUBACK ─ flush
+//! Response, Disk, Mesh ─ Writer ─ Answered ─ settle ┬ lanes of tickets ─ PUBACK ─ flush
+//!                                                   └ lanes of publications ─ deliver ─ queues of subscribers ─ flush
 //! ```
 //!
 //! Invariants: bytes charged to the budget are those of batches whose `home` is this shard plus unread bytes of its
@@ -21,18 +22,22 @@ pub mod mesh;
 pub mod placement;
 
 mod connect;
+mod deliver;
 mod drain;
 mod notes;
+mod outgoing;
 mod packet;
 mod publish;
 mod read;
 mod round;
 mod settings;
 mod settle;
+mod subscribe;
 mod wheel;
+mod will;
 
 pub use io::ShardId;
-pub use settings::{BadTemplate, Settings, SinkSettings};
+pub use settings::{BadTemplate, Settings, SinkSettings, SubscriberSettings};
 
 use crate::buffer::BatchPool;
 use crate::clock::{Mono, Now};
@@ -47,11 +52,13 @@ use crate::sink::{Sink, Writer};
 
 use budget::Budget;
 use control::Command;
+use deliver::Deliver;
 use drain::Drain;
 use io::{ConnKey, Input, Io, Machine, Wait};
 use mesh::MeshMsg;
 use notes::Notes;
 use round::Round;
+use subscribe::Filters;
 use wheel::Wheel;
 
 /// One core's machine.
@@ -64,6 +71,8 @@ pub struct Shard {
     sinks: Vec<Sink>,
     writers: Vec<Writer>,
     budget: Budget,
+    filters: Filters,
+    deliver: Deliver,
     pool: BatchPool,
     /// The receive buffer of all connections; out of its place while one is being read.
     receive: Vec<u8>,
@@ -114,6 +123,8 @@ impl Shard {
             conns: Vec::new(),
             sessions: SessionTable::new(Keyed::new(random.next_u64(), random.next_u64())),
             budget: Budget::new(settings.memory_bytes),
+            filters: Filters::new(id, settings.shards, Keyed::new(random.next_u64(), random.next_u64())),
+            deliver: Deliver::new(&settings),
             pool: BatchPool::new(id, settings.pool_bytes),
             receive: vec![0; HEADROOM_BYTES + READ_BYTES_MAX],
             scratch: Vec::new(),
@@ -172,6 +183,10 @@ impl Machine for Shard {
             Input::Closed(key) => self.on_closed(now, key, io),
             Input::Mesh(_, MeshMsg::HandOver(batch)) => self.submit(now, batch),
             Input::Mesh(_, MeshMsg::Return(batch, outcome)) => self.settle(now, batch, outcome, io),
+            Input::Mesh(from, MeshMsg::Filters(changes)) => self.on_filters(from, &changes, io),
+            Input::Mesh(from, MeshMsg::FiltersKnown) => self.on_filters_known(from),
+            Input::Mesh(from, MeshMsg::Parcel(publication)) => self.on_parcel(now, from, publication, io),
+            Input::Mesh(from, MeshMsg::ParcelsTaken { parcels, bytes }) => self.on_parcels_taken(from, parcels, bytes),
             Input::Command(Command::Scrape { token }) => self.scrapes.push(token),
             Input::Command(Command::Drain) => self.begin_drain(now),
             Input::Command(Command::DrainNow) => self.end_drain(now, io),

@@ -46,6 +46,10 @@ pub struct Connection {
     pub held_since: Mono,
     /// Reading one packet from the reserve: it stops again after that.
     pub rationed: bool,
+    /// SUBACKs and UNSUBACKs that wait for other shards; deliveries stay behind them.
+    pub answers_due: u16,
+    /// Deliveries wait for room in `out`.
+    pub backlog: bool,
     /// Already in the list of connections to flush this round.
     pub dirty: bool,
     /// To be closed as soon as what is in `out` was offered to the socket.
@@ -65,6 +69,8 @@ pub enum Held {
     Tickets,
     /// The client does not read what we send.
     Output,
+    /// Other shards have not confirmed the subscriptions before this one.
+    Filters,
 }
 
 /// A held connection is read for a packet at least this often, whatever its keep-alive.
@@ -99,6 +105,8 @@ impl Connection {
             held: None,
             held_since: Mono(0),
             rationed: false,
+            answers_due: 0,
+            backlog: false,
             dirty: false,
             closing: None,
             said_goodbye: false,

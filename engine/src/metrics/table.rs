@@ -89,7 +89,10 @@ table! {
         memory_bytes: Gauge "aqueduct_memory_charged_bytes" "Bytes charged to the memory budget.";
         memory_budget_bytes: Gauge "aqueduct_memory_budget_bytes" "The memory budget.";
         deliveries: Counter "aqueduct_deliveries_total" "Publications sent to subscribers.";
-        deliveries_dropped: Counter "aqueduct_deliveries_dropped_total" "Publications a subscriber's full queue did not take.";
+        deliveries_dropped_queue_full: Counter "aqueduct_deliveries_dropped_total" {"reason" = "queue_full"} "Publications that a subscriber did not get, by reason.";
+        deliveries_dropped_expired: Counter "aqueduct_deliveries_dropped_total" {"reason" = "expired"} "Publications that a subscriber did not get, by reason.";
+        deliveries_dropped_too_large: Counter "aqueduct_deliveries_dropped_total" {"reason" = "too_large"} "Publications that a subscriber did not get, by reason.";
+        deliveries_dropped_offline: Counter "aqueduct_deliveries_dropped_total" {"reason" = "offline"} "Publications that a subscriber did not get, by reason.";
         rounds: Counter "aqueduct_rounds_total" "Rounds of the shard.";
         busy_ns: Counter "aqueduct_busy_nanoseconds_total" "Time spent in rounds, not waiting; the busy share is its rate.";
         reads: Counter "aqueduct_reads_total" "Reads from client sockets.";

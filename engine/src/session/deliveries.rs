@@ -176,7 +176,14 @@ impl Deliveries {
     }
 
     /// Appends to `out` what the client takes now.
-    pub fn send(&mut self, now: Mono, shelf: &mut Shelf, to: &Recipient, limits: &QueueLimits, out: &mut Vec<u8>) -> Sent {
+    pub fn send(
+        &mut self,
+        now: Mono,
+        shelf: &mut Shelf,
+        to: &Recipient,
+        limits: &QueueLimits,
+        out: &mut Vec<u8>,
+    ) -> Sent {
         let mut sent = Sent::default();
         self.send_again(now, shelf, to, out, &mut sent);
         while self.unsent == 0 {

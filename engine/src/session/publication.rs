@@ -4,7 +4,7 @@
 //! goes to. So the codec alone knows what a property is, and a copy is one allocation.
 
 use mqtt::frame::{self, Split};
-use mqtt::{Publish, PublishProperties, QoS, Version};
+use mqtt::{Publish, QoS, Version};
 
 use crate::clock::Mono;
 
@@ -49,8 +49,8 @@ impl Publication {
     /// A copy of `publish`, whose topic is `topic`. `None` if the topic does not fit beside the payload, which only a topic
     /// alias makes possible.
     pub fn new(topic: &str, publish: &Publish<'_>, now: Mono) -> Option<Self> {
-        let properties = PublishProperties { topic_alias: 0, ..publish.properties };
-        let whole = Publish { dup: false, topic, packet_id: ANY_PACKET_ID, properties, ..*publish };
+        let mut whole = Publish { dup: false, topic, packet_id: ANY_PACKET_ID, ..*publish };
+        whole.properties.topic_alias = 0;
         let mut packet = Vec::with_capacity(topic.len() + publish.payload.len() + HEAD_BYTES);
         whole.encode(Version::V5, &mut packet);
         let expires = publish.properties.message_expiry_s.map(|s| now.plus_ms(u64::from(s) * 1_000));
@@ -129,8 +129,8 @@ fn seconds(ns: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mqtt::PropertyBuf;
     use mqtt::property::{PropertyId, Value};
+    use mqtt::{PropertyBuf, PublishProperties};
 
     fn telling(version: Version) -> Telling<'static> {
         Telling {

@@ -59,8 +59,7 @@ pub fn claims(matching: &mut [Subscriber]) -> impl Iterator<Item = Claim> {
 impl Claim {
     /// `subscriptions` are those of one session, at least one.
     fn of(subscriptions: &[Subscriber]) -> Self {
-        let mut claim =
-            Self { session: 0, qos: QoS::AtMostOnce, retain_as_published: false, ids: Box::default() };
+        let mut claim = Self { session: 0, qos: QoS::AtMostOnce, retain_as_published: false, ids: Box::default() };
         for Subscriber { session, subscription } in subscriptions {
             claim.session = *session;
             claim.qos = claim.qos.max(subscription.qos);

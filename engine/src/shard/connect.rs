@@ -12,6 +12,7 @@ use super::placement::home_of;
 use super::{Shard, ShardId};
 use crate::clock::{Mono, Now};
 use crate::listener::connection::Connection;
+use crate::session::Will;
 
 /// The session expiry interval that means "never" (MQTT 5.0 section 3.1.2.11.2).
 const EXPIRY_NEVER_S: u32 = u32::MAX;
@@ -73,8 +74,12 @@ impl Shard {
             // [MQTT-3.1.3-8] of 3.1.1
             return self.refuse(conn, ReasonCode::ClientIdentifierNotValid, "an empty client id needs a clean session");
         }
+        let will = Will::of(connect, &conn.peer_text, now.mono);
+        if !self.charge_will(will.as_deref()) {
+            return self.refuse(conn, ReasonCode::QuotaExceeded, "no memory is left for the will");
+        }
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        let (slot, present) = self.open_session(now, client_id, connect, conn, io);
+        let (slot, present) = self.open_session(now, client_id, connect, conn, will, io);
         conn.session = Some(slot);
         let accepted =
             Accepted { session_present: present, assigned_client_id: assigned.as_deref(), ..Accepted::default() };
@@ -109,24 +114,31 @@ impl Shard {
         client_id: &str,
         connect: &Connect<'_>,
         conn: &Connection,
+        will: Option<Box<Will>>,
         io: &mut impl Io,
     ) -> (u32, bool) {
         if let Some(slot) = self.sessions.find(client_id) {
             self.take_over(now, slot, io);
             if connect.clean_start {
-                self.remove_session(slot);
+                self.remove_session(now, slot);
             }
         }
         let existing = self.sessions.find(client_id);
         let slot = existing.unwrap_or_else(|| self.sessions.create(client_id));
+        // [MQTT-3.1.3-9]: it is back in time.
+        self.forget_will(slot);
         let generation = self.sessions.next_generation();
         if let Some(session) = self.sessions.get_mut(slot) {
+            session.will = will;
+            session.deliveries.resume();
             session.conn = Some(conn.key);
             session.username = connect.username.map(Into::into);
             session.puback.restart(generation);
             session.expiry_ms = expiry_ms(connect);
             session.expires = None;
         }
+        // [MQTT-4.4.0-1]
+        self.deliver.send_soon(&mut self.sessions, slot);
         self.counters.sessions = self.sessions.len() as u64;
         (slot, existing.is_some())
     }
@@ -170,8 +182,15 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(slot).filter(|s| s.conn == Some(conn.key)) else { return };
         session.conn = None;
         session.puback.restart(generation);
-        match session.expiry_ms {
-            Some(0) => self.remove_session(slot),
+        let expiry_ms = session.expiry_ms;
+        let (dropped, freed_bytes) = session.deliveries.drop_qos0(&mut self.deliver.shelf);
+        self.counters.deliveries_dropped_offline += dropped;
+        self.release_delivered(freed_bytes);
+        if let Some(due) = self.end_will(now, slot, conn.said_goodbye, why) {
+            self.look_later(due);
+        }
+        match expiry_ms {
+            Some(0) => self.remove_session(now, slot),
             Some(ms) => self.expire_later(slot, now.mono.plus_ms(ms)),
             None => {}
         }
@@ -181,31 +200,48 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(slot) {
             session.expires = Some(at);
         }
+        self.look_later(at);
+    }
+
+    /// Sessions are to be looked at by `at`.
+    fn look_later(&mut self, at: Mono) {
         self.round.next_expiry = Some(self.round.next_expiry.map_or(at, |next| next.min(at)));
     }
 
-    pub(super) fn remove_session(&mut self, slot: u32) {
-        self.sessions.remove(slot);
+    /// Ends a session: its will is due, its subscriptions and its queue go. What it has published goes its way.
+    pub(super) fn remove_session(&mut self, now: Now, slot: u32) {
+        self.publish_will(now, slot);
+        self.orphan_wills(slot);
+        let Some(mut session) = self.sessions.remove(slot) else { return };
+        self.unsubscribe_all(slot, &session.subscriptions);
+        let freed_bytes = session.deliveries.clear(&mut self.deliver.shelf);
+        self.release_delivered(freed_bytes);
+        if let Some(lane) = session.lane {
+            self.deliver.lanes.forget_publisher(lane);
+        }
         self.counters.sessions = self.sessions.len() as u64;
     }
 
-    /// Ends sessions whose time has passed; looks at all of them, which happens once per expiry.
-    pub(super) fn expire_sessions(&mut self, now: Mono) {
-        if self.round.next_expiry.is_none_or(|at| now < at) {
+    /// Ends sessions whose time has passed and publishes wills whose delay has; looks at all sessions, once per expiry.
+    pub(super) fn expire_sessions(&mut self, now: Now) {
+        if self.round.next_expiry.is_none_or(|at| now.mono < at) {
             return;
         }
         let mut next: Option<Mono> = None;
-        let mut ended = Vec::new();
+        let (mut ended, mut wills) = (Vec::new(), Vec::new());
         for (slot, session) in self.sessions.iter_mut() {
-            match session.expires {
-                Some(at) if at <= now => ended.push(slot),
-                Some(at) => next = Some(next.map_or(at, |n| n.min(at))),
-                None => {}
+            for (due, at) in [(&mut ended, session.expires), (&mut wills, session.will_due)] {
+                match at {
+                    Some(at) if at <= now.mono => due.push(slot),
+                    Some(at) => next = Some(next.map_or(at, |n| n.min(at))),
+                    None => {}
+                }
             }
         }
-        ended.into_iter().for_each(|slot| self.remove_session(slot));
+        wills.into_iter().for_each(|slot| self.publish_will(now, slot));
+        ended.into_iter().for_each(|slot| self.remove_session(now, slot));
         // Not sooner than in a second: many expiries close together are looked for together.
-        self.round.next_expiry = next.map(|at| at.max(now.plus_ms(1_000)));
+        self.round.next_expiry = next.map(|at| at.max(now.mono.plus_ms(1_000)));
     }
 
     /// Looks at connections whose timers came due.

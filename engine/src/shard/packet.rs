@@ -46,6 +46,11 @@ impl Shard {
                 Flow::Next
             }
             Packet::PubRel(ack) => self.on_pubrel(conn, ack.packet_id),
+            Packet::PubAck(ack) => self.on_puback(conn, ack.packet_id),
+            Packet::PubRec(ack) => self.on_pubrec(conn, &ack),
+            Packet::PubComp(ack) => self.on_pubcomp(conn, ack.packet_id),
+            Packet::Subscribe(subscribe) => self.on_subscribe(conn, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(conn, &unsubscribe),
             Packet::Connect(connect) => self.on_connect(now, conn, &connect, io),
             Packet::Disconnect(disconnect) => self.on_disconnect(conn, &disconnect),
             _ => self.on_rare_packet(now, conn, &packet, io),

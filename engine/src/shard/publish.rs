@@ -6,13 +6,16 @@
 use mqtt::{Publish, QoS, ReasonCode};
 
 use super::Shard;
+use super::deliver::Copied;
 use super::io::Io;
 use super::packet::Flow;
 use crate::clock::Now;
 use crate::config::{Overflow, Qos0OnFull};
-use crate::event::Event;
+use crate::event::{Event, EventIds};
 use crate::listener::connection::{Connection, Held};
+use crate::session::publications::LaneSeat;
 use crate::session::qos2::Received;
+use crate::session::table::SessionTable;
 use crate::session::tickets::{Ticket, Verdict};
 use crate::sink::accumulator::{Record, Room};
 use crate::sink::partitioning::Choice;
@@ -22,7 +25,7 @@ use crate::ticket::{FailReason, Lane, Outcome};
 
 /// Where the ticket of a PUBLISH will stand, known before it is written.
 #[derive(Debug, Clone, Copy)]
-struct Seat {
+pub(super) struct Seat {
     session: u32,
     lane: Lane,
     generation: u32,
@@ -31,7 +34,7 @@ struct Seat {
 
 /// What became of a PUBLISH's records.
 #[derive(Debug, Clone, Copy, Default)]
-struct Placed {
+pub(super) struct Placed {
     /// Records whose outcome the ticket waits for.
     pending: u16,
     /// The first sink it waits for.
@@ -40,11 +43,15 @@ struct Placed {
     bytes: u32,
     /// A sink refused its record.
     refused: Option<FailReason>,
+    /// Records whose outcome subscribers wait for.
+    pub(super) awaited: u16,
+    /// A sink that subscribers wait for refused its record.
+    pub(super) withheld: bool,
 }
 
 /// Why there is no place for a record now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NoPlace {
+pub(super) enum NoPlace {
     /// Hold the PUBLISH: memory, a full partition under back-pressure, or a topic that is not known yet.
     Hold,
     /// The sink refuses it.
@@ -179,12 +186,11 @@ impl Shard {
         if silences {
             session.puback.silence(publish.packet_id);
         }
-        let number = match seat.lane {
-            Lane::PubAck => session.puback.push(ticket),
-            Lane::PubRec => {
-                session.received.set(publish.packet_id, Received::Pending(seat.number));
-                session.pubrec.push(ticket)
-            }
+        let number = if seat.lane == Lane::PubRec {
+            session.received.set(publish.packet_id, Received::Pending(seat.number));
+            session.pubrec.push(ticket)
+        } else {
+            session.puback.push(ticket)
         };
         assert!(number == seat.number, "a ticket stands where its runs say");
         if placed.pending == 0 {
@@ -211,30 +217,45 @@ impl Shard {
         if !memo.knows(topic, self.route_generation) {
             self.remember_route(memo, topic);
         }
-        if memo.routes.is_empty() {
+        if memo.routes.is_empty() && !memo.subscribed {
             return Ok(Placed::default());
         }
-        let Some(session) = self.sessions.get(slot) else { return Err(NoPlace::Hold) };
-        let event = Event {
-            id: self.event_ids.next(now.wall_ms),
-            client_id: &session.client_id,
-            username: session.username.as_deref(),
-            peer: peer_text,
-            topic,
-            payload: publish.payload,
-            qos: publish.qos,
-            retain: publish.retain,
-            dup: publish.dup,
-            packet_id: publish.packet_id,
-            version,
-            properties: publish.properties,
-            received_ms: now.wall_ms,
-            node: &self.settings.node,
-        };
+        let copied = if memo.subscribed { self.copy_publication(now, Some(slot), topic, publish)? } else { None };
         let mut scratch = std::mem::take(&mut self.scratch);
-        let mut placer = Placer {
+        let (mut placer, sessions, ids) = self.placer(now, copied.as_ref());
+        let placed = sessions.get(slot).ok_or(NoPlace::Hold).and_then(|session| {
+            let event = Event {
+                id: ids.next(now.wall_ms),
+                client_id: &session.client_id,
+                username: session.username.as_deref(),
+                peer: peer_text,
+                topic,
+                payload: publish.payload,
+                qos: publish.qos,
+                retain: publish.retain,
+                dup: publish.dup,
+                packet_id: publish.packet_id,
+                version,
+                properties: publish.properties,
+                received_ms: now.wall_ms,
+                node: &placer.settings.node,
+            };
+            placer.place_all(memo, &event, seat, &mut scratch)
+        });
+        self.scratch = scratch;
+        if let Some(copied) = copied {
+            self.hold_publication(copied, placed.as_ref().ok());
+        }
+        placed
+    }
+
+    /// What placing records needs, and apart from it the sessions and the numbers of events.
+    #[inline]
+    pub(super) fn placer(&mut self, now: Now, copied: Option<&Copied>) -> (Placer<'_>, &SessionTable, &mut EventIds) {
+        let placer = Placer {
             now,
             opened: self.round.linger_from,
+            publication: copied.map(|c| c.seat),
             sinks: &mut self.sinks,
             writers: &self.writers,
             settings: &self.settings,
@@ -243,15 +264,14 @@ impl Shard {
             budget: &mut self.budget,
             discarded: &mut self.round.discarded,
         };
-        let placed = placer.place_all(memo, &event, seat, &mut scratch);
-        self.scratch = scratch;
-        placed
+        (placer, &self.sessions, &mut self.event_ids)
     }
 
-    /// Finds the sinks that take `topic`.
+    /// Finds the sinks that take `topic`, and whether subscribers do.
     #[cold]
-    fn remember_route(&mut self, memo: &mut RouteMemo, topic: &str) {
+    pub(super) fn remember_route(&mut self, memo: &mut RouteMemo, topic: &str) {
         memo.begin(topic, self.route_generation);
+        memo.subscribed = self.filters.matches(topic);
         let takers = self.settings.sinks.iter().enumerate().filter(|(_, sink)| sink.route.takes(topic));
         memo.routes.extend(takers.map(|(i, _)| MemoRoute { sink: i as u16, key: None, partition: None }));
     }
@@ -267,12 +287,14 @@ impl Shard {
 }
 
 /// The parts of a shard that placing records needs.
-struct Placer<'a> {
+pub(super) struct Placer<'a> {
     now: Now,
     opened: crate::clock::Mono,
+    /// Where the publication stands whose subscribers wait for the outcomes.
+    publication: Option<LaneSeat>,
     sinks: &'a mut [Sink],
     writers: &'a [crate::sink::Writer],
-    settings: &'a super::Settings,
+    pub(super) settings: &'a super::Settings,
     counters: &'a mut [crate::metrics::SinkCounters],
     pool: &'a mut crate::buffer::BatchPool,
     budget: &'a mut super::budget::Budget,
@@ -280,7 +302,7 @@ struct Placer<'a> {
 }
 
 impl Placer<'_> {
-    fn place_all(
+    pub(super) fn place_all(
         &mut self,
         memo: &mut RouteMemo,
         event: &Event<'_>,
@@ -340,6 +362,7 @@ impl Placer<'_> {
                 self.counters[index].matched += 1;
                 self.counters[index].dropped_rejected += 1;
                 placed.refused = Some(reason);
+                placed.withheld |= self.settings.sinks[index].delivers_after_kafka();
             }
             return Ok(());
         }
@@ -363,6 +386,12 @@ impl Placer<'_> {
             }
             placed.pending += 1;
             accumulator.note_ticket(partition, seat.session, seat.generation, seat.number, seat.lane);
+        }
+        if let Some(seat) = self.publication
+            && self.settings.sinks[index].delivers_after_kafka()
+        {
+            placed.awaited += 1;
+            accumulator.note_ticket(partition, seat.lane, seat.generation, seat.number, Lane::Publication);
         }
     }
 

@@ -92,6 +92,7 @@ impl Shard {
         self.seal_and_send(now, io);
         let writers_deadline = self.end_writers(now, io);
         self.settle_answered(now, io);
+        self.release_publications(now, io);
         if self.round.released {
             self.round.released = false;
             self.resume_held(now, io);
@@ -99,8 +100,13 @@ impl Shard {
         self.ration_held(now, io);
         self.check_timeouts(now, io);
         self.check_late(now);
-        self.expire_sessions(now.mono);
+        self.expire_sessions(now);
+        self.publish_wills(now);
+        self.release_publications(now, io);
+        self.send_due(now);
         self.flush_dirty(now, io);
+        self.tell_filters(io);
+        self.return_credits(io);
         self.step_drain(now, io);
         self.counters.rounds += 1;
         self.answer_scrapes(io);
@@ -210,8 +216,9 @@ impl Shard {
         let mut dirty = std::mem::take(&mut self.lists.dirty);
         for key in dirty.drain(..) {
             let Some(mut conn) = self.take_conn(key) else { continue };
-            conn.dirty = false;
             self.count_flush(&mut conn, io);
+            self.send_backlog(now, &mut conn, io);
+            conn.dirty = false;
             match conn.closing {
                 Some(why) => self.end_connection(now, conn, why, io),
                 None => self.put_conn(conn),
@@ -238,8 +245,8 @@ impl Shard {
 
     /// A copy of all counters. For every sink the parts add up to `matched`.
     fn sample(&mut self) -> ShardSample {
-        self.counters.memory_bytes = self.budget.used_bytes() as u64;
-        self.counters.memory_budget_bytes = self.budget.limit_bytes() as u64;
+        self.counters.memory_bytes = (self.budget.used_bytes() + self.deliver.budget.used_bytes()) as u64;
+        self.counters.memory_budget_bytes = (self.budget.limit_bytes() + self.deliver.budget.limit_bytes()) as u64;
         self.counters.notes_suppressed = self.notes.suppressed;
         for (index, counters) in self.sink_counters.iter_mut().enumerate() {
             let sink = &self.sinks[index];
@@ -263,7 +270,8 @@ impl Shard {
     fn wait(&mut self, now: Now, writers: Option<Mono>) -> Wait {
         let late = (!self.lists.open_sessions.is_empty()).then_some(self.round.next_late_check);
         let ration = (!self.lists.held.is_empty()).then_some(self.round.next_ration);
-        let again = (!self.lists.ready.is_empty()).then_some(now.mono);
+        let news = self.filters.has_news(self.settings.subscribers.notice_credits);
+        let again = (!self.lists.ready.is_empty() || self.deliver.has_work() || news).then_some(now.mono);
         let clients = now.mono >= self.round.quiet_until || self.drain.is_draining();
         let quiet = (!clients).then_some(self.round.quiet_until);
         let sinks = self.sinks.iter().filter_map(|s| s.accumulator.deadline()).min();

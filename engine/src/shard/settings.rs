@@ -6,6 +6,7 @@ use crate::config::{
 };
 use crate::plan::Plan;
 use crate::rule::TemplateError;
+use crate::session::deliveries::QueueLimits;
 use crate::sink::Sink;
 use crate::sink::accumulator::{Accumulator, BatchLimits};
 use crate::sink::partitioning::{Partitioner, Random};
@@ -30,8 +31,41 @@ pub struct Settings {
     pub qos0_on_full: Qos0OnFull,
     /// Bytes that open tickets of a 3.1.1 client may hold before it is not read on.
     pub open_bytes_v3_max: usize,
+    /// Limits of subscriptions and deliveries.
+    pub subscribers: SubscriberSettings,
     /// The sinks, in configuration order.
     pub sinks: Vec<SinkSettings>,
+}
+
+/// Limits of subscriptions and deliveries.
+#[derive(Debug, Clone, Copy)]
+pub struct SubscriberSettings {
+    /// Subscriptions of one session.
+    pub subscriptions_max: usize,
+    /// What may wait for one client.
+    pub queue: QueueLimits,
+    /// Memory of one shard for filters, wills and publications that wait for outcomes or clients, bytes.
+    pub memory_bytes: usize,
+    /// Publications that may be on their way from one shard to another.
+    pub parcel_credits: u32,
+    /// Messages of filters that a shard may not have confirmed.
+    pub notice_credits: u32,
+}
+
+impl SubscriberSettings {
+    fn new(mqtt: &Mqtt, plan: &Plan) -> Self {
+        let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        Self {
+            subscriptions_max: count(mqtt.subscriptions_max),
+            queue: QueueLimits {
+                messages_max: count(mqtt.queue_messages_max),
+                bytes_max: usize::try_from(mqtt.queue_bytes_max).unwrap_or(usize::MAX),
+            },
+            memory_bytes: plan.memory.session_bytes,
+            parcel_credits: plan.mesh.parcel_credits,
+            notice_credits: plan.mesh.notice_credits,
+        }
+    }
 }
 
 /// What every shard knows of one sink.
@@ -90,6 +124,7 @@ impl Settings {
             qos2_max: usize::from(config.mqtt.qos2_max),
             qos0_on_full: config.mqtt.qos0_on_full,
             open_bytes_v3_max: plan.open_bytes_v3_max,
+            subscribers: SubscriberSettings::new(&config.mqtt, plan),
             sinks: config.sinks.iter().map(SinkSettings::new).collect::<Result<_, _>>()?,
         })
     }
@@ -151,6 +186,12 @@ impl SinkSettings {
     #[inline]
     pub fn is_sync(&self) -> bool {
         self.query_mode == QueryMode::Sync
+    }
+
+    /// Whether subscribers wait for the outcome; in `async` there is nobody who would be told of it.
+    #[inline]
+    pub fn delivers_after_kafka(&self) -> bool {
+        self.is_sync() && self.deliver == Deliver::AfterKafka
     }
 }
 

@@ -92,11 +92,11 @@ impl Shard {
     }
 
     fn settle_run(&mut self, run: Run, verdict: Verdict) {
+        if run.lane == Lane::Publication {
+            return self.settle_publications(run, verdict == Verdict::Good);
+        }
         let Some(session) = self.sessions.get_mut(run.session) else { return };
-        let lane = match run.lane {
-            Lane::PubAck => &mut session.puback,
-            Lane::PubRec => &mut session.pubrec,
-        };
+        let lane = if run.lane == Lane::PubRec { &mut session.pubrec } else { &mut session.puback };
         if lane.generation() == run.lane_gen {
             lane.settle(run.first, run.n, verdict);
             self.answer(run.session);

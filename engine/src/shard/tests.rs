@@ -1,5 +1,10 @@
 //! The shard from the outside: bytes in, bytes out, through an `Io` that only remembers.
 
 mod back_pressure;
+
+mod deliver;
+mod mqtt_client;
 mod publish;
 mod rig;
+mod subscribe;
+mod will;

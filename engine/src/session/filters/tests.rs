@@ -19,11 +19,12 @@ fn sessions(index: &mut FilterIndex, topic: &str, publisher: Option<u32>) -> Vec
 }
 
 const FILTERS: &[&str] = &[
-    "#", "+", "/", "a", "a/b", "a/#", "a/+", "+/b", "+/+", "a/b/c", "a/+/c", "a/b/#", "+/+/#", "/+", "+/", "a//c", "$SYS/#",
-    "$SYS/+", "$SYS/a", "+/a", "a/+/+/d", "ä/+",
+    "#", "+", "/", "a", "a/b", "a/#", "a/+", "+/b", "+/+", "a/b/c", "a/+/c", "a/b/#", "+/+/#", "/+", "+/", "a//c",
+    "$SYS/#", "$SYS/+", "$SYS/a", "+/a", "a/+/+/d", "ä/+",
 ];
 const TOPICS: &[&str] = &[
-    "a", "b", "/", "a/", "/a", "a/b", "a/b/c", "a//c", "a/x/c", "a/b/c/d", "$SYS", "$SYS/a", "$SYS/a/b", "ä/b", "a/$SYS", "+",
+    "a", "b", "/", "a/", "/a", "a/b", "a/b/c", "a//c", "a/x/c", "a/b/c/d", "$SYS", "$SYS/a", "$SYS/a/b", "ä/b",
+    "a/$SYS", "+",
 ];
 
 #[test]
@@ -55,7 +56,9 @@ fn an_index_that_was_emptied_is_as_it_was() {
     assert_eq!((index.bytes(), index.named.len(), index.seats.len()), (0, 0, 0));
     assert_eq!(index.free.len() + 1, index.nodes.len(), "every node but the root is free");
     let nodes = index.nodes.len();
-    FILTERS.iter().for_each(|f| drop(index.subscribe(f, 5, plain())));
+    for filter in FILTERS {
+        index.subscribe(filter, 5, plain());
+    }
     assert_eq!(index.nodes.len(), nodes, "and used again");
 }
 
@@ -83,7 +86,9 @@ fn the_others_are_told_of_the_first_and_the_last_subscriber_only() {
 fn subscribers_leave_in_any_order() {
     let mut index = index();
     let (id, _) = index.subscribe("t", 0, plain());
-    (1..100).for_each(|n| drop(index.subscribe("t", n, plain())));
+    for n in 1..100 {
+        index.subscribe("t", n, plain());
+    }
     let mut left: Vec<u32> = (0..100).collect();
     for n in [0, 99, 50, 98, 1, 49] {
         index.unsubscribe(id, n);

@@ -1,6 +1,6 @@
 //! One or more shards with discarding writers, clients that are byte queues, and a clock that is set by hand.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::clock::{Mono, Now};
@@ -27,8 +27,10 @@ pub(super) struct World {
     pub(super) control: Vec<ControlMsg>,
     /// Longest read, to split packets anywhere.
     pub(super) recv_max: usize,
-    /// How many bytes a client takes before it blocks.
+    /// How many bytes clients take before they block.
     pub(super) send_room: usize,
+    /// Clients that take nothing.
+    pub(super) stuck: HashSet<ConnKey>,
 }
 
 impl Io for World {
@@ -44,7 +46,7 @@ impl Io for World {
         Recv::Got { n, more: !inbox.is_empty() }
     }
     fn send(&mut self, conn: ConnKey, bytes: &[u8]) -> usize {
-        let n = bytes.len().min(self.send_room);
+        let n = if self.stuck.contains(&conn) { 0 } else { bytes.len().min(self.send_room) };
         self.send_room -= n;
         self.outbox.entry(conn).or_default().extend_from_slice(&bytes[..n]);
         n
@@ -114,8 +116,13 @@ impl Rig {
     }
 
     pub(super) fn with_writer(settings: Settings, writer: Writer) -> Self {
+        Self::at(ShardId(0), settings, writer)
+    }
+
+    /// The shard `id` of several.
+    pub(super) fn at(id: ShardId, settings: Settings, writer: Writer) -> Self {
         let now = Now { mono: Mono::from_ms(1_000), wall_ms: 1_700_000_000_000 };
-        let shard = Shard::new(ShardId(0), settings, vec![writer], 7, now.mono);
+        let shard = Shard::new(id, settings, vec![writer], 7, now.mono);
         let world = World { recv_max: usize::MAX, send_room: usize::MAX, ..World::default() };
         Self { shard, world, now, next_conn: 0 }
     }

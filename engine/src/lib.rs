@@ -17,6 +17,7 @@ pub mod listener;
 pub mod session;
 
 pub mod event;
+pub mod publication;
 pub mod rule;
 pub mod ticket;
 

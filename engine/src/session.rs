@@ -2,7 +2,6 @@
 
 pub mod deliveries;
 pub mod filters;
-pub mod publication;
 pub mod publications;
 pub mod qos2;
 pub mod shelf;
@@ -13,11 +12,11 @@ pub mod tickets;
 use mqtt::Version;
 
 use crate::clock::Mono;
+use crate::publication::Publication;
 use crate::shard::io::ConnKey;
 
 use deliveries::Deliveries;
 use filters::FilterId;
-use publication::Publication;
 use qos2::ReceivedIds;
 use tickets::AckLane;
 

@@ -102,7 +102,7 @@ const LAYERS: &[&[&str]] = &[
     &["shard::io"],
     &["shard::budget", "shard::control", "shard::mesh", "shard::placement"],
     &["log"],
-    &["event", "metrics"],
+    &["event", "metrics", "publication"],
     &["buffer"],
     &["ticket"],
     &["plan"],

@@ -17,9 +17,9 @@ use std::collections::VecDeque;
 use mqtt::connection::PacketIds;
 use mqtt::{QoS, ReasonCode, Version};
 
-use super::publication::Telling;
 use super::shelf::{Shelf, ShelfKey};
 use crate::clock::Mono;
+use crate::publication::Telling;
 
 /// What one session may hold.
 #[derive(Debug, Clone, Copy)]

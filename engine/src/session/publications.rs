@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::publication::Publication;
+use crate::publication::Publication;
 
 /// Where a publication will stand, known before its records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! A plain count instead of shared pointers: whoever waits says when it is done, and is told how many bytes became free, so
 //! that the budget stays exact.
 
-use super::publication::Publication;
+use crate::publication::Publication;
 
 /// Names a publication on the shelf as long as somebody waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

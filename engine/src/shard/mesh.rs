@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::buffer::Batch;
-use crate::session::publication::Publication;
+use crate::publication::Publication;
 use crate::ticket::Outcome;
 
 /// One message from shard to shard.

@@ -192,6 +192,7 @@ impl Shard {
         self.round.next_ration = now.mono.plus_ms(RATION_CHECK_MS);
         let mut held = std::mem::take(&mut self.lists.held);
         self.budget.open_reserve(true);
+        self.deliver.budget.open_reserve(true);
         held.retain(|&key| {
             let due = conn_mut(&mut self.conns, key).is_some_and(|c| c.held.is_some() && c.turn() <= now.mono);
             if !due {
@@ -207,6 +208,7 @@ impl Shard {
             false
         });
         self.budget.open_reserve(false);
+        self.deliver.budget.open_reserve(false);
         // Those that had their turn are held again and stand in the new list.
         self.lists.held.append(&mut held);
     }

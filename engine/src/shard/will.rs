@@ -11,8 +11,8 @@ use super::io::CloseReason;
 use super::publish::NoPlace;
 use crate::clock::{Mono, Now};
 use crate::event::Event;
+use crate::publication::Publication;
 use crate::session::Will;
-use crate::session::publication::Publication;
 use crate::sink::route::RouteMemo;
 
 /// A will to be published, with what is known of its client, whose session may have ended.

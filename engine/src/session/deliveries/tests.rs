@@ -3,7 +3,7 @@ use mqtt::property::{PropertyId, Value};
 use mqtt::{Packet, PropertyBuf, Publish, PublishProperties};
 
 use super::*;
-use crate::session::publication::Publication;
+use crate::publication::Publication;
 
 const LIMITS: QueueLimits = QueueLimits { messages_max: 4, bytes_max: 4096 };
 

@@ -63,10 +63,11 @@ fn an_honest_system_survives_its_kills_and_a_lying_one_is_convicted() {
         let said = String::from_utf8_lossy(&honest.stdout);
         assert!(honest.status.success(), "{said}\n{}", String::from_utf8_lossy(&honest.stderr));
         assert_eq!(said.matches(": good (").count(), 2, "{said}");
-        // The long linger makes sure that at any instant something is acknowledged and not even sent to Kafka.
-        let lie =
-            ["--ceiling-arg=--early-ack", "--ceiling-arg=--linger-ms=200", "--ceiling-arg=--target-bytes=100000000"];
-        let lying = [&["kill", "--system", "ceiling", "--cycles", "2", "--seed", "7"], &lie[..]].concat();
+        // It reads on while its batches linger, so at any instant something is acknowledged and not even sent to Kafka.
+        let lie = ["--early-ack", "--rounds=false", "--linger-ms=200", "--target-bytes=100000000"]
+            .map(|argument| format!("--ceiling-arg={argument}"));
+        let lie: Vec<&str> = lie.iter().map(String::as_str).collect();
+        let lying = [&["kill", "--system", "ceiling", "--cycles", "2", "--seed", "7"][..], &lie].concat();
         let caught = bench(&lying);
         assert_eq!(caught.status.code(), Some(1), "{}", String::from_utf8_lossy(&caught.stdout));
         let expected = bench(&[&lying[..], &["--expect-loss"]].concat());

@@ -184,8 +184,9 @@ impl Cluster {
     /// Dials, asks, and gives up what is silent.
     pub fn step(&mut self, now: Mono, io: &mut impl Io) {
         let patience = self.settings.patience;
-        if self.control.dial_at().is_some_and(|at| at <= now) {
-            let to = self.next_address();
+        if self.control.dial_at().is_some_and(|at| at <= now)
+            && let Some(to) = self.address()
+        {
             self.control.dial(now, &to, &patience, io);
         }
         if self.control.is_ready() && self.refresh.due_at().is_some_and(|at| at <= now) {
@@ -340,14 +341,16 @@ impl Cluster {
         self.refresh.on_asked(now);
     }
 
-    /// The address to ask next. Brokers are tried after the bootstrap hosts, which may all have been replaced.
-    fn next_address(&mut self) -> BrokerAddr {
-        let hosts = &self.settings.bootstrap;
-        let at = self.turn % (hosts.len() + self.brokers.len());
-        match hosts.get(at) {
-            Some(host) => host.clone(),
-            None => self.brokers[at - hosts.len()].addr.clone(),
-        }
+    /// The addresses to ask: after the bootstrap hosts, which may all have been replaced, the brokers they told of.
+    fn addresses(&self) -> impl Iterator<Item = &BrokerAddr> {
+        let bootstrap = &self.settings.bootstrap;
+        bootstrap.iter().chain(self.brokers.iter().map(|broker| &broker.addr).filter(|addr| !bootstrap.contains(addr)))
+    }
+
+    /// The address whose turn it is.
+    fn address(&self) -> Option<BrokerAddr> {
+        let count = self.addresses().count();
+        self.addresses().nth(self.turn % count.max(1)).cloned()
     }
 
     fn on_response<'a>(
@@ -403,10 +406,7 @@ impl Cluster {
         // Brokers close what is idle for ten minutes; that is no news.
         let idle = was_ready && unanswered.is_empty();
         let address = match place {
-            Place::Control => {
-                let to = self.next_address();
-                format!("{}:{}", to.host, to.port)
-            }
+            Place::Control => self.address().map(|to| format!("{}:{}", to.host, to.port)).unwrap_or_default(),
             Place::Lane(slot) => self.broker_name(slot),
         };
         if !idle && self.last_error.is_none() {
@@ -434,7 +434,7 @@ impl Cluster {
     /// Another host is tried at once; a pause follows when all have had their turn.
     fn try_next_host(&mut self, now: Mono) {
         self.turn += 1;
-        if self.turn < self.settings.bootstrap.len() + self.brokers.len() {
+        if self.turn < self.addresses().count() {
             self.control.rest_no_more();
         } else {
             self.turn = 0;

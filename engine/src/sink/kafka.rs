@@ -305,3 +305,6 @@ impl Produce {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

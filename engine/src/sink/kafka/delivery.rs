@@ -92,11 +92,12 @@ impl Produce {
         if let Some(leader) = result.current_leader {
             self.cluster.hear_of_leader(place.topic, place.partition, leader.id, leader.epoch);
         }
-        let brief = self.partition_mut(place).landed(at).tries < BRIEF_TRIES;
         match code.for_produce() {
             ForProduce::Stored | ForProduce::AlreadyStored => self.stored(now, place, at, -1),
             ForProduce::Retry => self.again(place, at, code, true),
-            ForProduce::RetryBriefly if brief => self.again(place, at, code, false),
+            ForProduce::RetryBriefly if self.partition_mut(place).damaged(at) < BRIEF_TRIES => {
+                self.again(place, at, code, false);
+            }
             ForProduce::SequenceLost if self.is_numbered(place, at) => {
                 self.partition_mut(place).number_refused(at);
             }

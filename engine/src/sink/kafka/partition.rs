@@ -184,6 +184,12 @@ impl Partition {
         self.faulty = true;
     }
 
+    /// It arrived damaged: how often it has.
+    pub(super) fn damaged(&mut self, at: usize) -> u32 {
+        self.flights[at].damaged += 1;
+        self.flights[at].damaged
+    }
+
     /// The broker does not understand its number. Behind a batch that failed that is only to be expected.
     pub(super) fn number_refused(&mut self, at: usize) {
         self.numbers_lost |= at == 0 && self.hole.is_none();

@@ -62,6 +62,8 @@ pub(super) struct Shipment {
     pub(super) seal: Option<Seal>,
     /// How often it was sent.
     pub(super) tries: u32,
+    /// How often it arrived damaged, if that is what brokers say.
+    pub(super) damaged: u32,
     /// A try may have been stored without our knowing.
     pub(super) in_doubt: bool,
     /// Not to be merged with others.
@@ -80,7 +82,7 @@ impl Shipment {
     }
 
     fn new(batch: Box<Batch>, cargo: Cargo, records: u32) -> Self {
-        Self { batch: Some(batch), cargo, seal: None, tries: 0, in_doubt: false, alone: false, records, stale: false }
+        Self { batch: Some(batch), cargo, seal: None, tries: 0, damaged: 0, in_doubt: false, alone: false, records, stale: false }
     }
 
     /// A batch that shall not be merged.

@@ -94,7 +94,8 @@ impl Produce {
         }
         match code.for_produce() {
             ForProduce::Stored | ForProduce::AlreadyStored => self.stored(now, place, at, -1),
-            ForProduce::Retry => self.again(place, at, code, true),
+            // Refused before it was written; any other error may also come from waiting for the replicas.
+            ForProduce::Retry => self.again(place, at, code, code != ErrorCode::NOT_ENOUGH_REPLICAS),
             ForProduce::RetryBriefly if self.partition_mut(place).damaged(at) < BRIEF_TRIES => {
                 self.again(place, at, code, false);
             }

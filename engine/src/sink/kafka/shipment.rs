@@ -82,7 +82,17 @@ impl Shipment {
     }
 
     fn new(batch: Box<Batch>, cargo: Cargo, records: u32) -> Self {
-        Self { batch: Some(batch), cargo, seal: None, tries: 0, damaged: 0, in_doubt: false, alone: false, records, stale: false }
+        Self {
+            batch: Some(batch),
+            cargo,
+            seal: None,
+            tries: 0,
+            damaged: 0,
+            in_doubt: false,
+            alone: false,
+            records,
+            stale: false,
+        }
     }
 
     /// A batch that shall not be merged.

@@ -156,9 +156,8 @@ impl Cluster {
     }
 
     fn versions(&self) -> ApiVersionsResponse {
-        let range = |key: ApiKey, max| {
-            ApiVersion::default().with_api_key(key as i16).with_min_version(0).with_max_version(max)
-        };
+        let range =
+            |key: ApiKey, max| ApiVersion::default().with_api_key(key as i16).with_min_version(0).with_max_version(max);
         ApiVersionsResponse::default().with_api_keys(vec![
             range(ApiKey::Produce, self.produce_version),
             range(ApiKey::Metadata, 12),
@@ -189,9 +188,7 @@ impl Cluster {
                 .with_topic_id(format!("{id:032x}").parse().expect("an id"))
                 .with_partitions(known.logs.iter().enumerate().map(partition).collect())
         });
-        MetadataResponse::default()
-            .with_brokers((0..self.brokers).map(broker).collect())
-            .with_topics(topics.collect())
+        MetadataResponse::default().with_brokers((0..self.brokers).map(broker).collect()).with_topics(topics.collect())
     }
 
     fn produce(&mut self, broker: usize, request: &ProduceRequest, version: i16) -> ProduceResponse {
@@ -266,7 +263,11 @@ impl Cluster {
         }
         let (code, offset) = log.append(&header, values);
         self.sequences_refused += u32::from(code == 45);
-        if code == 0 && after { ([7, 20, 6, -1][pick as usize % 4], -1, Vec::new()) } else { (code, offset, Vec::new()) }
+        if code == 0 && after {
+            ([7, 20, 6, -1][pick as usize % 4], -1, Vec::new())
+        } else {
+            (code, offset, Vec::new())
+        }
     }
 }
 

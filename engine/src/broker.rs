@@ -145,7 +145,7 @@ impl Cluster {
     /// A cluster nobody has been asked about.
     pub fn new(settings: ClusterSettings) -> Self {
         Self {
-            control: Link::new(),
+            control: Link::default(),
             turn: 0,
             brokers: Vec::new(),
             topics: settings.topics.iter().cloned().map(Topic::new).collect(),
@@ -157,7 +157,6 @@ impl Cluster {
     }
 
     /// Takes in what belongs to a link of this cluster; gives back what does not.
-    #[expect(clippy::result_large_err, reason = "the other arm of an input, not an error")]
     pub fn on_input<'a>(&mut self, now: Mono, input: Input<'a>, io: &mut impl Io) -> Result<Event<'a>, Input<'a>> {
         let key = match &input {
             Input::LinkUp(link) => *link,
@@ -499,7 +498,7 @@ impl Cluster {
             }
             Some(_) => {}
             None if room => {
-                let lanes = (0..self.settings.lanes).map(|_| Lane { link: Link::new(), wanted: false }).collect();
+                let lanes = (0..self.settings.lanes).map(|_| Lane { link: Link::default(), wanted: false }).collect();
                 let addr = BrokerAddr { connector, host: told.host.clone(), port: told.port };
                 self.brokers.push(Broker { id: told.id, addr, lanes });
             }

@@ -122,9 +122,9 @@ pub struct Link {
     quiet_until: Mono,
 }
 
-impl Link {
+impl Default for Link {
     /// A link that may be dialled at once.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             state: State::Down,
             open: VecDeque::new(),
@@ -133,7 +133,9 @@ impl Link {
             quiet_until: Mono::default(),
         }
     }
+}
 
+impl Link {
     /// Whether `key` is this link's.
     pub fn is(&self, key: LinkKey) -> bool {
         match &self.state {

@@ -54,7 +54,7 @@ use budget::Budget;
 use control::Command;
 use deliver::Deliver;
 use drain::Drain;
-use io::{ConnKey, Input, Io, Machine, Wait};
+use io::{ConnKey, Input, Io, Machine, Spent, Wait};
 use mesh::MeshMsg;
 use notes::Notes;
 use round::Round;
@@ -202,6 +202,12 @@ impl Machine for Shard {
 
     fn end_round(&mut self, now: Now, io: &mut impl Io) -> Wait {
         self.finish_round(now, io)
+    }
+
+    fn spent(&mut self, spent: Spent) {
+        self.counters.busy_ns += spent.busy_ns;
+        self.counters.accepts_failed += u64::from(spent.accepts_failed);
+        self.notes.suppressed += u64::from(spent.notes_dropped);
     }
 }
 

@@ -71,6 +71,7 @@ table! {
     ShardCounters {
         connections: Gauge "aqueduct_connections" "MQTT connections open now.";
         connections_accepted: Counter "aqueduct_connections_accepted_total" "MQTT connections accepted.";
+        accepts_failed: Counter "aqueduct_accepts_failed_total" "Connections that could not be accepted, for want of file descriptors as a rule.";
         connections_moved: Counter "aqueduct_connections_moved_total" "Connections handed to the shard that is their client's home.";
         sessions: Gauge "aqueduct_sessions" "Sessions held, connected or not.";
         subscriptions: Gauge "aqueduct_subscriptions" "Subscriptions held.";

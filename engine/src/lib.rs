@@ -6,6 +6,7 @@ compile_error!("Aqueduct runs on Linux 5.8 or newer, on x86-64 and arm64");
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod demo;
 pub mod plan;
 pub mod run;
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, Connector, ConnectorKind};
+use crate::demo::DemoOptions;
 use crate::driver::{self, Clock, KeepAlive, Listener, Park, SocketOptions, StartError};
 use crate::log::Opened;
 use crate::plan::Plan;
@@ -40,15 +41,6 @@ pub struct RunOptions {
     pub file: Option<String>,
 }
 
-/// What simulated devices do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DemoOptions {
-    /// How many there are.
-    pub devices: u32,
-    /// Time between two publishes of one device, in milliseconds.
-    pub interval_ms: u64,
-}
-
 /// Runs the engine within the limits of `plan`, on the calling thread and one more for each shard, until it is told to stop.
 ///
 /// # Errors
@@ -59,7 +51,7 @@ pub fn run(config: Config, plan: Plan, options: RunOptions) -> miette::Result<Ex
         return Ok(ExitCode::SUCCESS);
     }
     abort_on_panic();
-    match start(&config, &plan) {
+    match start(&config, &plan, options.demo) {
         Ok(code) => Ok(code),
         Err(refusal) => {
             eprintln!("aqueduct: {refusal}");
@@ -68,7 +60,7 @@ pub fn run(config: Config, plan: Plan, options: RunOptions) -> miette::Result<Ex
     }
 }
 
-fn start(config: &Config, plan: &Plan) -> Result<ExitCode, StartError> {
+fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<ExitCode, StartError> {
     let settings = Settings::new(config, plan).map_err(|e| StartError::new(format!("{e}.")))?;
     let count = usize::from(plan.shards);
     driver::probe(count)?;
@@ -94,7 +86,8 @@ fn start(config: &Config, plan: &Plan) -> Result<ExitCode, StartError> {
         sink_names: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
         token,
         shutdown_timeout: Duration::from_millis(config.node.shutdown_timeout_ms),
-        banner: banner::banner(config, plan, &addresses),
+        banner: banner::banner(config, plan, &addresses, demo.as_ref()),
+        demo: demo.and_then(|devices| Some((addresses.first_mqtt()?, devices))),
     })?;
     threads.join();
     // Held to the very end: nobody else may write while a disk writer of ours still does.

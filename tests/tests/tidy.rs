@@ -95,6 +95,7 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["run"],
+    &["demo"],
     &["admin", "client", "driver"],
     &["shard"],
     &["auth", "listener", "rule", "session", "sink", "source"],

@@ -6,8 +6,9 @@ use super::run::Shorthands;
 use super::source::{ConfigArgs, print_warnings};
 use super::{Outcome, logging};
 use crate::config::Machine;
+use crate::demo::{DemoOptions, INTERVAL_MS_MAX};
 use crate::plan::Plan;
-use crate::run::{DemoOptions, RunOptions, run};
+use crate::run::{RunOptions, run};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +26,7 @@ pub(super) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     devices: u32,
     /// Time between two publishes of a device, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=INTERVAL_MS_MAX))]
     interval_ms: u64,
     #[command(flatten)]
     config: ConfigArgs,

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::config::{Config, ConnectorKind};
+use crate::config::{Config, ConnectorKind, HostPort, Sink};
+use crate::demo::DemoOptions;
 use crate::plan::Plan;
 use crate::shard::placement::owner_of;
 
@@ -18,8 +19,15 @@ pub(super) struct Addresses {
     pub http: Option<SocketAddr>,
 }
 
+impl Addresses {
+    /// Where a client of this machine connects to.
+    pub(super) fn first_mqtt(&self) -> Option<SocketAddr> {
+        self.mqtt.first().map(|(_, addr)| reachable(*addr))
+    }
+}
+
 /// A few lines for a person who has just started it.
-pub(super) fn banner(config: &Config, plan: &Plan, at: &Addresses) -> String {
+pub(super) fn banner(config: &Config, plan: &Plan, at: &Addresses, demo: Option<&DemoOptions>) -> String {
     let mut text = format!("aqueduct {}: ready\n", env!("CARGO_PKG_VERSION"));
     let shards = if plan.shards == 1 { "1 shard" } else { &format!("{} shards", plan.shards) };
     let _ = writeln!(text, "  {shards}, data in {}", config.node.data_dir.display());
@@ -32,6 +40,9 @@ pub(super) fn banner(config: &Config, plan: &Plan, at: &Addresses) -> String {
     if let Some(addr) = at.http {
         let _ = writeln!(text, "  HTTP    http://{addr}/metrics");
     }
+    if let Some(devices) = demo {
+        let _ = writeln!(text, "  Demo    {}", devices.about());
+    }
     let _ = write!(text, "{}", next_steps(config, at));
     text.trim_end().to_string()
 }
@@ -39,17 +50,25 @@ pub(super) fn banner(config: &Config, plan: &Plan, at: &Addresses) -> String {
 /// The lines to type next, where they would work.
 fn next_steps(config: &Config, at: &Addresses) -> String {
     let mut text = String::new();
-    if let Some((_, mqtt)) = at.mqtt.first() {
-        let mqtt = reachable(*mqtt);
+    if let Some(mqtt) = at.first_mqtt() {
         let _ = writeln!(text, "Try:");
         let _ = writeln!(text, "  mosquitto_pub -h {} -p {} -q 1 -t demo/1 -m hello", mqtt.ip(), mqtt.port());
     }
-    let embedded = |connector: usize| matches!(config.connectors[connector].kind, ConnectorKind::Embedded(_));
-    let topic = config.sinks.iter().find(|sink| embedded(sink.connector)).map(|sink| &sink.topic);
-    if let (Some(kafka), Some(topic)) = (at.kafka.first(), topic) {
-        let _ = writeln!(text, "  kcat -b {} -t {topic} -C", reachable(*kafka));
+    if let Some((kafka, sink)) = config.sinks.iter().find_map(|sink| Some((kafka_of(sink, config, at)?, sink))) {
+        let _ = writeln!(text, "  kcat -b {kafka} -t {} -C", sink.topic);
     }
     text
+}
+
+/// Where a Kafka client finds what a sink writes.
+fn kafka_of(sink: &Sink, config: &Config, at: &Addresses) -> Option<String> {
+    match &config.connectors.get(sink.connector)?.kind {
+        ConnectorKind::Embedded(_) => at.kafka.first().map(|addr| reachable(*addr).to_string()),
+        ConnectorKind::Kafka(kafka) => {
+            Some(kafka.bootstrap_hosts.iter().map(HostPort::to_string).collect::<Vec<String>>().join(","))
+        }
+        ConnectorKind::Discard => None,
+    }
 }
 
 /// An address to type: "all addresses" is none.

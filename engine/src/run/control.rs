@@ -1,6 +1,6 @@
 //! The control thread: the management port, the embedded log's listener, signals, and the end.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::http::{self, Http, Stage};
 use crate::admin::kafka;
+use crate::demo::{self, Demo, DemoOptions};
 use crate::driver::{Dropped, Letter, Shards, StartError};
 use crate::log::Catalogue;
 use crate::shard::ShardId;
@@ -30,6 +31,8 @@ pub(super) struct Control {
     pub shutdown_timeout: Duration,
     /// Printed once everything listens.
     pub banner: String,
+    /// Simulated devices, and the listener they connect to.
+    pub demo: Option<(SocketAddr, DemoOptions)>,
 }
 
 /// The embedded log towards Kafka clients.
@@ -74,9 +77,13 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     tokio::spawn(control.shards.clone().read_letters(control.letters));
     stage.send_replace(Stage::Ready);
     println!("{}", control.banner);
+    let demo = start_demo(control.demo)?;
 
     let name = signals.next().await;
     stage.send_replace(Stage::Draining);
+    if let Some(demo) = demo {
+        demo.stop().await;
+    }
     tracing::info!("{name}: draining, for {} at most; another signal ends at once", seconds(control.shutdown_timeout));
     let dropped = tokio::select! {
         dropped = control.shards.drain(control.shutdown_timeout) => dropped,
@@ -87,6 +94,11 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     };
     control.shards.stop().await;
     Ok(verdict(dropped))
+}
+
+fn start_demo(wanted: Option<(SocketAddr, DemoOptions)>) -> Result<Option<Demo>, StartError> {
+    let started = wanted.map(|(to, devices)| demo::start(to, &devices)).transpose();
+    started.map_err(|e| StartError::new(format!("cannot start the simulated devices: {e}.")))
 }
 
 fn serve_kafka(kafka: KafkaListener) -> Result<(), StartError> {

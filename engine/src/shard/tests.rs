@@ -1,10 +1,11 @@
 //! The shard from the outside: bytes in, bytes out, through an `Io` that only remembers.
 
 mod back_pressure;
-
+mod cluster;
 mod deliver;
 mod mqtt_client;
 mod publish;
 mod rig;
+mod several_shards;
 mod subscribe;
 mod will;

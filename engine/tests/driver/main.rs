@@ -6,5 +6,6 @@ mod rig;
 
 mod between_shards;
 mod clients;
+mod cost;
 mod disk;
 mod links;

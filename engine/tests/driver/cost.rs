@@ -1,0 +1,158 @@
+//! What the driver costs, beneath any protocol: a sink that reads and drops. Not run by default; the figures are in
+//! `docs/adr/0001-runtime.md`:
+//!
+//! `cargo test --release -p aqueduct --test driver cost -- --ignored --nocapture --test-threads 1`
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use aqueduct::clock::{Mono, Now};
+use aqueduct::driver::Park;
+use aqueduct::shard::control::Command;
+use aqueduct::shard::io::{CloseReason, ConnKey, Input, Io, Machine, Recv, Wait};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::rig::{self, Options, eventually};
+
+const MESSAGE_BYTES: usize = 256;
+const CONNECTIONS: usize = 50;
+
+/// Reads everything and drops it. After a round with eight messages or more it leaves the clients alone for `pause_ns`.
+struct Sink {
+    buffer: Vec<u8>,
+    pause_ns: u64,
+    read_this_round: usize,
+    paused_until: Option<Mono>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    bytes: AtomicU64,
+    rounds: AtomicU64,
+    reads: AtomicU64,
+    /// CPU time of the shard's thread at the last command, and how many commands there were.
+    cpu_ns: AtomicU64,
+    commands: AtomicU64,
+}
+
+impl Sink {
+    fn read(&mut self, conn: ConnKey, io: &mut impl Io) {
+        loop {
+            self.seen.reads.fetch_add(1, Ordering::Relaxed);
+            match io.recv(conn, &mut self.buffer) {
+                Recv::Got { n, more } => {
+                    self.read_this_round += n;
+                    if !more {
+                        return;
+                    }
+                }
+                Recv::Empty => return,
+                Recv::Eof | Recv::Error => return io.close(conn, CloseReason::Peer),
+            }
+        }
+    }
+}
+
+impl Machine for Sink {
+    fn on(&mut self, _: Now, input: Input<'_>, io: &mut impl Io) {
+        match input {
+            Input::Readable(conn) => self.read(conn, io),
+            Input::Closed(conn) => io.close(conn, CloseReason::Peer),
+            Input::Command(_) => {
+                let now = clock_gettime(ClockId::ThreadCPUTime);
+                self.seen.cpu_ns.store(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64, Ordering::SeqCst);
+                self.seen.commands.fetch_add(1, Ordering::SeqCst);
+            }
+            _ => {}
+        }
+    }
+
+    fn end_round(&mut self, now: Now, _: &mut impl Io) -> Wait {
+        self.seen.rounds.fetch_add(1, Ordering::Relaxed);
+        let read = std::mem::take(&mut self.read_this_round);
+        self.seen.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        if read >= 8 * MESSAGE_BYTES && self.pause_ns > 0 {
+            self.paused_until = Some(now.mono + self.pause_ns);
+        }
+        self.paused_until = self.paused_until.filter(|&until| until > now.mono);
+        Wait { deadline: self.paused_until, clients: self.paused_until.is_none() }
+    }
+}
+
+/// Sends `messages` by `send`, and prints what the shard's thread spent.
+fn measure(name: &str, park: Park, pause_ms: u64, messages: u64, send: impl FnOnce(&mut [TcpStream])) {
+    let seen = Arc::new(Seen::default());
+    let shared = Arc::clone(&seen);
+    let make = move |_| Sink {
+        buffer: vec![0; 64 * 1024],
+        pause_ns: pause_ms * 1_000_000,
+        read_this_round: 0,
+        paused_until: None,
+        seen: Arc::clone(&shared),
+    };
+    let rig = rig::start(Options { park, ..Options::default() }, make);
+    let mut streams: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(rig.addr).expect("connects")).collect();
+    streams.iter().for_each(|stream| stream.set_nodelay(true).expect("nodelay"));
+    std::thread::sleep(Duration::from_millis(50));
+    let mut commands = 0;
+    let mut cpu_ns = || {
+        commands += 1;
+        rig.command_all(|| Command::Scrape { token: 0 });
+        eventually("the command is seen", || seen.commands.load(Ordering::SeqCst) == commands);
+        seen.cpu_ns.load(Ordering::SeqCst)
+    };
+    let (cpu, rounds, reads) = (cpu_ns(), seen.rounds.load(Ordering::Relaxed), seen.reads.load(Ordering::Relaxed));
+    let start = Instant::now();
+    send(&mut streams);
+    eventually("all is read", || seen.bytes.load(Ordering::Relaxed) == messages * MESSAGE_BYTES as u64);
+    let wall = start.elapsed();
+    let (cpu, rounds, reads) =
+        (cpu_ns() - cpu, seen.rounds.load(Ordering::Relaxed) - rounds, seen.reads.load(Ordering::Relaxed) - reads);
+    println!(
+        "{name:<22} {park:?}: {:7.3} us/message, {:6.2} us/round, {:.3} rounds and {:.3} reads a message, {:.2} s",
+        cpu as f64 / 1e3 / messages as f64,
+        cpu as f64 / 1e3 / rounds as f64,
+        rounds as f64 / messages as f64,
+        reads as f64 / messages as f64,
+        wall.as_secs_f64()
+    );
+}
+
+/// As fast as it goes, 16 KiB a write.
+fn bulk(streams: &mut [TcpStream], messages: u64) {
+    let block = vec![7; 16 * 1024];
+    let per_block = (block.len() / MESSAGE_BYTES) as u64;
+    for i in 0..messages / per_block {
+        streams[i as usize % CONNECTIONS].write_all(&block).expect("sends");
+    }
+}
+
+/// Every millisecond `burst` messages, each written alone to the next connection.
+fn bursts(streams: &mut [TcpStream], messages: u64, burst: u64) {
+    let (message, start) = (vec![7; MESSAGE_BYTES], Instant::now());
+    for i in 0..messages {
+        if i % burst == 0 {
+            let due = start + Duration::from_millis(i / burst);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        streams[i as usize % CONNECTIONS].write_all(&message).expect("sends");
+    }
+}
+
+#[test]
+#[ignore = "measures; takes half a minute"]
+fn cost() {
+    for _ in 0..3 {
+        for park in [Park::Epoll, Park::Glommio] {
+            let bulk_messages = 64 * 40_000;
+            measure("bulk, 16 KiB writes", park, 0, bulk_messages, |s| bulk(s, bulk_messages));
+            measure("20 a ms, 5 ms rounds", park, 5, 40_000, |s| bursts(s, 40_000, 20));
+            measure("20 a ms, no pause", park, 0, 40_000, |s| bursts(s, 40_000, 20));
+            measure("1 a ms", park, 0, 1_000, |s| bursts(s, 1_000, 1));
+        }
+    }
+}

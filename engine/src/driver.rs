@@ -39,13 +39,3 @@ pub use mailbox::{ControlPort, Letter, Mailbox, Order, letters};
 pub use mesh::{MeshEnd, weave};
 pub use shard_loop::{Parts, ShardLoop};
 pub use start_error::StartError;
-
-/// How a shard waits (`io.park`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Park {
-    /// The shard's task itself blocks in `epoll_pwait2`.
-    #[default]
-    Epoll,
-    /// The task waits through glommio on the epoll set, so that other tasks of the executor could run.
-    Glommio,
-}

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Connector, ConnectorKind};
 use crate::demo::DemoOptions;
-use crate::driver::{self, Clock, KeepAlive, Listener, Park, SocketOptions, StartError};
+use crate::driver::{self, Clock, KeepAlive, Listener, SocketOptions, StartError};
 use crate::log::Opened;
 use crate::plan::Plan;
 use crate::shard::io::ListenerId;
@@ -106,7 +106,6 @@ fn start_shards(
     let common = shards::Common {
         shards: plan.shards,
         pin: config.node.pin,
-        park: Park::default(),
         ring_slots: plan.mesh.ring_slots,
         connectors: config.connectors.iter().map(socket_options).collect(),
         catalogue: opened.map(|opened| Arc::clone(&opened.catalogue)),

@@ -4,7 +4,7 @@
 //! buffers are then the linger) the shard waits on `service` alone: no registration changes.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -101,11 +101,6 @@ impl Poller {
 
     pub(super) fn add_bell(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         Ok(epoll::add(&self.service, fd, pack(Service::Bell), EventFlags::IN | EventFlags::ET)?)
-    }
-
-    /// The set a wait with or without clients blocks on.
-    pub(super) fn door(&self, clients: bool) -> BorrowedFd<'_> {
-        if clients { self.all.as_fd() } else { self.service.as_fd() }
     }
 
     /// Blocks until something is ready or `timeout` has passed (`None`: for ever), then collects.

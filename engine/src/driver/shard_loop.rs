@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SocketOptions;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::doorbell::Doorbell;
@@ -18,7 +19,6 @@ use super::mesh::{MeshEnd, Parcel};
 use super::poller::{Events, Poller, Service, client_of, service_of};
 use super::sockets::Sockets;
 use super::world::World;
-use super::{Park, SocketOptions, io as door};
 use crate::clock::{Mono, Now};
 use crate::shard::ShardId;
 use crate::shard::control::{Command, Level};
@@ -35,8 +35,6 @@ const RETRY_NS: u64 = 500_000;
 /// What a shard thread is made of, but for the machine. Everything in it may be made on another thread.
 #[derive(Debug)]
 pub struct Parts {
-    /// How it waits.
-    pub park: Park,
     /// The clock all shards share.
     pub clock: Clock,
     /// Its listening sockets.
@@ -59,7 +57,6 @@ pub struct ShardLoop<M> {
     machine: M,
     world: World,
     bell: Arc<Doorbell>,
-    park: Park,
     events: Events,
     /// An input source was cut short by its share of the round.
     again: bool,
@@ -93,7 +90,6 @@ impl<M: Machine> ShardLoop<M> {
             machine,
             world,
             bell: parts.bell,
-            park: parts.park,
             events: Events::new(),
             again: false,
             retry: false,
@@ -106,7 +102,7 @@ impl<M: Machine> ShardLoop<M> {
     ///
     /// # Errors
     /// A failing epoll set, which would be a bug of ours or a dying kernel.
-    pub async fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<()> {
         while !self.stopped {
             self.world.now = self.world.clock.now();
             let wait = self.round(self.world.now);
@@ -119,7 +115,7 @@ impl<M: Machine> ShardLoop<M> {
             let notes_dropped = self.world.control.take_notes_dropped();
             self.machine.spent(Spent { busy_ns, accepts_failed, notes_dropped });
             let timeout = self.timeout(wait, rested);
-            self.wait(timeout, wait.clients).await?;
+            self.wait(timeout, wait.clients)?;
         }
         Ok(())
     }
@@ -152,20 +148,13 @@ impl<M: Machine> ShardLoop<M> {
     }
 
     /// Sleeps until something happens, at most `timeout`.
-    async fn wait(&mut self, timeout: Option<Duration>, clients: bool) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, clients: bool) -> io::Result<()> {
         if timeout == Some(Duration::ZERO) {
             return self.world.poller.collect(clients, &mut self.events);
         }
         self.bell.doze();
         let timeout = if self.inboxes_empty() { timeout } else { Some(Duration::ZERO) };
-        let result = match self.park {
-            Park::Epoll => self.world.poller.wait(timeout, clients, &mut self.events),
-            Park::Glommio if timeout == Some(Duration::ZERO) => self.world.poller.collect(clients, &mut self.events),
-            Park::Glommio => {
-                door::readable(self.world.poller.door(clients), timeout).await?;
-                self.world.poller.collect(clients, &mut self.events)
-            }
-        };
+        let result = self.world.poller.wait(timeout, clients, &mut self.events);
         self.bell.rise();
         result
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use crate::driver::Shards;
 use crate::driver::{Clock, ControlPort, Disk, Doorbell, Executor, Letter, Listener, Mailbox, Parts, ShardLoop};
-use crate::driver::{Park, Shards};
 use crate::driver::{SocketOptions, StartError, allowed_cpus, letters, weave};
 use crate::log::Catalogue;
 use crate::shard::ShardId;
@@ -17,8 +17,6 @@ pub(super) struct Common {
     pub shards: u16,
     /// Whether each stays on a processor of its own.
     pub pin: bool,
-    /// How a shard waits.
-    pub park: Park,
     /// Slots of the ring between two shards.
     pub ring_slots: usize,
     /// Socket options by connector.
@@ -66,7 +64,6 @@ pub(super) fn start<M: Machine + 'static>(
             None => None,
         };
         let parts = Parts {
-            park: common.park,
             clock: common.clock,
             listeners,
             connectors: common.connectors.clone(),
@@ -96,7 +93,7 @@ fn spawn<M: Machine + 'static>(
     let task = move || async move {
         let shard = ShardLoop::new(make(), parts).expect("the epoll sets of a shard can be made");
         let _ = running.send(());
-        shard.run().await.expect("the epoll sets of a shard can be waited for");
+        shard.run().expect("the epoll sets of a shard can be waited for");
     };
     let executor = Executor::spawn("shard", cpu, task).map_err(|e| StartError::system("start a shard", &e))?;
     Ok((executor, runs))

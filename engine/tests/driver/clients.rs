@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aqueduct::clock::Now;
-use aqueduct::driver::Park;
 use aqueduct::shard::control::Command;
 use aqueduct::shard::io::{CloseReason, ConnKey, Input, Io, Machine, Recv, Wait};
 
@@ -93,11 +92,11 @@ impl Machine for Echo {
     }
 }
 
-fn echo(park: Park, read_bytes: usize) -> (rig::Rig, Arc<Seen>) {
+fn echo(read_bytes: usize) -> (rig::Rig, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
     let shared = Arc::clone(&seen);
     let make = move |_| Echo { seen: Arc::clone(&shared), read_bytes, ..Echo::default() };
-    (rig::start(Options { park, ..Options::default() }, make), seen)
+    (rig::start(Options::default(), make), seen)
 }
 
 /// Bytes that differ by place and connection.
@@ -111,8 +110,9 @@ fn connect(rig: &rig::Rig) -> TcpStream {
     stream
 }
 
-fn echoes_many_connections(park: Park) {
-    let (rig, seen) = echo(park, 1000);
+#[test]
+fn echoes_many_connections() {
+    let (rig, seen) = echo(1000);
     let mut streams: Vec<_> = (0..200).map(|_| connect(&rig)).collect();
     for round in 0..5 {
         for (i, stream) in streams.iter_mut().enumerate() {
@@ -129,20 +129,10 @@ fn echoes_many_connections(park: Park) {
     eventually("every end was seen", || seen.closed.load(Ordering::Relaxed) == 200);
 }
 
-#[test]
-fn echoes_many_connections_waiting_in_epoll() {
-    echoes_many_connections(Park::Epoll);
-}
-
-#[test]
-fn echoes_many_connections_waiting_through_glommio() {
-    echoes_many_connections(Park::Glommio);
-}
-
 /// A client that sends much and reads late fills our send buffer: sends are cut short, and each is continued by `Writable`.
 #[test]
 fn short_sends_are_continued() {
-    let (rig, seen) = echo(Park::Epoll, 32 * 1024);
+    let (rig, seen) = echo(32 * 1024);
     let (mut sender, data) = (connect(&rig), pattern(7, 24 * 1024 * 1024));
     let mut reader = sender.try_clone().expect("a second handle");
     let expected = data.clone();
@@ -161,7 +151,7 @@ fn short_sends_are_continued() {
 /// The end of the stream arrives together with the last bytes, so that the read of those bytes is short and no edge follows.
 #[test]
 fn the_end_is_seen_when_it_comes_with_the_last_bytes() {
-    let (rig, seen) = echo(Park::Epoll, 1000);
+    let (rig, seen) = echo(1000);
     for _ in 0..50 {
         let mut stream = connect(&rig);
         stream.write_all(b"last words").expect("sends");
@@ -174,8 +164,9 @@ fn the_end_is_seen_when_it_comes_with_the_last_bytes() {
 }
 
 /// While a wait leaves the clients out, bytes and connects of clients cause no input and no round; afterwards nothing is lost.
-fn pauses_leave_clients_alone(park: Park) {
-    let (rig, seen) = echo(park, 1000);
+#[test]
+fn pauses_leave_clients_alone() {
+    let (rig, seen) = echo(1000);
     let mut stream = connect(&rig);
     let mut back = [0; 5];
     stream.write_all(b"first").expect("sends");
@@ -203,20 +194,10 @@ fn pauses_leave_clients_alone(park: Park) {
     }
 }
 
-#[test]
-fn pauses_leave_clients_alone_waiting_in_epoll() {
-    pauses_leave_clients_alone(Park::Epoll);
-}
-
-#[test]
-fn pauses_leave_clients_alone_waiting_through_glommio() {
-    pauses_leave_clients_alone(Park::Glommio);
-}
-
 /// An idle shard sleeps: no rounds without a reason.
 #[test]
 fn an_idle_shard_makes_no_rounds() {
-    let (rig, seen) = echo(Park::Epoll, 1000);
+    let (rig, seen) = echo(1000);
     let _streams: Vec<_> = (0..50).map(|_| connect(&rig)).collect();
     eventually("all are accepted", || seen.accepted.load(Ordering::Relaxed) == 50);
     std::thread::sleep(Duration::from_millis(50));
@@ -228,7 +209,7 @@ fn an_idle_shard_makes_no_rounds() {
 /// `TCP_NODELAY` is set once on the listener and inherited.
 #[test]
 fn accepted_sockets_send_at_once() {
-    let (rig, _) = echo(Park::Epoll, 1000);
+    let (rig, _) = echo(1000);
     let mut stream = connect(&rig);
     stream.set_nodelay(true).expect("our end too");
     let start = Instant::now();

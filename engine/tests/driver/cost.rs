@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aqueduct::clock::{Mono, Now};
-use aqueduct::driver::Park;
 use aqueduct::shard::control::Command;
 use aqueduct::shard::io::{CloseReason, ConnKey, Input, Io, Machine, Recv, Wait};
 use rustix::time::{ClockId, clock_gettime};
@@ -84,7 +83,7 @@ impl Machine for Sink {
 }
 
 /// Sends `messages` by `send`, and prints what the shard's thread spent.
-fn measure(name: &str, park: Park, pause_ms: u64, messages: u64, send: impl FnOnce(&mut [TcpStream])) {
+fn measure(name: &str, pause_ms: u64, messages: u64, send: impl FnOnce(&mut [TcpStream])) {
     let seen = Arc::new(Seen::default());
     let shared = Arc::clone(&seen);
     let make = move |_| Sink {
@@ -94,7 +93,7 @@ fn measure(name: &str, park: Park, pause_ms: u64, messages: u64, send: impl FnOn
         paused_until: None,
         seen: Arc::clone(&shared),
     };
-    let rig = rig::start(Options { park, ..Options::default() }, make);
+    let rig = rig::start(Options::default(), make);
     let mut streams: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(rig.addr).expect("connects")).collect();
     streams.iter().for_each(|stream| stream.set_nodelay(true).expect("nodelay"));
     std::thread::sleep(Duration::from_millis(50));
@@ -113,7 +112,7 @@ fn measure(name: &str, park: Park, pause_ms: u64, messages: u64, send: impl FnOn
     let (cpu, rounds, reads) =
         (cpu_ns() - cpu, seen.rounds.load(Ordering::Relaxed) - rounds, seen.reads.load(Ordering::Relaxed) - reads);
     println!(
-        "{name:<22} {park:?}: {:7.3} us/message, {:6.2} us/round, {:.3} rounds and {:.3} reads a message, {:.2} s",
+        "{name:<22} {:7.3} us/message, {:6.2} us/round, {:.3} rounds and {:.3} reads a message, {:.2} s",
         cpu as f64 / 1e3 / messages as f64,
         cpu as f64 / 1e3 / rounds as f64,
         rounds as f64 / messages as f64,
@@ -147,12 +146,10 @@ fn bursts(streams: &mut [TcpStream], messages: u64, burst: u64) {
 #[ignore = "measures; takes half a minute"]
 fn cost() {
     for _ in 0..3 {
-        for park in [Park::Epoll, Park::Glommio] {
-            let bulk_messages = 64 * 40_000;
-            measure("bulk, 16 KiB writes", park, 0, bulk_messages, |s| bulk(s, bulk_messages));
-            measure("20 a ms, 5 ms rounds", park, 5, 40_000, |s| bursts(s, 40_000, 20));
-            measure("20 a ms, no pause", park, 0, 40_000, |s| bursts(s, 40_000, 20));
-            measure("1 a ms", park, 0, 1_000, |s| bursts(s, 1_000, 1));
-        }
+        let bulk_messages = 64 * 40_000;
+        measure("bulk, 16 KiB writes", 0, bulk_messages, |s| bulk(s, bulk_messages));
+        measure("20 a ms, 5 ms rounds", 5, 40_000, |s| bursts(s, 40_000, 20));
+        measure("20 a ms, no pause", 0, 40_000, |s| bursts(s, 40_000, 20));
+        measure("1 a ms", 0, 1_000, |s| bursts(s, 1_000, 1));
     }
 }

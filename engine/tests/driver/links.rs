@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use aqueduct::clock::Now;
-use aqueduct::driver::{Letter, Order, Park, SocketOptions};
+use aqueduct::driver::{Letter, Order, SocketOptions};
 use aqueduct::shard::control::Command;
 use aqueduct::shard::io::{BrokerAddr, Input, Io, LinkKey, Machine, Request, Wait};
 
@@ -102,14 +102,14 @@ struct Call {
 }
 
 impl Call {
-    fn new(to: BrokerAddr, requests: Vec<Request>, early: bool, connector: SocketOptions, park: Park) -> Self {
+    fn new(to: BrokerAddr, requests: Vec<Request>, early: bool, connector: SocketOptions) -> Self {
         let (sender, told) = mpsc::channel();
         let once = std::sync::Arc::new(std::sync::Mutex::new(Some((to, requests, sender))));
         let make = move |_| {
             let (to, requests, told) = once.lock().expect("not poisoned").take().expect("one shard");
             Caller { to, requests, early, link: None, told }
         };
-        let rig = rig::start(Options { connector, park, ..Options::default() }, make);
+        let rig = rig::start(Options { connector, ..Options::default() }, make);
         rig.command_all(|| Command::Scrape { token: 0 });
         Self { rig, told }
     }
@@ -148,7 +148,7 @@ fn responses_may_be_split_at_every_byte() {
     let turns = stream.len() as i32 + 1;
     let all = (0..turns * per_turn).map(|i| request(i, &[], true).0).collect();
     let (listener, to) = broker();
-    let call = Call::new(to, all, false, SocketOptions::default(), Park::Epoll);
+    let call = Call::new(to, all, false, SocketOptions::default());
     let mut socket = accept(&listener);
     assert_eq!(call.next(), Told::Up);
     for turn in 0..turns {
@@ -172,45 +172,43 @@ fn responses_may_be_split_at_every_byte() {
 /// requests in order, batches spliced in; answered ones are then matched, unanswered ones told as sent.
 #[test]
 fn long_requests_arrive_whole_and_in_order() {
-    for park in [Park::Epoll, Park::Glommio] {
-        let shapes: Vec<(i32, Vec<usize>, bool)> = (0..200)
-            .map(|i| (i, (0..i as usize % 5).map(|j| (i as usize * 977 + j * 31_337) % 90_000).collect(), i % 3 != 0))
-            .collect();
-        let (requests, wires): (Vec<_>, Vec<_>) =
-            shapes.iter().map(|(c, sizes, answered)| request(*c, sizes, *answered)).unzip();
-        let (listener, to) = broker();
-        // Small enough to be full most of the time, large enough not to wait for delayed acknowledgements.
-        let small = SocketOptions { sndbuf_bytes: Some(128 * 1024), ..SocketOptions::default() };
-        let call = Call::new(to, requests, true, small, park);
-        let mut socket = accept(&listener);
-        let expected = wires.concat();
-        let mut got = vec![0; expected.len()];
-        for piece in got.chunks_mut(300_000) {
-            std::thread::sleep(Duration::from_millis(1));
-            socket.read_exact(piece).expect("reads");
-        }
-        assert!(got == expected, "the broker reads what the requests spell");
-        for (correlation, _, _) in shapes.iter().filter(|(_, _, answered)| *answered) {
-            socket.write_all(&response(*correlation, b"ok")).expect("sends");
-        }
-        assert_eq!(call.next(), Told::Up);
-        let (mut sent, mut answered) = (Vec::new(), Vec::new());
-        for _ in 0..shapes.len() {
-            match call.next() {
-                Told::Sent { correlation, batches } => {
-                    assert_eq!(batches.len(), shapes[correlation as usize].1.len());
-                    sent.push(correlation);
-                }
-                Told::Response { correlation, batches, .. } => {
-                    assert_eq!(batches.len(), shapes[correlation as usize].1.len());
-                    answered.push(correlation);
-                }
-                other => panic!("unexpected: {other:?}"),
-            }
-        }
-        assert!(sent.is_sorted() && sent.iter().all(|c| c % 3 == 0), "{sent:?}");
-        assert!(answered.is_sorted() && answered.iter().all(|c| c % 3 != 0), "{answered:?}");
+    let shapes: Vec<(i32, Vec<usize>, bool)> = (0..200)
+        .map(|i| (i, (0..i as usize % 5).map(|j| (i as usize * 977 + j * 31_337) % 90_000).collect(), i % 3 != 0))
+        .collect();
+    let (requests, wires): (Vec<_>, Vec<_>) =
+        shapes.iter().map(|(c, sizes, answered)| request(*c, sizes, *answered)).unzip();
+    let (listener, to) = broker();
+    // Small enough to be full most of the time, large enough not to wait for delayed acknowledgements.
+    let small = SocketOptions { sndbuf_bytes: Some(128 * 1024), ..SocketOptions::default() };
+    let call = Call::new(to, requests, true, small);
+    let mut socket = accept(&listener);
+    let expected = wires.concat();
+    let mut got = vec![0; expected.len()];
+    for piece in got.chunks_mut(300_000) {
+        std::thread::sleep(Duration::from_millis(1));
+        socket.read_exact(piece).expect("reads");
     }
+    assert!(got == expected, "the broker reads what the requests spell");
+    for (correlation, _, _) in shapes.iter().filter(|(_, _, answered)| *answered) {
+        socket.write_all(&response(*correlation, b"ok")).expect("sends");
+    }
+    assert_eq!(call.next(), Told::Up);
+    let (mut sent, mut answered) = (Vec::new(), Vec::new());
+    for _ in 0..shapes.len() {
+        match call.next() {
+            Told::Sent { correlation, batches } => {
+                assert_eq!(batches.len(), shapes[correlation as usize].1.len());
+                sent.push(correlation);
+            }
+            Told::Response { correlation, batches, .. } => {
+                assert_eq!(batches.len(), shapes[correlation as usize].1.len());
+                answered.push(correlation);
+            }
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+    assert!(sent.is_sorted() && sent.iter().all(|c| c % 3 == 0), "{sent:?}");
+    assert!(answered.is_sorted() && answered.iter().all(|c| c % 3 != 0), "{answered:?}");
 }
 
 /// The broker answers one of ten requests and leaves while others are sent in part or not at all.
@@ -219,7 +217,7 @@ fn a_broken_link_returns_open_requests_in_order() {
     let requests = (0..10).map(|i| request(i, &[200_000], true).0).collect();
     let (listener, to) = broker();
     let small = SocketOptions { sndbuf_bytes: Some(8 * 1024), ..SocketOptions::default() };
-    let call = Call::new(to, requests, false, small, Park::Epoll);
+    let call = Call::new(to, requests, false, small);
     let mut socket = accept(&listener);
     let mut some = vec![0; 450_000];
     socket.read_exact(&mut some).expect("reads");
@@ -249,7 +247,7 @@ fn nonsense_ends_the_link() {
     for (bytes, reason) in cases {
         let (listener, to) = broker();
         let (request, wire) = request(0, &[3], true);
-        let call = Call::new(to, vec![request], false, SocketOptions::default(), Park::Epoll);
+        let call = Call::new(to, vec![request], false, SocketOptions::default());
         let mut socket = accept(&listener);
         assert_eq!(call.next(), Told::Up);
         socket.read_exact(&mut vec![0; wire.len()]).expect("the request comes first");
@@ -275,8 +273,7 @@ fn nonsense_ends_the_link() {
 #[test]
 fn a_dropped_link_returns_what_is_open() {
     let (listener, to) = broker();
-    let call =
-        Call::new(to, (0..3).map(|i| request(i, &[], true).0).collect(), false, SocketOptions::default(), Park::Epoll);
+    let call = Call::new(to, (0..3).map(|i| request(i, &[], true).0).collect(), false, SocketOptions::default());
     let _socket = accept(&listener);
     assert_eq!(call.next(), Told::Up);
     call.rig.command_all(|| Command::Drain);
@@ -288,8 +285,7 @@ fn a_refused_dial_says_so() {
     let (listener, to) = broker();
     drop(listener);
     let port = to.port;
-    let call =
-        Call::new(to, (0..4).map(|i| request(i, &[], true).0).collect(), true, SocketOptions::default(), Park::Epoll);
+    let call = Call::new(to, (0..4).map(|i| request(i, &[], true).0).collect(), true, SocketOptions::default());
     let why = format!("127.0.0.1:{port}: connection refused");
     assert_eq!(call.next(), Told::Down { unanswered: vec![0, 1], why });
 }
@@ -306,7 +302,7 @@ fn a_silent_broker_times_out() {
     let to = BrokerAddr { connector: 0, host: "127.0.0.1".to_string(), port: addr.port() };
     let quick = SocketOptions { connect_timeout_ms: 150, ..SocketOptions::default() };
     let start = Instant::now();
-    let call = Call::new(to, vec![], false, quick, Park::Epoll);
+    let call = Call::new(to, vec![], false, quick);
     assert_eq!(call.next(), Told::Down { unanswered: vec![], why: format!("{addr}: connect timed out") });
     assert!(start.elapsed() >= Duration::from_millis(150));
 }
@@ -317,7 +313,7 @@ fn names_are_resolved_outside_the_shard() {
     let (listener, mut to) = broker();
     let port = to.port;
     to.host = "kafka.test".to_string();
-    let mut call = Call::new(to, vec![], false, SocketOptions::default(), Park::Epoll);
+    let mut call = Call::new(to, vec![], false, SocketOptions::default());
     let (shard, letter) = call.rig.letters.blocking_recv().expect("a letter");
     let Letter::LookUp { link, host, port: asked } = letter else { panic!("unexpected: {letter:?}") };
     assert_eq!((shard.0, host.as_str(), asked), (0, "kafka.test", port));
@@ -332,7 +328,6 @@ fn names_are_resolved_outside_the_shard() {
         vec![],
         false,
         SocketOptions::default(),
-        Park::Epoll,
     );
     let (_, letter) = call.rig.letters.blocking_recv().expect("a letter");
     let Letter::LookUp { link, .. } = letter else { panic!("unexpected: {letter:?}") };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aqueduct::buffer::{Batch, BatchPool, PartKey};
 use aqueduct::clock::Mono;
 use aqueduct::driver::{
-    Clock, ControlPort, Disk, Doorbell, Executor, Letter, Mailbox, Order, Park, Parts, ShardLoop, SocketOptions, bind,
+    Clock, ControlPort, Disk, Doorbell, Executor, Letter, Mailbox, Order, Parts, ShardLoop, SocketOptions, bind,
     letters, weave,
 };
 use aqueduct::shard::ShardId;
@@ -26,14 +26,13 @@ pub(crate) struct Rig {
 /// What a rig is made of besides its machines.
 pub(crate) struct Options {
     pub(crate) shards: usize,
-    pub(crate) park: Park,
     pub(crate) mesh_capacity: usize,
     pub(crate) connector: SocketOptions,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { shards: 1, park: Park::default(), mesh_capacity: 64, connector: SocketOptions::default() }
+        Self { shards: 1, mesh_capacity: 64, connector: SocketOptions::default() }
     }
 }
 
@@ -62,7 +61,6 @@ pub(crate) fn start_with_disk<M: Machine + 'static>(
     for (index, ((listener, mesh), bell)) in listeners.into_iter().zip(ends).zip(&bells).enumerate() {
         let shard = ShardId(index as u16);
         let parts = Parts {
-            park: options.park,
             clock,
             listeners: vec![listener],
             connectors: vec![options.connector.clone()],
@@ -74,7 +72,7 @@ pub(crate) fn start_with_disk<M: Machine + 'static>(
         let make = make.clone();
         let task = move || async move {
             let shard = ShardLoop::new(make(shard), parts).expect("epoll sets");
-            shard.run().await.expect("the loop ends in peace");
+            shard.run().expect("the loop ends in peace");
         };
         executors.push(Executor::spawn("test-shard", None, task).expect("a thread"));
     }

@@ -58,6 +58,9 @@ struct InFlight {
     counts: bool,
 }
 
+/// Entries that an empty queue, or flight, keeps room for.
+const IDLE_CAPACITY_MAX: usize = 64;
+
 /// What the client has to say next.
 #[derive(Debug)]
 enum Step {
@@ -187,7 +190,10 @@ impl Deliveries {
         let mut sent = Sent::default();
         self.send_again(now, shelf, to, out, &mut sent);
         while self.unsent == 0 {
-            let Some(next) = self.queue.front() else { return sent };
+            let Some(next) = self.queue.front() else {
+                shrink(&mut self.queue);
+                return sent;
+            };
             if next.qos > QoS::AtMostOnce && !self.has_window(to, limits) {
                 return sent;
             }
@@ -335,6 +341,7 @@ impl Deliveries {
         self.unsent -= usize::from(entry.unsent);
         self.counting -= u16::from(entry.counts);
         self.ids.release(entry.packet_id);
+        shrink(&mut self.inflight);
         let Some(queued) = entry.step.into_queued() else { return ENTRY_BYTES };
         self.inflight_bytes -= queued.bytes;
         ENTRY_BYTES + shelf.done(queued.key)
@@ -367,6 +374,13 @@ impl Step {
             Self::PubAck(queued) | Self::PubRec(queued) => Some(queued),
             Self::PubComp => None,
         }
+    }
+}
+
+/// What has been long does not keep its room for ever: idle clients are many.
+fn shrink<T>(entries: &mut VecDeque<T>) {
+    if entries.is_empty() && entries.capacity() > IDLE_CAPACITY_MAX {
+        *entries = VecDeque::new();
     }
 }
 

@@ -197,15 +197,22 @@ impl FilterIndex {
         shards.dedup();
     }
 
-    /// The subscribers of this shard that match `topic` published by the session `publisher`, into `matching`.
+    /// The subscribers of this shard that match `topic` published by the session `publisher`, into `matching`; those of one
+    /// session side by side.
     pub fn subscribers(&mut self, topic: &str, publisher: Option<u32>, matching: &mut Vec<Subscriber>) {
         matching.clear();
+        let mut filters = 0;
         self.walk(topic, |node| {
             // [MQTT-3.8.3-3]
             let own = |s: &&Subscriber| s.subscription.no_local && Some(s.session) == publisher;
             matching.extend(node.subscribers.iter().filter(|s| !own(s)));
+            filters += u32::from(!node.subscribers.is_empty());
             true
         });
+        // A session stands at most once at each filter.
+        if filters > 1 {
+            matching.sort_by_key(|s| s.session);
+        }
     }
 
     /// Bytes the index takes in memory, nearly.

@@ -48,11 +48,8 @@ pub struct Claim {
     pub ids: Box<[u32]>,
 }
 
-/// Makes one claim of all subscriptions of a session. `matching` is sorted by session afterwards.
-pub fn claims(matching: &mut [Subscriber]) -> impl Iterator<Item = Claim> {
-    if !matching.is_sorted_by_key(|s| s.session) {
-        matching.sort_by_key(|s| s.session);
-    }
+/// Makes one claim of all subscriptions of a session, which stand side by side.
+pub fn claims(matching: &[Subscriber]) -> impl Iterator<Item = Claim> {
     matching.chunk_by(|a, b| a.session == b.session).map(Claim::of)
 }
 
@@ -83,13 +80,13 @@ mod tests {
             session,
             subscription: Subscription { id, qos, no_local: false, retain_as_published },
         };
-        let mut matching = [
-            subscriber(4, QoS::AtMostOnce, 0, true),
+        let matching = [
             subscriber(2, QoS::AtLeastOnce, 9, false),
-            subscriber(4, QoS::ExactlyOnce, 0, false),
             subscriber(2, QoS::AtMostOnce, 8, false),
+            subscriber(4, QoS::AtMostOnce, 0, true),
+            subscriber(4, QoS::ExactlyOnce, 0, false),
         ];
-        let claims: Vec<Claim> = claims(&mut matching).collect();
+        let claims: Vec<Claim> = claims(&matching).collect();
         let expected = [
             Claim { session: 2, qos: QoS::AtLeastOnce, retain_as_published: false, ids: [9, 8].into() },
             Claim { session: 4, qos: QoS::ExactlyOnce, retain_as_published: true, ids: [].into() },

@@ -36,6 +36,9 @@ pub(super) struct Copied {
     pub(super) seat: LaneSeat,
 }
 
+/// Part of the memory of deliveries that may be under way to other shards, as a divisor.
+const PARCELS_DIVISOR: usize = 4;
+
 /// What one shard has to deliver.
 #[derive(Debug)]
 pub(super) struct Deliver {
@@ -67,13 +70,13 @@ impl Deliver {
             lanes: Lanes::default(),
             shelf: Shelf::default(),
             wills: VecDeque::new(),
-            parcels: Parcels::new(settings.shards, settings.subscribers.parcel_credits),
+            parcels: Parcels::new(settings.shards, settings.subscribers.parcel_credits, memory_bytes),
             ready: Vec::new(),
             stuck: Vec::new(),
             due: Vec::new(),
             targets: Vec::new(),
             matching: Vec::new(),
-            shelf_bytes_soft: memory_bytes / 2,
+            shelf_bytes_soft: memory_bytes / 4 * 2,
             shelf_bytes_max: memory_bytes / 4 * 3,
         }
     }
@@ -106,9 +109,11 @@ impl Deliver {
 /// Parcels between this shard and each other one.
 #[derive(Debug)]
 struct Parcels {
+    /// How many one peer may have, and how many bytes; a single one may be larger.
     credits: u32,
+    bytes_max: usize,
     peers: Vec<Peer>,
-    /// Peers that have given no credit back while all are out.
+    /// Peers that can be sent nothing now.
     exhausted: u32,
 }
 
@@ -123,27 +128,31 @@ struct Peer {
 }
 
 impl Parcels {
-    fn new(shards: u16, credits: u32) -> Self {
-        Self { credits, peers: vec![Peer::default(); usize::from(shards)], exhausted: 0 }
+    fn new(shards: u16, credits: u32, memory_bytes: usize) -> Self {
+        let bytes_max = memory_bytes / PARCELS_DIVISOR / usize::from(shards.max(1));
+        Self { credits, bytes_max, peers: vec![Peer::default(); usize::from(shards)], exhausted: 0 }
     }
 
     fn has_credit(&self, to: ShardId) -> bool {
-        self.peers[usize::from(to.0)].out < self.credits
+        let peer = &self.peers[usize::from(to.0)];
+        peer.out < self.credits && peer.out_bytes < self.bytes_max || peer.out == 0
     }
 
     fn send(&mut self, to: ShardId, bytes: usize) {
+        assert!(self.has_credit(to), "a parcel has a credit");
         let peer = &mut self.peers[usize::from(to.0)];
         peer.out += 1;
         peer.out_bytes += bytes;
-        self.exhausted += u32::from(peer.out == self.credits);
+        self.exhausted += u32::from(!self.has_credit(to));
     }
 
     fn taken_by(&mut self, from: ShardId, parcels: u32, bytes: usize) {
+        let had_credit = self.has_credit(from);
         let peer = &mut self.peers[usize::from(from.0)];
         assert!(parcels <= peer.out && bytes <= peer.out_bytes, "no more is taken than was sent");
-        self.exhausted -= u32::from(peer.out == self.credits && parcels > 0);
         peer.out -= parcels;
         peer.out_bytes -= bytes;
+        self.exhausted -= u32::from(!had_credit && self.has_credit(from));
     }
 }
 
@@ -311,7 +320,7 @@ impl Shard {
         let mut matching = std::mem::take(&mut self.deliver.matching);
         self.filters.index().subscribers(publication.topic(), publisher, &mut matching);
         let key = self.deliver.shelf.put(publication);
-        for claim in claims(&mut matching) {
+        for claim in claims(&matching) {
             if !self.has_room(key, claim.session) {
                 self.send_now(now, claim.session, io);
             }

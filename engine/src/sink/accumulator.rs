@@ -199,16 +199,18 @@ impl Accumulator {
     pub fn note_ticket(&mut self, partition: u32, session: u32, lane_gen: u32, number: u32, lane: Lane) {
         let Some(batch) = &mut self.partitions[partition as usize].filling else { return };
         let record = batch.records.saturating_sub(1);
-        if let Some(run) = batch.runs.last_mut()
-            && run.session == session
-            && run.lane == lane
-            && run.lane_gen == lane_gen
-            && run.first.wrapping_add(u32::from(run.n)) == number
-            && run.record + u32::from(run.n) == record
-            && run.n < u16::MAX
-        {
-            run.n += 1;
-            return;
+        // A record may have a ticket and a publication: the runs of both grow side by side.
+        for run in batch.runs.iter_mut().rev().take(2) {
+            if run.session == session
+                && run.lane == lane
+                && run.lane_gen == lane_gen
+                && run.first.wrapping_add(u32::from(run.n)) == number
+                && run.record + u32::from(run.n) == record
+                && run.n < u16::MAX
+            {
+                run.n += 1;
+                return;
+            }
         }
         batch.runs.push(Run { session, lane_gen, first: number, record, n: 1, lane });
     }

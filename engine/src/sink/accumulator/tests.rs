@@ -146,3 +146,16 @@ fn consecutive_tickets_of_one_session_share_a_run() {
     let runs: Vec<(u32, u32, u16)> = sent[0].runs.iter().map(|r| (r.session, r.first, r.n)).collect();
     assert_eq!(runs, [(1, 10, 2), (2, 5, 1), (1, 12, 1), (1, 14, 1)]);
 }
+
+#[test]
+fn tickets_and_publications_of_the_same_records_make_a_run_each() {
+    let mut rig = Rig::new(limits(), 1 << 20);
+    for number in 0..50 {
+        rig.put(Mono(0), b"v");
+        rig.accumulator.note_ticket(0, 1, 0, number, Lane::PubAck);
+        rig.accumulator.note_ticket(0, 7, 3, number, Lane::Publication);
+    }
+    let sent = rig.due(Mono(5 * MS));
+    let runs: Vec<(u32, u32, u16)> = sent[0].runs.iter().map(|r| (r.session, r.record, r.n)).collect();
+    assert_eq!(runs, [(1, 0, 50), (7, 0, 50)]);
+}

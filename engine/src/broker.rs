@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! control ── bootstrap hosts in turn, then known brokers ── Metadata, InitProducerId
-//! brokers ── id → address → lanes 0..connections_per_broker ── Produce
+//! brokers ── id → address → links 0..connections_per_broker ── Produce
 //! ```
 //!
 //! Questions have a link of their own because a broker answers the requests of a connection one after the other: behind a
@@ -13,6 +13,9 @@
 
 pub mod link;
 pub mod metadata;
+mod table;
+
+pub use table::Slot;
 
 use std::collections::VecDeque;
 
@@ -28,6 +31,7 @@ use crate::shard::placement::owner_of;
 
 use link::{Asked, Heard, Link, Patience};
 use metadata::{Change, Refresh, Topic};
+use table::Brokers;
 
 /// Log lines kept for the shard; more in one round would be suppressed anyway.
 const NOTES_MAX: usize = 16;
@@ -48,7 +52,7 @@ pub struct ClusterSettings {
     /// How long things may take.
     pub patience: Patience,
     /// Links of this shard to each broker.
-    pub lanes: u16,
+    pub links: u16,
     /// Whether asking for a topic may create it.
     pub create_topics: bool,
     /// Least time between two questions about topics, milliseconds.
@@ -57,15 +61,6 @@ pub struct ClusterSettings {
     pub refresh_max_ms: u64,
     /// Names of the topics written to; elsewhere a topic is an index here.
     pub topics: Vec<String>,
-}
-
-/// A link to a broker that stores records: which broker, which of its lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slot {
-    /// Index among the brokers.
-    pub broker: u16,
-    /// Which of the links to it.
-    pub lane: u16,
 }
 
 /// What an input meant.
@@ -105,20 +100,6 @@ pub struct Learned {
     pub recreated: Vec<u16>,
 }
 
-#[derive(Debug)]
-struct Broker {
-    id: i32,
-    addr: BrokerAddr,
-    lanes: Vec<Lane>,
-}
-
-#[derive(Debug)]
-struct Lane {
-    link: Link,
-    /// It carries a partition that this shard owns.
-    wanted: bool,
-}
-
 /// One cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -126,7 +107,7 @@ pub struct Cluster {
     control: Link,
     /// Which of the addresses to ask is tried next: the bootstrap hosts, then the known brokers.
     turn: usize,
-    brokers: Vec<Broker>,
+    brokers: Brokers,
     topics: Vec<Topic>,
     refresh: Refresh,
     /// Why the last link ended, for people.
@@ -138,7 +119,7 @@ pub struct Cluster {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Control,
-    Lane(Slot),
+    Broker(Slot),
 }
 
 impl Cluster {
@@ -147,7 +128,7 @@ impl Cluster {
         Self {
             control: Link::default(),
             turn: 0,
-            brokers: Vec::new(),
+            brokers: Brokers::default(),
             topics: settings.topics.iter().cloned().map(Topic::new).collect(),
             refresh: Refresh::new(settings.refresh_min_ms, settings.refresh_max_ms),
             last_error: None,
@@ -167,12 +148,12 @@ impl Cluster {
         Ok(match input {
             Input::LinkUp(_) => {
                 let (client_id, patience) = (self.settings.client_id.clone(), self.settings.patience);
-                self.link_mut(place).on_up(now, &client_id, &patience, io);
+                self.at(place).on_up(now, &client_id, &patience, io);
                 Event::None
             }
             Input::Response { body, request, .. } => self.on_response(now, place, body, request, io),
             Input::Sent { request, .. } => {
-                self.link_mut(place).on_sent(now, request.correlation);
+                self.at(place).on_sent(now, request.correlation);
                 Event::Sent(request)
             }
             Input::LinkDown { unanswered, why, .. } => self.on_down(now, place, unanswered, why),
@@ -192,17 +173,20 @@ impl Cluster {
             self.ask_metadata(now, io);
         }
         let mut silent = self.control.close_if_silent(now, &patience, io).then(|| "a broker".to_string());
-        for broker in &mut self.brokers {
-            for lane in &mut broker.lanes {
-                if lane.wanted && lane.link.dial_at().is_some_and(|at| at <= now) {
-                    lane.link.dial(now, &broker.addr, &patience, io);
+        for broker in self.brokers.iter_mut() {
+            let mut silence = false;
+            for link in &mut broker.links {
+                if link.wanted && link.dial_at().is_some_and(|at| at <= now) {
+                    link.dial(now, &broker.addr, &patience, io);
                 }
-                if lane.link.close_if_silent(now, &patience, io) {
-                    silent = Some(format!("broker {} at {}:{}", broker.id, broker.addr.host, broker.addr.port));
-                }
+                silence |= link.close_if_silent(now, &patience, io);
+            }
+            if silence {
+                silent = Some(broker.name());
             }
         }
         if let Some(who) = silent {
+            self.last_error = Some(format!("{who} does not answer"));
             self.note(
                 Level::Warn,
                 format!("{who} does not answer: its connection is closed, what is open is sent again"),
@@ -216,9 +200,9 @@ impl Cluster {
         let question = self.refresh.due_at().filter(|_| self.control.is_ready());
         let mut deadline =
             [question, self.control.dial_at(), self.control.silent_at(patience)].into_iter().flatten().min();
-        for lane in self.brokers.iter().flat_map(|broker| &broker.lanes) {
-            let dial = lane.link.dial_at().filter(|_| lane.wanted);
-            let own = [dial, lane.link.silent_at(patience), lane.link.quiet_ends(now)];
+        for (_, link) in self.brokers.links() {
+            let dial = link.dial_at().filter(|_| link.wanted);
+            let own = [dial, link.silent_at(patience), link.quiet_ends(now)];
             deadline = own.into_iter().chain([deadline]).flatten().min();
         }
         deadline
@@ -254,26 +238,26 @@ impl Cluster {
     #[inline]
     pub fn slot(&self, topic: u16, partition: u32) -> Option<Slot> {
         let broker = self.topic(topic)?.leader(partition)?;
-        // Consecutive partitions of this shard go over consecutive lanes.
+        // Consecutive partitions of this shard go over consecutive links.
         let turn = partition / u32::from(self.settings.shards) + u32::from(topic);
-        Some(Slot { broker, lane: (turn % u32::from(self.settings.lanes)) as u16 })
+        Some(Slot { broker, link: (turn % u32::from(self.settings.links)) as u16 })
     }
 
     /// The link in a slot.
     #[inline]
-    pub fn lane(&self, slot: Slot) -> Option<&Link> {
-        Some(&self.brokers.get(usize::from(slot.broker))?.lanes.get(usize::from(slot.lane))?.link)
+    pub fn link(&self, slot: Slot) -> Option<&Link> {
+        self.brokers.link(slot)
     }
 
     /// The link in a slot.
     #[inline]
-    pub fn lane_mut(&mut self, slot: Slot) -> Option<&mut Link> {
-        Some(&mut self.brokers.get_mut(usize::from(slot.broker))?.lanes.get_mut(usize::from(slot.lane))?.link)
+    pub fn link_mut(&mut self, slot: Slot) -> Option<&mut Link> {
+        self.brokers.link_mut(slot)
     }
 
     /// A broker says that another one leads the partition now (KIP-951).
     pub fn hear_of_leader(&mut self, topic: u16, partition: u32, broker_id: i32, epoch: i32) {
-        let Some(broker) = self.broker_index(broker_id) else { return };
+        let Some(broker) = self.brokers.index(broker_id) else { return };
         let Some(known) = self.topics.get_mut(usize::from(topic)) else { return };
         if known.hear_of_leader(partition, broker, epoch) {
             self.mark_wanted();
@@ -282,8 +266,8 @@ impl Cluster {
 
     /// Gives up a link whose broker does not speak Kafka as we know it.
     pub fn fail(&mut self, slot: Slot, why: String, io: &mut impl Io) {
-        self.note(Level::Error, format!("broker {}: {why}", self.broker_name(slot)));
-        if let Some(link) = self.lane_mut(slot) {
+        self.note(Level::Error, format!("{}: {why}", self.name_of(Place::Broker(slot))));
+        if let Some(link) = self.link_mut(slot) {
             link.close(io);
         }
     }
@@ -311,10 +295,9 @@ impl Cluster {
         if !known.is_led() {
             return Some(format!("a partition of topic {} has no leader", known.name));
         }
-        let mut wanted = self.brokers.iter().flat_map(|b| b.lanes.iter().map(move |lane| (b, lane)));
-        let (broker, _) = wanted.find(|(_, lane)| lane.wanted && !lane.link.is_ready())?;
+        let (broker, _) = self.brokers.links().find(|(_, link)| link.wanted && !link.is_ready())?;
         let why = self.last_error.clone().unwrap_or_else(|| "connecting".to_string());
-        Some(format!("broker {} at {}:{}: {why}", broker.id, broker.addr.host, broker.addr.port))
+        Some(format!("{}: {why}", broker.name()))
     }
 
     /// The next line for the log.
@@ -360,11 +343,11 @@ impl Cluster {
         request: Request,
         io: &mut impl Io,
     ) -> Event<'a> {
-        let heard = self.link_mut(place).on_response(now, request.correlation, body, io);
+        let heard = self.at(place).on_response(now, request.correlation, body, io);
         let (asked, version, body) = match heard {
             Ok(Heard::Handshake) => return Event::None,
             Ok(Heard::Ready) => {
-                self.on_ready(place);
+                self.forget_error();
                 return Event::None;
             }
             Ok(Heard::Answer { asked, version, body }) => (asked, version, body),
@@ -374,7 +357,7 @@ impl Cluster {
             }
         };
         match (asked, place) {
-            (Asked::Produce, Place::Lane(slot)) => Event::Produced { slot, version, body, request },
+            (Asked::Produce, Place::Broker(slot)) => Event::Produced { slot, version, body, request },
             (Asked::Metadata, _) => match metadata_api::decode_response(version, body) {
                 Ok(told) => Event::Learned(self.learn(&told)),
                 Err(error) => {
@@ -393,37 +376,35 @@ impl Cluster {
         }
     }
 
-    fn on_ready(&mut self, place: Place) {
-        if place == Place::Control && self.last_error.take().is_some() {
-            self.note(Level::Info, "a broker answers".to_string());
+    /// What went wrong is over when every link that is needed is there again.
+    fn forget_error(&mut self) {
+        let well = self.control.is_ready() && self.brokers.links().all(|(_, link)| link.is_ready() || !link.wanted);
+        if well && self.last_error.take().is_some() {
+            self.note(Level::Info, "connected again".to_string());
         }
     }
 
     fn on_down(&mut self, now: Mono, place: Place, unanswered: Vec<Request>, why: String) -> Event<'static> {
-        let was_ready = self.link_mut(place).is_ready();
-        self.link_mut(place).on_down();
-        // Brokers close what is idle for ten minutes; that is no news.
-        let idle = was_ready && unanswered.is_empty();
-        let address = match place {
-            Place::Control => self.address().map(|to| format!("{}:{}", to.host, to.port)).unwrap_or_default(),
-            Place::Lane(slot) => self.broker_name(slot),
-        };
-        if !idle && self.last_error.is_none() {
-            self.note(Level::Warn, format!("broker {address}: {why}"));
+        let link = self.at(place);
+        // Brokers close what is idle for ten minutes, which is no news, and what we closed ourselves has been told of.
+        let ended_well = link.is_ready() && unanswered.is_empty();
+        let news = !ended_well && !link.is_closing();
+        link.on_down();
+        if news {
+            let text = format!("{}: {why}", self.name_of(place));
+            if self.last_error.replace(text.clone()).is_none() {
+                self.note(Level::Warn, text);
+            }
         }
         match place {
             Place::Control => {
-                if !idle {
-                    self.last_error = Some(format!("{address}: {why}"));
+                if !ended_well {
                     self.try_next_host(now);
                 }
                 self.refresh.on_lost();
                 Event::ProducerIdLost
             }
-            Place::Lane(_) => {
-                if !idle {
-                    self.last_error = Some(format!("{address}: {why}"));
-                }
+            Place::Broker(_) => {
                 self.refresh.mark_stale();
                 Event::Lost(unanswered)
             }
@@ -444,13 +425,14 @@ impl Cluster {
     fn give_up(&mut self, place: Place, why: &str, io: &mut impl Io) {
         self.last_error = Some(why.to_string());
         self.note(Level::Error, format!("an answer that is not understood: {why}"));
-        self.link_mut(place).close(io);
+        self.at(place).close(io);
     }
 
     fn learn(&mut self, told: &metadata_api::Metadata) -> Learned {
         self.refresh.on_answer();
+        let connector = self.settings.bootstrap.first().map_or(0, |addr| addr.connector);
         for broker in &told.brokers {
-            self.learn_broker(broker);
+            self.brokers.learn(broker, connector, self.settings.links);
         }
         let mut learned = Learned::default();
         for topic in &told.topics {
@@ -458,6 +440,7 @@ impl Cluster {
             self.learn_topic(at, topic, &mut learned);
         }
         self.mark_wanted();
+        self.forget_error();
         if self.topics.iter().any(|topic| topic.trouble.is_some() || !topic.is_led()) {
             self.refresh.mark_stale();
         }
@@ -466,10 +449,9 @@ impl Cluster {
 
     fn learn_topic(&mut self, at: usize, told: &metadata_api::Topic, learned: &mut Learned) {
         let brokers = &self.brokers;
-        let index = |id: i32| brokers.iter().position(|broker| broker.id == id).map(|i| i as u16);
         let known = &mut self.topics[at];
         let trouble_before = known.trouble;
-        let Change { count, recreated } = known.learn(told, index);
+        let Change { count, recreated } = known.learn(told, |id| brokers.index(id));
         learned.counts |= count;
         if recreated {
             learned.recreated.push(at as u16);
@@ -487,62 +469,41 @@ impl Cluster {
         }
     }
 
-    fn learn_broker(&mut self, told: &metadata_api::Broker) {
-        let Some(connector) = self.settings.bootstrap.first().map(|addr| addr.connector) else { return };
-        let room = self.brokers.len() < usize::from(u16::MAX);
-        match self.brokers.iter_mut().find(|broker| broker.id == told.id) {
-            // A new address counts from the next dial on.
-            Some(known) if known.addr.host != told.host || known.addr.port != told.port => {
-                known.addr = BrokerAddr { connector, host: told.host.clone(), port: told.port };
-                known.lanes.iter_mut().for_each(|lane| lane.link.rest_no_more());
-            }
-            Some(_) => {}
-            None if room => {
-                let lanes = (0..self.settings.lanes).map(|_| Lane { link: Link::default(), wanted: false }).collect();
-                let addr = BrokerAddr { connector, host: told.host.clone(), port: told.port };
-                self.brokers.push(Broker { id: told.id, addr, lanes });
-            }
-            None => {}
-        }
-    }
-
     /// Finds the links that partitions of this shard need.
     fn mark_wanted(&mut self) {
-        for lane in self.brokers.iter_mut().flat_map(|broker| &mut broker.lanes) {
-            lane.wanted = false;
-        }
+        self.brokers.iter_mut().flat_map(|broker| &mut broker.links).for_each(|link| link.wanted = false);
         for topic in 0..self.topics.len() as u16 {
             let count = self.topic(topic).and_then(Topic::partitions).unwrap_or(0);
-            for partition in (0..count).filter(|&p| owner_of(p, self.settings.shards) == self.settings.shard) {
-                let Some(slot) = self.slot(topic, partition) else { continue };
-                self.brokers[usize::from(slot.broker)].lanes[usize::from(slot.lane)].wanted = true;
+            let (shard, shards) = (self.settings.shard, self.settings.shards);
+            for partition in (0..count).filter(|&partition| owner_of(partition, shards) == shard) {
+                if let Some(slot) = self.slot(topic, partition)
+                    && let Some(link) = self.link_mut(slot)
+                {
+                    link.wanted = true;
+                }
             }
         }
     }
 
-    fn broker_index(&self, id: i32) -> Option<u16> {
-        self.brokers.iter().position(|broker| broker.id == id).map(|at| at as u16)
-    }
-
-    fn broker_name(&self, slot: Slot) -> String {
-        let Some(broker) = self.brokers.get(usize::from(slot.broker)) else { return String::new() };
-        format!("{} at {}:{}", broker.id, broker.addr.host, broker.addr.port)
+    fn name_of(&self, place: Place) -> String {
+        match place {
+            Place::Control => self.address().map(|to| format!("{}:{}", to.host, to.port)),
+            Place::Broker(slot) => self.brokers.get(slot.broker).map(|broker| broker.name()),
+        }
+        .unwrap_or_default()
     }
 
     fn place_of(&self, key: LinkKey) -> Option<Place> {
         if self.control.is(key) {
             return Some(Place::Control);
         }
-        self.brokers.iter().enumerate().find_map(|(b, broker)| {
-            let lane = broker.lanes.iter().position(|lane| lane.link.is(key))?;
-            Some(Place::Lane(Slot { broker: b as u16, lane: lane as u16 }))
-        })
+        self.brokers.slot_of(key).map(Place::Broker)
     }
 
-    fn link_mut(&mut self, place: Place) -> &mut Link {
+    fn at(&mut self, place: Place) -> &mut Link {
         match place {
             Place::Control => &mut self.control,
-            Place::Lane(slot) => &mut self.brokers[usize::from(slot.broker)].lanes[usize::from(slot.lane)].link,
+            Place::Broker(slot) => self.brokers.link_mut(slot).expect("a place is made of a slot that was found"),
         }
     }
 }

@@ -13,7 +13,6 @@ pub mod route;
 
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
-use crate::config::Config;
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{Input, Io};
@@ -126,11 +125,6 @@ pub enum Health {
 }
 
 impl Writer {
-    /// The writer of a Kafka connector, by its index in the configuration; `None` if it is none.
-    pub fn kafka(shard: ShardId, shards: u16, connector: usize, config: &Config) -> Option<Self> {
-        Produce::new(shard, shards, connector, config).map(|produce| Self::Kafka(Box::new(produce)))
-    }
-
     /// Partitions of the sink's topic, or `None` while they are not known.
     #[inline]
     pub fn partitions(&self, sink: u16) -> Option<u32> {

@@ -120,6 +120,8 @@ pub struct Link {
     dial_at: Mono,
     /// The broker asked us to stay quiet until then.
     quiet_until: Mono,
+    /// It carries a partition that this shard owns, so it is to be up.
+    pub wanted: bool,
 }
 
 impl Default for Link {
@@ -131,6 +133,7 @@ impl Default for Link {
             heard: Mono::default(),
             dial_at: Mono::default(),
             quiet_until: Mono::default(),
+            wanted: false,
         }
     }
 }
@@ -156,6 +159,11 @@ impl Link {
     /// Whether it is down and nothing has been started to change that.
     pub fn is_down(&self) -> bool {
         matches!(self.state, State::Down)
+    }
+
+    /// Whether we have given it up and wait for its end.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing { .. })
     }
 
     /// Whether requests can be sent, and the broker has not asked for quiet.

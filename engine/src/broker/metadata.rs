@@ -72,8 +72,10 @@ impl Topic {
         self.trouble = None;
         let known = !self.leaders.is_empty();
         let recreated = known && self.id != [0; 16] && told.id != [0; 16] && self.id != told.id;
+        // Topics do not shrink: a broker that names fewer partitions of the same topic is behind.
+        let same = known && self.id != [0; 16] && self.id == told.id;
+        let count = if same { told.partitions.len().max(self.leaders.len()) } else { told.partitions.len() };
         self.id = told.id;
-        let count = told.partitions.len();
         let change = Change { count: count != self.leaders.len(), recreated };
         self.leaders.resize(count, Leader { broker: None, epoch: -1 });
         if recreated {

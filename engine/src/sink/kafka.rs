@@ -78,6 +78,8 @@ struct TopicState {
     partitions: Vec<Partition>,
     /// What Kafka last said against writing to it.
     trouble: Option<String>,
+    /// It was made anew with this many partitions; those above are gone for good.
+    ends_at: Option<u32>,
 }
 
 /// A partition by topic and number.
@@ -127,7 +129,7 @@ impl Produce {
         let Some(terms) = self.terms_of(sink) else { return false };
         let Some(slot) = self.cluster.slot(terms.topic, partition) else { return false };
         let owned = crate::shard::placement::owner_of(partition, self.shards as u16) == self.shard;
-        !owned || self.cluster.lane(slot).is_some_and(|link| link.answers(now))
+        !owned || self.cluster.link(slot).is_some_and(|link| link.answers(now))
     }
 
     /// Takes in what belongs to a link of this writer; gives back what does not.
@@ -224,6 +226,9 @@ impl Produce {
                 for topic in learned.recreated {
                     self.on_recreated(topic);
                 }
+                for (at, state) in self.topics.iter_mut().enumerate().filter(|(_, state)| state.ends_at.is_some()) {
+                    state.ends_at = self.cluster.topic(at as u16).and_then(|topic| topic.partitions());
+                }
             }
             Event::ProducerId(answer) => {
                 let denied = self.producer_id.on_answer(now, answer);
@@ -255,7 +260,9 @@ impl Produce {
 
     /// The topic was made anew: brokers know nothing of what was sent to the old one.
     fn on_recreated(&mut self, topic: u16) {
+        let count = self.cluster.topic(topic).and_then(|topic| topic.partitions());
         let Some(state) = self.topics.get_mut(usize::from(topic)) else { return };
+        state.ends_at = count;
         for partition in 0..state.partitions.len() as u32 {
             let place = Place { topic, partition };
             self.partition_mut(place).forget_numbers();

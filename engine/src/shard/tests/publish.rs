@@ -6,7 +6,7 @@ use crate::shard::SinkSettings;
 use crate::shard::control::{Command, ControlMsg};
 use crate::shard::io::{CloseReason, Input, Machine, ShardId};
 use crate::shard::mesh::MeshMsg;
-use crate::ticket::Outcome;
+use crate::ticket::{FailReason, Outcome, Refused};
 
 const PUBACK: u8 = 0x40;
 
@@ -111,21 +111,49 @@ fn nothing_matches_is_said_to_mqtt_5_only() {
     }
 }
 
-#[test]
-fn an_outcome_that_comes_after_a_reconnect_answers_nothing() {
-    let mut shards_2 = settings(vec![sink()]);
-    shards_2.shards = 2;
-    let mut rig = Rig::new(shards_2);
-    // A client whose home is shard 0 but whose partition the default four make shard 0's too: use a key that hops.
+/// A shard whose only batch goes to another shard: what that one says of it can be chosen.
+fn handing_over() -> (Rig, String) {
     let hopping = SinkSettings { partition_strategy: crate::config::PartitionStrategy::Topic, ..sink() };
     let mut two = settings(vec![hopping]);
     two.shards = 2;
+    let mut rig = Rig::new(settings(vec![sink()]));
     rig.shard = crate::shard::Shard::new(ShardId(0), two, vec![discard()], 7, rig.now.mono);
-    let client = (0..).map(|n| format!("c{n}")).find(|c| crate::shard::placement::home_of(c, 2).0 == 0).unwrap();
-    let conn = rig.connect(&client, 4);
     let topic =
         (0..).map(|n| format!("t{n}")).find(|t| kafka::partitioner::partition_for_key(t.as_bytes(), 4) % 2 == 1);
-    rig.feed(conn, &publish(4, 1, 1, &topic.unwrap(), b"x"));
+    (rig, topic.unwrap())
+}
+
+#[test]
+fn a_record_that_fails_alone_answers_its_own_publish() {
+    let (mut rig, topic) = handing_over();
+    let client = (0..).map(|n| format!("c{n}")).find(|c| crate::shard::placement::home_of(c, 2).0 == 0).unwrap();
+    let conn = rig.connect(&client, 5);
+    // Records 0 to 5; those without a ticket stand between the others.
+    let packets = [(1, 1), (0, 0), (1, 2), (1, 3), (0, 0), (1, 4)];
+    rig.feed(conn, &packets.map(|(qos, id)| publish(5, qos, id, &topic, b"x")).concat());
+    rig.round();
+    let Some((_, MeshMsg::HandOver(mut batch))) = rig.world.mesh.pop_front() else { panic!("a hand-over") };
+    assert_eq!(batch.records, 6);
+    for first in [3, 4] {
+        batch.refused.push(Refused { first, n: 1, why: FailReason::TooLarge });
+    }
+    let back = MeshMsg::Return(batch, Outcome::Stored { base_offset: 0 });
+    rig.shard.on(rig.now, Input::Mesh(ShardId(1), back), &mut rig.world);
+    rig.round();
+    let sent = rig.sent(conn);
+    assert_eq!(sent[..8], [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
+    assert_eq!((sent[8], &sent[10..13]), (0x40, &[0, 3, 0x97][..]), "quota exceeded");
+    assert_eq!(sent[sent.len() - 4..], [0x40, 2, 0, 4]);
+    let counters = rig.shard.sink_counters[0];
+    assert_eq!((counters.matched, counters.success, counters.failed), (6, 4, 2));
+}
+
+#[test]
+fn an_outcome_that_comes_after_a_reconnect_answers_nothing() {
+    let (mut rig, topic) = handing_over();
+    let client = (0..).map(|n| format!("c{n}")).find(|c| crate::shard::placement::home_of(c, 2).0 == 0).unwrap();
+    let conn = rig.connect(&client, 4);
+    rig.feed(conn, &publish(4, 1, 1, &topic, b"x"));
     rig.round();
     let (to, MeshMsg::HandOver(batch)) = rig.world.mesh.pop_front().expect("the batch goes to its owner") else {
         panic!("a hand-over")

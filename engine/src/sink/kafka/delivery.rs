@@ -35,7 +35,7 @@ impl Produce {
             }
         };
         if response.throttle_time_ms > 0
-            && let Some(link) = self.cluster.lane_mut(slot)
+            && let Some(link) = self.cluster.link_mut(slot)
         {
             link.hush(now, response.throttle_time_ms);
         }

@@ -4,13 +4,13 @@
 use kafka::message::ApiKey;
 use kafka::message::produce::{self, Acks, PartitionData};
 
+use super::partition::Way;
 use super::{Cargo, Place, Produce, Shipment};
-use crate::broker::Slot;
 use crate::broker::link::Asked;
 use crate::buffer::Batch;
 use crate::clock::Mono;
 use crate::shard::io::{Io, Request};
-use crate::ticket::Outcome;
+use crate::ticket::{FailReason, Outcome};
 
 /// Bytes after which a request is closed and the next begun. Brokers refuse what is above `socket.request.max.bytes`,
 /// 100 MB unless changed; a smaller request is also answered sooner.
@@ -19,9 +19,7 @@ const REQUEST_BYTES: usize = 8 << 20;
 /// A partition whose next batch can be sent; sorted, those that share a request stand side by side, by topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Outgoing {
-    slot: Slot,
-    /// Acks and their timeout: one of each in a request.
-    terms: (i16, i32),
+    way: Way,
     place: Place,
 }
 
@@ -44,7 +42,7 @@ impl Produce {
             }
             outgoing.sort_unstable();
             let mut sent = false;
-            for group in outgoing.chunk_by(|a, b| (a.slot, a.terms) == (b.slot, b.terms)) {
+            for group in outgoing.chunk_by(|a, b| a.way == b.way) {
                 sent |= self.send(now, group, io);
             }
             if !sent {
@@ -57,7 +55,7 @@ impl Produce {
     /// What the partition can send next, and where.
     fn next_of(&mut self, now: Mono, place: Place) -> Option<Outgoing> {
         let slot = self.cluster.slot(place.topic, place.partition)?;
-        if !self.cluster.lane(slot)?.takes_requests(now) {
+        if !self.cluster.link(slot)?.takes_requests(now) {
             return None;
         }
         let sink = self.partition(place)?.queue.front()?.batch.as_ref()?.part.sink;
@@ -65,17 +63,19 @@ impl Produce {
         let producer = self.producer_id.known();
         let partition = self.partition_mut(place);
         let numbered = !terms.idempotent || partition.identify(producer);
-        let can = numbered && partition.may_send(now, slot, terms.inflight_max);
-        can.then_some(Outgoing { slot, terms: terms.request(), place })
+        let way = Way { slot, terms: terms.request() };
+        let can = numbered && partition.may_send(now, way, terms.inflight_max);
+        can.then_some(Outgoing { way, place })
     }
 
     /// Sends the next batch of each partition of `group` in one request; of those at its end only as many as fit.
     fn send(&mut self, now: Mono, group: &[Outgoing], io: &mut impl Io) -> bool {
-        let Some(&Outgoing { slot, terms: (acks, ack_timeout_ms), .. }) = group.first() else { return false };
+        let Some(&Outgoing { way, .. }) = group.first() else { return false };
+        let (acks, ack_timeout_ms) = way.terms;
         let acks = [Acks::AllIsr, Acks::None, Acks::LeaderOnly].into_iter().find(|a| *a as i16 == acks);
         let acks = acks.unwrap_or(Acks::AllIsr);
         let answered = acks != Acks::None;
-        let link = self.cluster.lane_mut(slot);
+        let link = self.cluster.link_mut(way.slot);
         let Some(begun) = link.and_then(|link| link.begin(now, ApiKey::Produce, Asked::Produce, answered)) else {
             return false;
         };
@@ -85,7 +85,7 @@ impl Produce {
         frame.clear();
         let mut bytes = 0;
         for out in group {
-            let Some(batch) = self.load(out.place, slot) else { continue };
+            let Some(batch) = self.load(out.place, way) else { continue };
             bytes += batch.bytes.len();
             frame.add(out.place, batch.bytes.len());
             request.batches.push(batch);
@@ -112,14 +112,14 @@ impl Produce {
         true
     }
 
-    /// Takes the next shipment of a partition out of its queue, ready to be sent over `slot`.
-    fn load(&mut self, place: Place, slot: Slot) -> Option<Box<Batch>> {
+    /// Takes the next shipment of a partition out of its queue, ready to be sent.
+    fn load(&mut self, place: Place, way: Way) -> Option<Box<Batch>> {
         let mut shipment = self.take_next(place)?;
         let sink = shipment.batch.as_ref()?.part.sink;
         let idempotent = self.terms_of(sink).is_some_and(|terms| terms.idempotent);
         self.partition_mut(place).seal(&mut shipment, idempotent);
         self.count_departure(&shipment);
-        self.partition_mut(place).depart(shipment, slot)
+        self.partition_mut(place).depart(shipment, way)
     }
 
     /// The next shipment of a partition; small batches that wait together become one.
@@ -198,12 +198,22 @@ impl Produce {
             if self.producer_id.denied().is_some() {
                 self.refuse_unnumbered(place);
             }
+            if self.topics[usize::from(place.topic)].ends_at.is_some_and(|end| place.partition >= end) {
+                self.give_up(place);
+            }
             if self.partition_mut(place).is_idle() {
                 self.partition_mut(place).listed = false;
                 self.listed.swap_remove(at);
             } else {
                 at += 1;
             }
+        }
+    }
+
+    /// The topic was made anew with fewer partitions: nobody will ever lead this one.
+    fn give_up(&mut self, place: Place) {
+        for shipment in std::mem::take(&mut self.partition_mut(place).queue) {
+            self.complete(shipment, Outcome::Failed(FailReason::UnknownTopic));
         }
     }
 

@@ -35,6 +35,15 @@ const BACKOFF_MS: u64 = 50;
 /// Kafka after a day.
 const FORGOTTEN_AFTER_NS: u64 = 60_000_000_000;
 
+/// How a batch travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Way {
+    /// Over which link.
+    pub(super) slot: Slot,
+    /// Acks and their timeout: one of each in a request.
+    pub(super) terms: (i16, i32),
+}
+
 /// Under which numbers a partition's batches are sent.
 #[derive(Debug, Clone, Copy)]
 struct Identity {
@@ -69,8 +78,9 @@ pub(super) struct Partition {
     /// Sent, oldest first. Those that are away have no batch; those that failed have theirs back.
     flights: VecDeque<Shipment>,
     away: u32,
-    /// The link on which flights are.
-    link: Option<Slot>,
+    /// How flights travel. Others wait until these have landed: answers come in the order of sending only on one link, and
+    /// only where all are answered, or none.
+    way: Option<Way>,
     identity: Option<Identity>,
     /// Something failed: nothing is sent until nothing is away.
     recovering: bool,
@@ -94,15 +104,15 @@ impl Partition {
         self.queue.is_empty() && self.flights.is_empty()
     }
 
-    /// Whether the next shipment may be sent over `slot` now, as far as the partition is concerned.
-    pub(super) fn may_send(&self, now: Mono, slot: Slot, inflight_max: u32) -> bool {
+    /// Whether the next shipment may be sent this way now, as far as the partition is concerned.
+    pub(super) fn may_send(&self, now: Mono, way: Way, inflight_max: u32) -> bool {
         if self.recovering || self.queue.is_empty() {
             return false;
         }
-        if now < self.retry_at && self.failed_on == Some(slot) {
+        if now < self.retry_at && self.failed_on == Some(way.slot) {
             return false;
         }
-        let here = self.away == 0 || self.link == Some(slot);
+        let here = self.away == 0 || self.way == Some(way);
         here && self.away < self.inflight_limit(now, inflight_max)
     }
 
@@ -140,13 +150,13 @@ impl Partition {
         shipment.seal(numbered);
     }
 
-    /// `shipment` leaves over `slot`; its batch goes with the request.
-    pub(super) fn depart(&mut self, mut shipment: Shipment, slot: Slot) -> Option<Box<Batch>> {
+    /// `shipment` leaves; its batch goes with the request.
+    pub(super) fn depart(&mut self, mut shipment: Shipment, way: Way) -> Option<Box<Batch>> {
         let batch = shipment.batch.take();
         shipment.tries += 1;
         self.flights.push_back(shipment);
         self.away += 1;
-        self.link = Some(slot);
+        self.way = Some(way);
         batch
     }
 
@@ -255,7 +265,7 @@ impl Partition {
             self.failures = self.failures.saturating_add(1);
             let pause_ms = BACKOFF_MS << (self.failures - 1).min(16);
             self.retry_at = now.plus_ms(pause_ms.min(backoff_ms_max));
-            self.failed_on = self.link;
+            self.failed_on = self.way.map(|way| way.slot);
         }
         // What stands in the queue with a number was sent after every flight.
         let after_hole = self.hole.is_some();

@@ -72,7 +72,7 @@ impl Settings {
                 question_timeout_ms: kafka.metadata_request_timeout_ms,
                 reconnect_delay_ms: kafka.reconnect_delay_ms,
             },
-            lanes: kafka.connections_per_broker as u16,
+            links: kafka.connections_per_broker as u16,
             create_topics: kafka.allow_auto_topic_creation,
             refresh_min_ms: kafka.min_metadata_refresh_interval_ms,
             refresh_max_ms: refresh_max_ms.unwrap_or(60_000),

@@ -341,6 +341,40 @@ fn partitions_are_divided_over_the_links_of_a_broker() {
     assert_eq!(rig.world.dials, 3, "two links for records, one for questions");
 }
 
+#[test]
+fn sinks_of_one_topic_share_its_partitions() {
+    let none = "[sinks.n]\nconnector = \"k\"\nsource_topics = [\"#\"]\ntopic = \"t\"\nrequired_acks = \"none\"";
+    let mut rig = connected("", &format!("max_inflight = 4\n{none}"));
+    for number in 0..60 {
+        let sink = (number / 5 % 2) as u16;
+        rig.submit(sink, number % 2, vec![value(u64::from(number), 20_000)]);
+        rig.run_ms(u64::from(number % 3));
+    }
+    rig.run_ms(1_000);
+    check(&rig, 0, true);
+    assert!(rig.sent.iter().all(|s| {
+        let unanswered = s.outcome == Some(Outcome::Stored { base_offset: -1 });
+        unanswered == (s.part.sink == 1)
+    }));
+}
+
+#[test]
+fn a_partition_that_is_gone_for_good_fails_its_batches() {
+    let mut rig = connected("min_metadata_refresh_interval = \"1s\"", "");
+    rig.submit(0, 3, vec![value(1, 10)]);
+    rig.run_ms(100);
+    rig.world.cluster.topics.clear();
+    rig.submit(0, 3, vec![value(2, 10)]);
+    rig.submit(0, 0, vec![value(3, 10)]);
+    rig.run_ms(5_000);
+    assert_eq!(rig.sent[1].outcome, None, "the topic may come back");
+    rig.world.cluster.create("t", 2);
+    rig.run_ms(5_000);
+    assert_eq!(rig.sent[1].outcome, Some(Outcome::Failed(FailReason::UnknownTopic)));
+    assert!(matches!(rig.sent[2].outcome, Some(Outcome::Stored { .. })));
+    assert_eq!(rig.writer.partitions(0), Some(2));
+}
+
 /// Bad days in a usual run; `AQUEDUCT_SEEDS` asks for more.
 const SEEDS: u64 = 300;
 
@@ -350,10 +384,10 @@ fn bad_day(seed: u64) {
     let idempotent = random.below(4) > 0;
     let inflight = 1 + random.below(5);
     let brokers = 1 + random.below(3) as usize;
-    let lanes = 1 + random.below(2);
+    let links = 1 + random.below(2);
     let sink = format!("max_inflight = {inflight}\nidempotence = {idempotent}");
     let connector = format!(
-        "connections_per_broker = {lanes}\nrequest_timeout = \"2s\"\nreconnect_delay = \"200ms\"\nmin_metadata_refresh_interval = \"300ms\""
+        "connections_per_broker = {links}\nrequest_timeout = \"2s\"\nreconnect_delay = \"200ms\"\nmin_metadata_refresh_interval = \"300ms\""
     );
     let mut rig = Rig::new(seed, brokers, &config(&connector, &sink));
     rig.world.cluster.create("t", 3);

@@ -1,0 +1,100 @@
+//! The brokers of a cluster: their ids, where they are, and the links to each.
+
+use kafka::message::metadata;
+
+use super::link::Link;
+use crate::shard::io::{BrokerAddr, LinkKey};
+
+/// A link to a broker that stores records: which broker, which of the links to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    /// Index among the brokers.
+    pub broker: u16,
+    /// Which of the links to it.
+    pub link: u16,
+}
+
+/// A broker we have heard of.
+#[derive(Debug)]
+pub(super) struct Broker {
+    id: i32,
+    pub(super) addr: BrokerAddr,
+    pub(super) links: Vec<Link>,
+}
+
+impl Broker {
+    /// For people.
+    pub(super) fn name(&self) -> String {
+        format!("broker {} at {}:{}", self.id, self.addr.host, self.addr.port)
+    }
+}
+
+/// All brokers we have heard of. They are never forgotten, so that an index stays what it is.
+#[derive(Debug, Default)]
+pub(super) struct Brokers {
+    brokers: Vec<Broker>,
+}
+
+impl Brokers {
+    /// Takes in what a broker says of another one, or of itself. There will be `links` links to it, of `connector`.
+    pub(super) fn learn(&mut self, told: &metadata::Broker, connector: u16, links: u16) {
+        let addr = BrokerAddr { connector, host: told.host.clone(), port: told.port };
+        let room = self.brokers.len() < usize::from(u16::MAX);
+        match self.brokers.iter_mut().find(|broker| broker.id == told.id) {
+            Some(known) if known.addr == addr => {}
+            // A new address counts from the next dial on.
+            Some(known) => {
+                known.addr = addr;
+                known.links.iter_mut().for_each(Link::rest_no_more);
+            }
+            None if room => {
+                let links = (0..links).map(|_| Link::default()).collect();
+                self.brokers.push(Broker { id: told.id, addr, links });
+            }
+            None => {}
+        }
+    }
+
+    /// The index of a broker id.
+    pub(super) fn index(&self, id: i32) -> Option<u16> {
+        self.brokers.iter().position(|broker| broker.id == id).map(|at| at as u16)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, broker: u16) -> Option<&Broker> {
+        self.brokers.get(usize::from(broker))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Broker> {
+        self.brokers.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Broker> {
+        self.brokers.iter_mut()
+    }
+
+    /// Every link, with its broker.
+    pub(super) fn links(&self) -> impl Iterator<Item = (&Broker, &Link)> {
+        self.brokers.iter().flat_map(|broker| broker.links.iter().map(move |link| (broker, link)))
+    }
+
+    /// The link in a slot.
+    #[inline]
+    pub(super) fn link(&self, slot: Slot) -> Option<&Link> {
+        self.get(slot.broker)?.links.get(usize::from(slot.link))
+    }
+
+    /// The link in a slot.
+    #[inline]
+    pub(super) fn link_mut(&mut self, slot: Slot) -> Option<&mut Link> {
+        self.brokers.get_mut(usize::from(slot.broker))?.links.get_mut(usize::from(slot.link))
+    }
+
+    /// The slot of the link with this key.
+    pub(super) fn slot_of(&self, key: LinkKey) -> Option<Slot> {
+        self.brokers.iter().enumerate().find_map(|(at, broker)| {
+            let link = broker.links.iter().position(|link| link.is(key))?;
+            Some(Slot { broker: at as u16, link: link as u16 })
+        })
+    }
+}

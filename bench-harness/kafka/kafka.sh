@@ -149,7 +149,8 @@ wait_ready() {
   local i
   for ((i = 0; i < 600; i++)); do
     grep -q "Kafka Server started" "$dir/$1/kafka.log" && return
-    pid_of "$1" >/dev/null || ((i < 5)) || { tail -5 "$dir/$1/kafka.log" >&2; die "broker $1 ended; see $dir/$1/kafka.log"; }
+    # A busy machine takes its time to get from fork to java.
+    pid_of "$1" >/dev/null || ((i < 50)) || { tail -5 "$dir/$1/kafka.log" >&2; die "broker $1 ended; see $dir/$1/kafka.log"; }
     sleep 0.1
   done
   die "broker $1 not ready after 60 s; see $dir/$1/kafka.log"

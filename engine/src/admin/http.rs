@@ -3,6 +3,8 @@
 //! `/healthz` and `/readyz` answer anybody. `/metrics` names sinks and rates, so on an address that others can reach it asks
 //! for the token, unless `metrics.public` says otherwise.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,8 +15,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::driver::Shards;
-use crate::metrics::{CONTENT_TYPE, render};
+use crate::metrics::{CONTENT_TYPE, ShardSample, render};
 
 /// Whether the node takes clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +28,13 @@ pub enum Stage {
     Draining,
 }
 
+/// Asks every shard for its counters; those that answer in time are in the result.
+pub type Scrape = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<ShardSample>> + Send>> + Send + Sync>;
+
 /// What the handlers share.
-#[derive(Debug)]
 pub struct Http {
-    /// To scrape.
-    pub shards: Shards,
+    /// Where the counters come from.
+    pub scrape: Scrape,
     /// Names of the sinks, in the order of their counters.
     pub sink_names: Vec<String>,
     /// What `/metrics` wants as `Authorization: Bearer`; `None` for nothing.
@@ -66,7 +69,7 @@ async fn metrics(State(http): State<Arc<Http>>, headers: HeaderMap) -> Response 
         let text = "show the token of the data directory as `Authorization: Bearer TOKEN`\n";
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response();
     }
-    let samples = http.shards.scrape().await;
+    let samples = (http.scrape)().await;
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&samples, &http.sink_names)).into_response()
 }
 

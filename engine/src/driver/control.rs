@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::mailbox::{Letter, Mailbox, Order};
+use super::mailbox::{Letter, LetterReceiver, Mailbox, Order};
 use crate::metrics::ShardSample;
 use crate::shard::ShardId;
 use crate::shard::control::{Command, ControlMsg, Level};
@@ -125,7 +125,7 @@ impl Shards {
     }
 
     /// Takes in the shards' letters until no shard is left to write one.
-    pub async fn read_letters(self, mut letters: mpsc::Receiver<(ShardId, Letter)>) {
+    pub async fn read_letters(self, mut letters: LetterReceiver) {
         let mut notes = NoteLimit::default();
         while let Some((shard, letter)) = letters.recv().await {
             match letter {

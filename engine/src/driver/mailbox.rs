@@ -71,8 +71,13 @@ impl Mailbox {
     }
 }
 
+/// The end of the letters' channel that shards write to.
+pub type LetterSender = mpsc::Sender<(ShardId, Letter)>;
+/// The end that the control thread reads.
+pub type LetterReceiver = mpsc::Receiver<(ShardId, Letter)>;
+
 /// The channel all shards write their letters to.
-pub fn letters() -> (mpsc::Sender<(ShardId, Letter)>, mpsc::Receiver<(ShardId, Letter)>) {
+pub fn letters() -> (LetterSender, LetterReceiver) {
     mpsc::channel(LETTERS_MAX)
 }
 
@@ -81,7 +86,7 @@ pub fn letters() -> (mpsc::Sender<(ShardId, Letter)>, mpsc::Receiver<(ShardId, L
 pub struct ControlPort {
     shard: ShardId,
     mailbox: Arc<Mailbox>,
-    letters: mpsc::Sender<(ShardId, Letter)>,
+    letters: LetterSender,
     /// Letters that found the channel full and must not be lost.
     waiting: VecDeque<Letter>,
     notes_dropped: u32,
@@ -89,7 +94,7 @@ pub struct ControlPort {
 
 impl ControlPort {
     /// The port of `shard`.
-    pub fn new(shard: ShardId, mailbox: Arc<Mailbox>, letters: mpsc::Sender<(ShardId, Letter)>) -> Self {
+    pub fn new(shard: ShardId, mailbox: Arc<Mailbox>, letters: LetterSender) -> Self {
         Self { shard, mailbox, letters, waiting: VecDeque::new(), notes_dropped: 0 }
     }
 

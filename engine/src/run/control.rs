@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use crate::admin::http::{self, Http, Stage};
+use crate::admin::http::{self, Http, Scrape, Stage};
 use crate::admin::kafka;
 use crate::demo::{self, Demo, DemoOptions};
-use crate::driver::{Dropped, Letter, Shards, StartError};
+use crate::driver::{Dropped, LetterReceiver, Shards, StartError};
 use crate::log::Catalogue;
-use crate::shard::ShardId;
 
 /// Sent when a file would grow past its limit. Its default action ends the process; handled, the write fails instead, and
 /// the disk writer reports that like any other failure.
@@ -23,7 +22,7 @@ const SIGXFSZ: i32 = 25;
 #[derive(Debug)]
 pub(super) struct Control {
     pub shards: Shards,
-    pub letters: mpsc::Receiver<(ShardId, Letter)>,
+    pub letters: LetterReceiver,
     pub http: TcpListener,
     pub kafka: Option<KafkaListener>,
     pub sink_names: Vec<String>,
@@ -60,7 +59,7 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     let mut signals = Signals::new()?;
     let (stage, seen_stage) = watch::channel(Stage::Starting);
     let http = Http {
-        shards: control.shards.clone(),
+        scrape: scrape(control.shards.clone()),
         sink_names: control.sink_names,
         token: control.token,
         stage: seen_stage,
@@ -113,6 +112,14 @@ fn serve_kafka(kafka: KafkaListener) -> Result<(), StartError> {
         });
     }
     Ok(())
+}
+
+/// The counters of all shards, as the management port asks for them.
+fn scrape(shards: Shards) -> Scrape {
+    Box::new(move || {
+        let shards = shards.clone();
+        Box::pin(async move { shards.scrape().await })
+    })
 }
 
 /// Turns a bound socket into tokio's.

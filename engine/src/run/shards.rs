@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use crate::driver::Shards;
-use crate::driver::{Clock, ControlPort, Disk, Doorbell, Executor, Letter, Listener, Mailbox, Parts, ShardLoop};
+use crate::driver::{
+    Clock, ControlPort, Disk, Doorbell, Executor, LetterReceiver, Listener, Mailbox, Parts, ShardLoop,
+};
 use crate::driver::{SocketOptions, StartError, allowed_cpus, letters, weave};
 use crate::log::Catalogue;
 use crate::shard::ShardId;
@@ -34,7 +36,7 @@ pub(super) struct Running {
     /// To give them orders.
     pub shards: Shards,
     /// What they write.
-    pub letters: tokio::sync::mpsc::Receiver<(ShardId, Letter)>,
+    pub letters: LetterReceiver,
 }
 
 /// Starts every shard and waits until each runs. `make` builds the machine, on the shard's own thread, so that its memory is
@@ -112,7 +114,7 @@ fn confirm(executor: Executor, runs: &mpsc::Receiver<()>) -> Result<Executor, St
 
 impl Running {
     /// Takes apart: the threads, and what the control thread needs.
-    pub(super) fn split(self) -> (Threads, Shards, tokio::sync::mpsc::Receiver<(ShardId, Letter)>) {
+    pub(super) fn split(self) -> (Threads, Shards, LetterReceiver) {
         (Threads(self.executors), self.shards, self.letters)
     }
 }

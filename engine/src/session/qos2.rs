@@ -10,23 +10,35 @@ pub enum Received {
 }
 
 /// Open QoS 2 identifiers of one session, sorted; `qos2_max` (100) bounds them, so a sorted vector beats a map.
+///
+/// They outlive connections. A client that came back learns of an identifier's outcome once it has named it again: told
+/// before, it could give the identifier to a new message while its resend of the old one is still on its way to us, and
+/// that message would be taken for the resend.
 #[derive(Debug, Default)]
 pub struct ReceivedIds {
-    open: Vec<(u16, Received)>,
+    open: Vec<Open>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    packet_id: u16,
+    state: Received,
+    /// The present connection has brought its PUBLISH, and counts it in the receive maximum.
+    is_here: bool,
 }
 
 impl ReceivedIds {
     /// What is known of `packet_id`.
     pub fn get(&self, packet_id: u16) -> Option<Received> {
         let at = self.find(packet_id).ok()?;
-        self.open.get(at).map(|&(_, state)| state)
+        self.open.get(at).map(|open| open.state)
     }
 
-    /// Sets what is known of `packet_id`.
+    /// Sets what is known of `packet_id`; a new one came on the present connection.
     pub fn set(&mut self, packet_id: u16, state: Received) {
         match self.find(packet_id) {
-            Ok(at) => self.open[at].1 = state,
-            Err(at) => self.open.insert(at, (packet_id, state)),
+            Ok(at) => self.open[at].state = state,
+            Err(at) => self.open.insert(at, Open { packet_id, state, is_here: true }),
         }
     }
 
@@ -37,6 +49,21 @@ impl ReceivedIds {
             self.open.remove(at);
         }
         found.is_ok()
+    }
+
+    /// Whether the present connection has brought the PUBLISH of `packet_id`.
+    pub fn is_here(&self, packet_id: u16) -> bool {
+        self.find(packet_id).is_ok_and(|at| self.open[at].is_here)
+    }
+
+    /// The present connection brings the PUBLISH of `packet_id` again; whether it had not before.
+    pub fn attach(&mut self, packet_id: u16) -> bool {
+        self.find(packet_id).is_ok_and(|at| !std::mem::replace(&mut self.open[at].is_here, true))
+    }
+
+    /// Another connection begins.
+    pub fn detach(&mut self) {
+        self.open.iter_mut().for_each(|open| open.is_here = false);
     }
 
     /// Open identifiers.
@@ -50,7 +77,7 @@ impl ReceivedIds {
     }
 
     fn find(&self, packet_id: u16) -> Result<usize, usize> {
-        self.open.binary_search_by_key(&packet_id, |&(id, _)| id)
+        self.open.binary_search_by_key(&packet_id, |open| open.packet_id)
     }
 }
 

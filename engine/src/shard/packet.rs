@@ -76,8 +76,8 @@ impl Shard {
         };
         let reason = match session.received.get(packet_id) {
             Some(Received::Stored) => {
+                conn.mqtt.inbound_done(u32::from(session.received.is_here(packet_id)));
                 session.received.remove(packet_id);
-                conn.mqtt.inbound_done(1);
                 ReasonCode::Success
             }
             // A PUBREL cannot be meant for a publication whose PUBREC has not left: the publication stays pending.

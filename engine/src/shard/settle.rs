@@ -138,6 +138,9 @@ impl Shard {
         }
         self.round.next_late_check = now.mono.plus_ms(LATE_CHECK_MS);
         let mut open = std::mem::take(&mut self.lists.open_sessions);
+        // A slot stands here twice if its session ended and the next one in it was listed as well.
+        open.sort_unstable();
+        open.dedup();
         open.retain(|&slot| self.check_late_session(now, slot));
         self.lists.open_sessions = open;
     }
@@ -173,6 +176,7 @@ impl Shard {
         session.listed = open;
         let conn = session.conn;
         if failed {
+            self.round.released = true;
             self.answer(slot);
         }
         if close && let Some(key) = conn {
@@ -231,15 +235,18 @@ impl Desk<'_> {
         }
         while let Some(ticket) = session.pubrec.pop_ready() {
             self.count_late(&ticket);
-            let good = ticket.verdict == Verdict::Good;
-            if good {
+            let is_here = session.received.is_here(ticket.packet_id);
+            let stored = match conn.as_deref_mut().filter(|c| is_here && c.closing.is_none()) {
+                Some(conn) => {
+                    written = true;
+                    self.pubrec(conn, &ticket)
+                }
+                None => ticket.verdict == Verdict::Good,
+            };
+            if stored {
                 session.received.set(ticket.packet_id, Received::Stored);
             } else {
                 session.received.remove(ticket.packet_id);
-            }
-            if let Some(conn) = conn.as_deref_mut().filter(|c| c.closing.is_none()) {
-                self.pubrec(conn, &ticket);
-                written = true;
             }
         }
         written
@@ -256,24 +263,26 @@ impl Desk<'_> {
 
     #[inline]
     fn puback(&self, conn: &mut Connection, ticket: &Ticket) {
+        let Some(version) = conn.mqtt.version() else { return };
         if ticket.silent {
+            // The later PUBACK speaks for both: where this one is a no, it must not be sent.
+            self.word(version, ticket, conn);
             return conn.mqtt.inbound_done(1);
         }
-        let Some(version) = conn.mqtt.version() else { return };
         if let Some((reason, text)) = self.word(version, ticket, conn) {
             mqtt::encode_puback(version, ticket.packet_id, reason, text, &mut conn.out);
             conn.mqtt.inbound_done(1);
         }
     }
 
-    fn pubrec(&self, conn: &mut Connection, ticket: &Ticket) {
-        let Some(version) = conn.mqtt.version() else { return };
-        if let Some((reason, text)) = self.word(version, ticket, conn) {
-            mqtt::encode_pubrec(version, ticket.packet_id, reason, text, &mut conn.out);
-            if reason.value() >= 0x80 {
-                conn.mqtt.inbound_done(1);
-            }
-        }
+    /// Whether the client was told that its publication is stored, so that its PUBREL will come.
+    fn pubrec(&self, conn: &mut Connection, ticket: &Ticket) -> bool {
+        let Some(version) = conn.mqtt.version() else { return false };
+        let Some((reason, text)) = self.word(version, ticket, conn) else { return false };
+        mqtt::encode_pubrec(version, ticket.packet_id, reason, text, &mut conn.out);
+        let stored = reason.value() < 0x80;
+        conn.mqtt.inbound_done(u32::from(!stored));
+        stored
     }
 
     /// The reason code that tells a ticket's verdict. `None`: a 3.1.1 client is closed instead, its ack cannot say no.

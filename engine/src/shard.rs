@@ -91,6 +91,8 @@ pub struct Shard {
     scrapes: Vec<u64>,
     notes: Notes,
     drain: Drain,
+    /// The connection whose large packet is read on whatever else is unread.
+    first_large: Option<ConnKey>,
 }
 
 /// Connections and sessions with something to do.
@@ -140,6 +142,7 @@ impl Shard {
             scrapes: Vec::new(),
             notes: Notes::default(),
             drain: Drain::default(),
+            first_large: None,
             sinks,
             writers,
             settings,

@@ -33,13 +33,15 @@ pub struct Unread {
 impl Unread {
     /// Keeps `rest`, the beginning of a packet of `need` bytes (0 if that is not known).
     pub fn keep(&mut self, rest: &[u8], need: usize) {
+        if self.bytes.capacity() > TAIL_BYTES_MAX && rest.len() <= TAIL_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
         self.bytes.clear();
+        // Not more than that: a buffer that only ever holds tails stays within what a connection costs anyway.
+        self.bytes.reserve_exact(rest.len());
         self.bytes.extend_from_slice(rest);
         self.filled = rest.len();
         self.need = if need > TAIL_BYTES_MAX { need } else { 0 };
-        if rest.is_empty() && self.bytes.capacity() > TAIL_BYTES_MAX {
-            self.bytes = Vec::new();
-        }
     }
 
     /// Whether reads go straight into this buffer.
@@ -94,8 +96,8 @@ impl Unread {
 
     /// Puts a taken buffer back, without its first `consumed` bytes.
     pub fn put_back(&mut self, mut bytes: Vec<u8>, consumed: usize, need: usize) {
-        if consumed == bytes.len() && bytes.capacity() > TAIL_BYTES_MAX {
-            bytes = Vec::new();
+        if bytes.capacity() > TAIL_BYTES_MAX && bytes.len() - consumed <= TAIL_BYTES_MAX {
+            bytes = bytes[consumed..].to_vec();
         } else {
             bytes.drain(..consumed);
         }

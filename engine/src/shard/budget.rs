@@ -2,6 +2,9 @@
 //!
 //! Pressure has one place: bytes are charged where sockets can be paused, to the shard that received them, and return there
 //! with their outcome. `used <= limit` always, except that buffers in hand may be grown to hold what was already read.
+//!
+//! What is read and not placed waits for room in batches, so it must never take that room: it counts against batches up to
+//! half of the limit and no further. Without that, connections paused with full buffers would wait for each other for ever.
 
 /// Bytes of one shard's budget.
 #[derive(Debug)]
@@ -9,6 +12,8 @@ pub struct Budget {
     limit_bytes: usize,
     reserve_bytes: usize,
     used_bytes: usize,
+    /// Part of `used_bytes`: read and not placed.
+    unread_bytes: usize,
     /// The reserve is open: a paused connection has its turn.
     reserve_open: bool,
 }
@@ -19,7 +24,13 @@ const RESERVE_DIVISOR: usize = 20;
 impl Budget {
     /// A budget of `limit_bytes`, five percent of which are the reserve.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, reserve_bytes: limit_bytes / RESERVE_DIVISOR, used_bytes: 0, reserve_open: false }
+        Self {
+            limit_bytes,
+            reserve_bytes: limit_bytes / RESERVE_DIVISOR,
+            used_bytes: 0,
+            unread_bytes: 0,
+            reserve_open: false,
+        }
     }
 
     /// Charges `bytes` if they fit without the reserve.
@@ -38,6 +49,24 @@ impl Budget {
         self.used_bytes += bytes;
     }
 
+    /// Charges `bytes` that were read or are about to be.
+    pub fn charge_unread(&mut self, bytes: usize) {
+        self.used_bytes += bytes;
+        self.unread_bytes += bytes;
+    }
+
+    /// Returns what [`charge_unread`](Self::charge_unread) took.
+    pub fn release_unread(&mut self, bytes: usize) {
+        self.unread_bytes -= bytes;
+        self.release(bytes);
+    }
+
+    /// Bytes that may be read and kept.
+    #[inline]
+    pub fn free_unread_bytes(&self) -> usize {
+        self.free_bytes().min((self.limit_bytes / 2).saturating_sub(self.unread_bytes))
+    }
+
     /// Returns what was charged.
     #[inline]
     pub fn release(&mut self, bytes: usize) {
@@ -49,12 +78,18 @@ impl Budget {
     #[inline]
     pub fn free_bytes(&self) -> usize {
         let kept = if self.reserve_open { 0 } else { self.reserve_bytes };
-        (self.limit_bytes - kept).saturating_sub(self.used_bytes)
+        let batch_bytes = self.used_bytes - self.unread_bytes;
+        (self.limit_bytes - kept).saturating_sub(batch_bytes + self.unread_bytes.min(self.limit_bytes / 2))
     }
 
     /// Opens the reserve for a paused connection's turn, or closes it again.
     pub fn open_reserve(&mut self, open: bool) {
         self.reserve_open = open;
+    }
+
+    /// Whether a paused connection has its turn.
+    pub fn is_reserve_open(&self) -> bool {
+        self.reserve_open
     }
 
     /// Bytes charged now.

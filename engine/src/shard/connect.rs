@@ -134,6 +134,7 @@ impl Shard {
             session.conn = Some(conn.key);
             session.username = connect.username.map(Into::into);
             session.puback.restart(generation);
+            session.received.detach();
             session.expiry_ms = expiry_ms(connect);
             session.expires = None;
         }
@@ -176,7 +177,7 @@ impl Shard {
         io.close(conn.key, why);
         self.counters.connections -= 1;
         self.counters.backpressure_paused -= u64::from(conn.held.is_some());
-        self.budget.release(conn.charged_bytes);
+        self.release_unread(conn.charged_bytes);
         let Some(slot) = conn.session else { return };
         let generation = self.sessions.next_generation();
         let Some(session) = self.sessions.get_mut(slot).filter(|s| s.conn == Some(conn.key)) else { return };

@@ -35,7 +35,8 @@ struct Parsed {
 impl Shard {
     pub(super) fn on_readable(&mut self, now: Now, key: ConnKey, io: &mut impl Io) {
         if let Some(mut conn) = self.take_conn(key) {
-            conn.readable = true;
+            // A drain reads no clients; those that are not in yet are told so.
+            conn.readable = !self.drain.is_draining() || conn.session.is_none();
             self.serve(now, conn, io);
         }
     }
@@ -56,7 +57,7 @@ impl Shard {
             After::Move(home, moved) => {
                 self.counters.connections -= 1;
                 self.counters.connections_moved += 1;
-                self.budget.release(conn.charged_bytes);
+                self.release_unread(conn.charged_bytes);
                 io.move_conn(conn.key, home, moved);
             }
             After::Close(why) => self.end_connection(now, conn, why, io),
@@ -64,9 +65,25 @@ impl Shard {
     }
 
     /// Hands what a held connection has unread to the parser again, then reads on.
-    pub(super) fn resume(&mut self, now: Now, mut conn: Box<Connection>, io: &mut impl Io) {
+    pub(super) fn resume(&mut self, now: Now, conn: Box<Connection>, io: &mut impl Io) {
+        let (key, since, in_turn) = (conn.key, conn.held_since, conn.rationed);
+        let before = (self.counters.reads, self.counters.received_packets);
+        self.try_again(now, conn, io);
+        let stuck = before == (self.counters.reads, self.counters.received_packets);
+        if stuck
+            && !in_turn
+            && let Some(conn) = conn_mut(&mut self.conns, key).filter(|c| c.held.is_some())
+        {
+            // It is the same pause as before, and its turn does not move away.
+            conn.held_since = since;
+            self.counters.backpressure_pauses -= 1;
+        }
+    }
+
+    fn try_again(&mut self, now: Now, mut conn: Box<Connection>, io: &mut impl Io) {
         conn.held = None;
         self.counters.backpressure_paused -= 1;
+        conn.mqtt.received(now.mono.as_ms());
         if conn.unread.is_large() || conn.unread.bytes().is_empty() {
             return self.serve(now, conn, io);
         }
@@ -132,7 +149,7 @@ impl Shard {
     /// Reads into the connection's own buffer, up to the end of the packet that it holds the beginning of.
     fn read_large(&mut self, now: Now, conn: &mut Connection, left_bytes: &mut usize, io: &mut impl Io) -> After {
         let growth = conn.unread.growth();
-        if growth > self.budget.free_bytes() {
+        if growth > self.budget.free_unread_bytes() && !self.goes_first(conn.key, growth) {
             self.hold(now, conn, Held::Publish);
             return After::Keep;
         }
@@ -156,6 +173,20 @@ impl Shard {
         }
     }
 
+    /// Whether a packet that does not fit beside the other unread bytes may be read on all the same. One may at a time, or
+    /// many that have arrived in part could wait for each other for ever.
+    #[cold]
+    fn goes_first(&mut self, key: ConnKey, growth: usize) -> bool {
+        let first = self
+            .first_large
+            .filter(|&first| first != key && conn_mut(&mut self.conns, first).is_some_and(|c| c.unread.is_large()));
+        if first.is_some() || growth > self.budget.free_bytes() {
+            return false;
+        }
+        self.first_large = Some(key);
+        true
+    }
+
     fn parse_own(&mut self, now: Now, conn: &mut Connection, io: &mut impl Io) -> After {
         let bytes = conn.unread.take();
         let parsed = self.parse(now, conn, &bytes, io);
@@ -177,7 +208,7 @@ impl Shard {
     /// Reads shrink with the free budget: what was read and not placed has to be kept.
     fn read_size(&self, conn: &Connection) -> usize {
         let wanted = if conn.read_large { READ_BYTES_MAX } else { READ_BYTES };
-        wanted.min(self.budget.free_bytes()).max(TAIL_BYTES_MAX)
+        wanted.min(self.budget.free_unread_bytes()).max(TAIL_BYTES_MAX)
     }
 
     /// Handles whole packets from the front of `bytes` until one is incomplete, does not fit, or ends the connection.
@@ -209,6 +240,8 @@ impl Shard {
                 }
                 Flow::Next => consumed += len,
                 Flow::Hold(why) => {
+                    // It will be counted when it comes again.
+                    self.counters.received_packets -= 1;
                     self.hold(now, conn, why);
                     return stop(consumed, 0, After::Keep);
                 }
@@ -241,10 +274,16 @@ impl Shard {
         let capacity = conn.unread.capacity();
         let charge = if capacity > TAIL_BYTES_MAX { capacity } else { 0 };
         if charge > conn.charged_bytes {
-            self.budget.charge(charge - conn.charged_bytes);
+            self.budget.charge_unread(charge - conn.charged_bytes);
         } else {
-            self.budget.release(conn.charged_bytes - charge);
+            self.release_unread(conn.charged_bytes - charge);
         }
         conn.charged_bytes = charge;
+    }
+
+    /// Gives bytes of a connection's buffer back; held connections may wait for them.
+    pub(super) fn release_unread(&mut self, bytes: usize) {
+        self.budget.release_unread(bytes);
+        self.round.released |= bytes > 0;
     }
 }

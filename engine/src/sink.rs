@@ -10,6 +10,8 @@ pub mod embedded;
 pub mod kafka;
 pub mod partitioning;
 pub mod route;
+#[cfg(test)]
+pub mod script;
 
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
@@ -98,6 +100,9 @@ pub enum Writer {
     Embedded(Embedded),
     /// Writes to a Kafka cluster.
     Kafka(Box<Produce>),
+    /// Does what a test says.
+    #[cfg(test)]
+    Script(script::Script),
 }
 
 /// What a writer counts for one sink, for all shards whose records it writes.
@@ -132,6 +137,8 @@ impl Writer {
             Writer::Discard(w) => w.partitions(sink),
             Writer::Embedded(w) => w.partitions(sink),
             Writer::Kafka(w) => w.partitions(sink),
+            #[cfg(test)]
+            Writer::Script(w) => w.partitions,
         }
     }
 
@@ -140,6 +147,8 @@ impl Writer {
         match self {
             Writer::Discard(_) | Writer::Embedded(_) => true,
             Writer::Kafka(w) => w.answers(sink, partition, now),
+            #[cfg(test)]
+            Writer::Script(_) => true,
         }
     }
 
@@ -155,6 +164,8 @@ impl Writer {
                 other => Some(other),
             },
             Writer::Kafka(w) => w.on_input(now, input, io),
+            #[cfg(test)]
+            Writer::Script(_) => Some(input),
         }
     }
 
@@ -164,6 +175,8 @@ impl Writer {
             Writer::Discard(w) => w.submit(batch),
             Writer::Embedded(w) => w.submit(batch),
             Writer::Kafka(w) => w.submit(batch),
+            #[cfg(test)]
+            Writer::Script(w) => w.submit(batch),
         }
     }
 
@@ -173,6 +186,8 @@ impl Writer {
             Writer::Discard(_) => None,
             Writer::Embedded(w) => w.end_round(now, io),
             Writer::Kafka(w) => w.end_round(now, io),
+            #[cfg(test)]
+            Writer::Script(_) => None,
         }
     }
 
@@ -183,6 +198,8 @@ impl Writer {
             Writer::Discard(w) => w.pop_answered(),
             Writer::Embedded(w) => w.pop_answered(),
             Writer::Kafka(w) => w.pop_answered(),
+            #[cfg(test)]
+            Writer::Script(w) => w.pop_answered(),
         }
     }
 
@@ -192,6 +209,8 @@ impl Writer {
             Writer::Discard(_) => 0,
             Writer::Embedded(w) => w.inflight_records(sink, home),
             Writer::Kafka(w) => w.inflight_records(sink, home),
+            #[cfg(test)]
+            Writer::Script(w) => w.inflight_records(sink, home),
         }
     }
 
@@ -200,6 +219,8 @@ impl Writer {
         match self {
             Writer::Discard(_) | Writer::Embedded(_) => WriterCounts::default(),
             Writer::Kafka(w) => w.counts(sink),
+            #[cfg(test)]
+            Writer::Script(_) => WriterCounts::default(),
         }
     }
 
@@ -208,6 +229,8 @@ impl Writer {
         match self {
             Writer::Discard(_) | Writer::Embedded(_) => Health::Connected,
             Writer::Kafka(w) => w.health(sink),
+            #[cfg(test)]
+            Writer::Script(_) => Health::Connected,
         }
     }
 
@@ -217,6 +240,8 @@ impl Writer {
             Writer::Discard(_) => None,
             Writer::Embedded(w) => w.pop_note(),
             Writer::Kafka(w) => w.pop_note(),
+            #[cfg(test)]
+            Writer::Script(_) => None,
         }
     }
 
@@ -225,6 +250,8 @@ impl Writer {
         match self {
             Writer::Discard(_) | Writer::Embedded(_) => false,
             Writer::Kafka(w) => w.take_changed(),
+            #[cfg(test)]
+            Writer::Script(w) => w.take_changed(),
         }
     }
 
@@ -234,6 +261,8 @@ impl Writer {
             Writer::Discard(w) => w.is_idle(),
             Writer::Embedded(w) => w.is_idle(),
             Writer::Kafka(w) => w.is_idle(),
+            #[cfg(test)]
+            Writer::Script(w) => w.is_idle(),
         }
     }
 }

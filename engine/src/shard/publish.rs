@@ -115,10 +115,10 @@ impl Shard {
         }
         let unmatched = conn.memo.routes.is_empty() && !conn.memo.subscribed;
         self.counters.unmatched_publishes += u64::from(unmatched);
-        if let Some(seat) = seat {
-            self.write_ticket(now, conn, publish, &seat, &placed, unmatched, silences);
+        match seat {
+            Some(seat) => self.write_ticket(now, conn, publish, &seat, &placed, unmatched, silences),
+            None => Flow::Next,
         }
-        Flow::Next
     }
 
     #[inline]
@@ -143,7 +143,12 @@ impl Shard {
         io: &mut impl Io,
     ) -> Option<Flow> {
         let session = self.sessions.get_mut(slot)?;
-        match session.received.get(packet_id) {
+        let known = session.received.get(packet_id);
+        if known.is_some() && !session.received.attach(packet_id) {
+            // It is counted already.
+            conn.mqtt.inbound_done(1);
+        }
+        match known {
             Some(Received::Pending(_)) => Some(Flow::Next),
             Some(Received::Stored) => {
                 let version = conn.mqtt.version()?;
@@ -170,8 +175,8 @@ impl Shard {
         placed: &Placed,
         unmatched: bool,
         silences: bool,
-    ) {
-        let Some(session) = self.sessions.get_mut(seat.session) else { return };
+    ) -> Flow {
+        let Some(session) = self.sessions.get_mut(seat.session) else { return Flow::End };
         let ticket = Ticket {
             packet_id: publish.packet_id,
             pending: placed.pending,
@@ -195,10 +200,14 @@ impl Shard {
         assert!(number == seat.number, "a ticket stands where its runs say");
         if placed.pending == 0 {
             self.answer_to(seat.session, conn);
-        } else if !session.listed {
+            // A refused PUBLISH of a 3.1.1 client ends its connection.
+            return if conn.closing.is_some() { Flow::End } else { Flow::Next };
+        }
+        if !session.listed {
             session.listed = true;
             self.lists.open_sessions.push(seat.session);
         }
+        Flow::Next
     }
 
     /// Places every record of a PUBLISH, or none.
@@ -273,7 +282,7 @@ impl Shard {
         memo.begin(topic, self.route_generation);
         memo.subscribed = self.filters.matches(topic);
         let takers = self.settings.sinks.iter().enumerate().filter(|(_, sink)| sink.route.takes(topic));
-        memo.routes.extend(takers.map(|(i, _)| MemoRoute { sink: i as u16, key: None, partition: None }));
+        memo.routes.extend(takers.map(|(i, _)| MemoRoute { sink: i as u16, key: None, partition: None, reserved: 0 }));
     }
 
     /// `qos0_on_full = "drop"`: counted for every sink that would have taken it.
@@ -311,24 +320,48 @@ impl Placer<'_> {
     ) -> Result<Placed, NoPlace> {
         let mut placed = Placed::default();
         if let [route] = memo.routes.as_mut_slice() {
+            self.choose(route, event, scratch)?;
             self.place_one(route, event, seat, scratch, true, &mut placed)?;
             return Ok(placed);
         }
         // Several sinks: reserve for each first. Records are rendered twice, which costs less than keeping them.
-        for route in &mut memo.routes {
-            self.place_one(route, event, seat, scratch, false, &mut Placed::default())?;
+        if let Err(why) = self.reserve_all(memo, event, scratch) {
+            for route in &memo.routes {
+                let accumulator = &mut self.sinks[usize::from(route.sink)].accumulator;
+                accumulator.cancel(route.reserved, self.pool, self.budget);
+            }
+            return Err(why);
         }
         for route in &mut memo.routes {
-            self.place_one(route, event, seat, scratch, true, &mut placed)?;
+            let written = self.place_one(route, event, seat, scratch, true, &mut placed);
+            assert!(written.is_ok(), "a record is written where room was reserved for it");
         }
         Ok(placed)
     }
 
-    /// Renders the record of one sink and reserves room for it; appends it if `write`.
+    fn reserve_all(&mut self, memo: &mut RouteMemo, event: &Event<'_>, scratch: &mut Vec<u8>) -> Result<(), NoPlace> {
+        for route in &mut memo.routes {
+            self.choose(route, event, scratch)?;
+            self.place_one(route, event, None, scratch, false, &mut Placed::default())?;
+        }
+        Ok(())
+    }
+
+    /// Chooses the partition of one sink's record. Once a PUBLISH: some strategies would choose another one next time.
+    #[inline]
+    fn choose(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) -> Result<(), NoPlace> {
+        if route.key.is_none() {
+            self.remember_key(route, event, scratch);
+        }
+        route.reserved = self.partition(route, event, scratch).ok_or(NoPlace::Hold)?;
+        Ok(())
+    }
+
+    /// Renders the record of one sink and reserves room for it in the chosen partition; appends it if `write`.
     #[inline]
     fn place_one(
         &mut self,
-        route: &mut MemoRoute,
+        route: &MemoRoute,
         event: &Event<'_>,
         seat: Option<&Seat>,
         scratch: &mut Vec<u8>,
@@ -336,10 +369,7 @@ impl Placer<'_> {
         placed: &mut Placed,
     ) -> Result<(), NoPlace> {
         let index = usize::from(route.sink);
-        if route.key.is_none() {
-            self.remember_key(route, event, scratch);
-        }
-        let Some(partition) = self.partition(route, event, scratch) else { return Err(NoPlace::Hold) };
+        let partition = route.reserved;
         let direct = &self.settings.sinks[index].route;
         let mut key_scratch = Vec::new();
         let key = match &route.key {
@@ -363,6 +393,9 @@ impl Placer<'_> {
                 self.counters[index].dropped_rejected += 1;
                 placed.refused = Some(reason);
                 placed.withheld |= self.settings.sinks[index].delivers_after_kafka();
+                if placed.pending == 0 {
+                    placed.sink = index as u16;
+                }
             }
             return Ok(());
         }

@@ -9,7 +9,7 @@ use super::mesh::MeshMsg;
 use super::placement::owner_of;
 use super::{Shard, conn_mut};
 use crate::clock::{Mono, Now};
-use crate::listener::connection::Connection;
+use crate::listener::connection::{Connection, Held};
 use crate::metrics::ShardSample;
 use crate::sink::Answered;
 
@@ -98,6 +98,7 @@ impl Shard {
             self.resume_held(now, io);
         }
         self.ration_held(now, io);
+        self.settle_discarded(now);
         self.check_timeouts(now, io);
         self.check_late(now);
         self.expire_sessions(now);
@@ -194,8 +195,8 @@ impl Shard {
         self.budget.open_reserve(true);
         self.deliver.budget.open_reserve(true);
         held.retain(|&key| {
-            let due = conn_mut(&mut self.conns, key).is_some_and(|c| c.held.is_some() && c.turn() <= now.mono);
-            if !due {
+            let Some(conn) = conn_mut(&mut self.conns, key).filter(|c| c.held.is_some()) else { return false };
+            if conn.turn() > now.mono {
                 return true;
             }
             if let Some(mut conn) = self.take_conn(key) {
@@ -235,7 +236,7 @@ impl Shard {
         }
         self.counters.sends += 1;
         self.counters.sent_bytes += conn.flush(io) as u64;
-        self.round.released |= conn.held.is_some() && conn.out.is_empty();
+        self.round.released |= conn.held == Some(Held::Output) && conn.out.is_empty();
     }
 
     fn answer_scrapes(&mut self, io: &mut impl Io) {
@@ -273,7 +274,9 @@ impl Shard {
         let late = (!self.lists.open_sessions.is_empty()).then_some(self.round.next_late_check);
         let ration = (!self.lists.held.is_empty()).then_some(self.round.next_ration);
         let news = self.filters.has_news(self.settings.subscribers.notice_credits);
-        let again = (!self.lists.ready.is_empty() || self.deliver.has_work() || news).then_some(now.mono);
+        let try_again = self.round.released && !self.lists.held.is_empty();
+        let work = try_again || !self.lists.ready.is_empty() || self.deliver.has_work() || news;
+        let again = work.then_some(now.mono);
         let clients = now.mono >= self.round.quiet_until || self.drain.is_draining();
         let quiet = (!clients).then_some(self.round.quiet_until);
         let sinks = self.sinks.iter().filter_map(|s| s.accumulator.deadline()).min();

@@ -1,10 +1,12 @@
 //! The shard from the outside: bytes in, bytes out, through an `Io` that only remembers.
 
+mod audit;
 mod back_pressure;
 mod cluster;
 mod deliver;
 mod mqtt_client;
 mod publish;
+mod random;
 mod rig;
 mod several_shards;
 mod subscribe;

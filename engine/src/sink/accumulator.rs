@@ -140,25 +140,29 @@ impl Accumulator {
         budget: &mut Budget,
     ) -> Room {
         let slot = &mut self.partitions[index];
-        if slot.waiting_bytes + bytes > self.limits.partition_bytes_max && slot.waiting_bytes > 0 {
+        let beyond = slot.waiting_bytes + bytes > self.limits.partition_bytes_max;
+        // A paused connection in its turn is read from the reserve, whatever it waits for.
+        if beyond && slot.waiting_bytes > 0 && !budget.is_reserve_open() {
             return Room::PartitionFull;
         }
         if let Some(batch) = &mut slot.filling {
             let needed = batch.bytes.len() + bytes;
             if needed <= self.limits.bytes_max || batch.records == 0 {
-                return grow(batch, needed, budget);
+                return grow(batch, needed, self.limits.bytes_max, budget);
             }
             slot.full.extend(slot.filling.take());
         }
         let key = PartKey { sink: self.sink, partition: index as u32 };
         let mut batch = pool.take(key, 0, opened);
-        let kept = batch.bytes.capacity();
-        if !budget.try_charge(kept) {
-            pool.give(batch);
-            return Room::NoMemory;
+        if !budget.try_charge(batch.bytes.capacity()) {
+            // A large buffer that was kept for reuse must not stand in the way of a small record.
+            batch.bytes = Vec::new();
         }
-        batch.charge_bytes = kept;
-        let room = grow(&mut batch, HEADER_LEN + bytes, budget);
+        batch.charge_bytes = batch.bytes.capacity();
+        let room = grow(&mut batch, HEADER_LEN + bytes, self.limits.bytes_max, budget);
+        if batch.bytes.is_empty() {
+            record_batch::begin(&mut batch.bytes);
+        }
         if room == Room::Ready {
             slot.filling = Some(batch);
             if !slot.listed {
@@ -170,6 +174,16 @@ impl Accumulator {
             pool.give(batch);
         }
         room
+    }
+
+    /// Gives up what was reserved in `partition` if nothing was written there: an empty batch would keep its charge for good.
+    #[cold]
+    pub fn cancel(&mut self, partition: u32, pool: &mut BatchPool, budget: &mut Budget) {
+        let slot = self.partitions.get_mut(partition as usize);
+        if let Some(mut batch) = slot.and_then(|slot| slot.filling.take_if(|b| b.records == 0)) {
+            budget.release(std::mem::take(&mut batch.charge_bytes));
+            pool.give(batch);
+        }
     }
 
     /// Appends a record for which `reserve` said `Ready`. Returns its encoded size in bytes.
@@ -242,12 +256,16 @@ impl Accumulator {
         slot.unanswered -= 1;
     }
 
-    /// When the next batch is due by its linger, unless its partition has no slot.
+    /// When the next batch is due, unless its partition has no slot; in the past if one could go at once.
     pub fn deadline(&self) -> Option<Mono> {
         let due = |&index: &u32| {
             let slot = &self.partitions[index as usize];
-            let batch = slot.filling.as_ref().filter(|b| b.records > 0)?;
-            (slot.unanswered < self.limits.inflight_max).then(|| batch.opened + self.limits.linger_ns)
+            if slot.unanswered >= self.limits.inflight_max {
+                return None;
+            }
+            let batch = slot.full.front().or(slot.filling.as_ref().filter(|b| b.records > 0))?;
+            let large = batch.bytes.len() >= self.limits.target_bytes.min(self.limits.bytes_max);
+            Some(if large || !slot.full.is_empty() { batch.opened } else { batch.opened + self.limits.linger_ns })
         };
         self.open.iter().filter_map(due).min()
     }
@@ -317,12 +335,15 @@ impl Partition {
     }
 }
 
-/// Gives `batch` the smallest size class that holds `needed` bytes, if the budget allows.
-fn grow(batch: &mut Batch, needed: usize, budget: &mut Budget) -> Room {
+/// Gives `batch` the smallest size class that holds `needed` bytes, if the budget allows. A record that travels alone
+/// because it is larger than `bytes_max` gets just its own size: nothing will follow it.
+fn grow(batch: &mut Batch, needed: usize, bytes_max: usize, budget: &mut Budget) -> Room {
     if needed <= batch.bytes.capacity() {
         return Room::Ready;
     }
-    let class = SIZE_CLASSES.into_iter().find(|&class| class >= needed).unwrap_or(needed.next_power_of_two());
+    let alone = needed > bytes_max;
+    let beyond = || if alone { needed } else { needed.next_power_of_two().min(bytes_max) };
+    let class = SIZE_CLASSES.into_iter().find(|&class| class >= needed).unwrap_or_else(beyond);
     // While it is copied over, old and new exist side by side; the old one goes back at once.
     if !budget.try_charge(class - batch.charge_bytes) {
         return Room::NoMemory;

@@ -95,6 +95,8 @@ pub struct MemoRoute {
     pub key: Option<Option<Box<[u8]>>>,
     /// The partition, where key and strategy fix it, and the partition count it was chosen for.
     pub partition: Option<(u32, u32)>,
+    /// The partition in which room was reserved for the present PUBLISH.
+    pub reserved: u32,
 }
 
 impl RouteMemo {

@@ -1,6 +1,6 @@
 //! One or more shards with discarding writers, clients that are byte queues, and a clock that is set by hand.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::clock::{Mono, Now};
@@ -19,7 +19,7 @@ use crate::sink::discard::Discard;
 /// What the shard did to the world.
 #[derive(Default)]
 pub(super) struct World {
-    inbox: HashMap<ConnKey, VecDeque<u8>>,
+    pub(super) inbox: HashMap<ConnKey, VecDeque<u8>>,
     pub(super) outbox: HashMap<ConnKey, Vec<u8>>,
     pub(super) closed: Vec<(ConnKey, CloseReason)>,
     pub(super) moved: Vec<(ConnKey, ShardId, Box<Moved>)>,
@@ -31,11 +31,22 @@ pub(super) struct World {
     pub(super) send_room: usize,
     /// Clients that take nothing.
     pub(super) stuck: HashSet<ConnKey>,
+    /// Clients that finished sending.
+    pub(super) finished: BTreeSet<ConnKey>,
+    /// Clients that took less than they were given, to be told when they can take more.
+    pub(super) blocked: BTreeSet<ConnKey>,
+    /// Keys that were closed or moved: nobody may use them.
+    dead: BTreeSet<ConnKey>,
 }
 
 impl Io for World {
     fn recv(&mut self, conn: ConnKey, into: &mut [u8]) -> Recv {
+        assert!(!self.dead.contains(&conn), "a dead key is not read");
         let inbox = self.inbox.entry(conn).or_default();
+        if inbox.is_empty() && self.finished.contains(&conn) {
+            return Recv::Eof;
+        }
+        assert!(!into.is_empty(), "a read has room");
         let n = inbox.len().min(into.len()).min(self.recv_max);
         if n == 0 {
             return Recv::Empty;
@@ -46,15 +57,21 @@ impl Io for World {
         Recv::Got { n, more: !inbox.is_empty() }
     }
     fn send(&mut self, conn: ConnKey, bytes: &[u8]) -> usize {
+        assert!(!self.dead.contains(&conn), "nothing is sent to a dead key");
         let n = if self.stuck.contains(&conn) { 0 } else { bytes.len().min(self.send_room) };
+        if n < bytes.len() {
+            self.blocked.insert(conn);
+        }
         self.send_room -= n;
         self.outbox.entry(conn).or_default().extend_from_slice(&bytes[..n]);
         n
     }
     fn close(&mut self, conn: ConnKey, why: CloseReason) {
+        assert!(self.dead.insert(conn), "a connection ends once");
         self.closed.push((conn, why));
     }
     fn move_conn(&mut self, conn: ConnKey, to: ShardId, state: Box<Moved>) {
+        assert!(self.dead.insert(conn), "a connection ends once");
         self.moved.push((conn, to, state));
     }
     fn dial(&mut self, _: &BrokerAddr) -> LinkKey {
@@ -86,16 +103,22 @@ max_packet_size = "2MB"
 
 /// A sink `#` with the payload as value and no linger, synchronous, into a discarding connector.
 pub(super) fn sink() -> SinkSettings {
-    configured().sinks.remove(0)
+    sink_with("#", "null")
+}
+
+/// As [`sink`], with another filter and answer to a missing value.
+pub(super) fn sink_with(filter: &str, missing_value: &str) -> SinkSettings {
+    let sinks = format!("source_topics = [\"{filter}\"]\nmissing_value = \"{missing_value}\"");
+    configured(&CONFIG.replace("source_topics = [\"#\"]", &sinks)).sinks.remove(0)
 }
 
 /// Settings of one shard with these sinks and 16 MiB.
 pub(super) fn settings(sinks: Vec<SinkSettings>) -> Settings {
-    Settings { sinks, ..configured() }
+    Settings { sinks, ..configured(CONFIG) }
 }
 
-fn configured() -> Settings {
-    let sources = Sources::file(Document::new("test.toml", CONFIG));
+fn configured(text: &str) -> Settings {
+    let sources = Sources::file(Document::new("test.toml", text));
     let machine = Machine { memory_bytes: 1 << 30, cores: 1, descriptors: 1024 };
     let loaded = Loaded::load(&sources, &machine).expect("a valid configuration");
     let plan = Plan::new(&loaded.config, &machine).expect("a plan");
@@ -129,11 +152,21 @@ impl Rig {
 
     /// A connection that has said nothing yet.
     pub(super) fn accept(&mut self) -> ConnKey {
-        let key = ConnKey { index: self.next_conn, generation: 1 };
-        self.next_conn += 1;
+        let key = self.next_key();
         let peer: SocketAddr = "127.0.0.1:50000".parse().expect("an address");
         self.shard.on(self.now, Input::Accepted(key, ListenerId(0), peer), &mut self.world);
         key
+    }
+
+    /// A key for a connection of the driver.
+    pub(super) fn next_key(&mut self) -> ConnKey {
+        self.next_conn += 1;
+        ConnKey { index: self.next_conn - 1, generation: 1 }
+    }
+
+    /// Whether the shard reported that nothing is open any more.
+    pub(super) fn is_drained(&self) -> bool {
+        self.world.control.iter().any(|m| matches!(m, ControlMsg::Drained { .. }))
     }
 
     /// A client that is let in.

@@ -1,0 +1,56 @@
+//! Recounts what a shard counts as it goes: charges, gauges, lists, and the bonds between connections and sessions.
+
+use crate::shard::Shard;
+use crate::shard::io::{ConnKey, Wait};
+
+impl Shard {
+    /// Checks the shard between two inputs. `outside_bytes`: charges of its batches that writers or other shards hold.
+    pub(super) fn audit(&self, outside_bytes: usize) {
+        let conns = || self.conns.iter().flatten();
+        let unread: usize = conns().map(|c| c.charged_bytes).sum();
+        let batches: usize = self.sinks.iter().map(|s| s.accumulator.audit()).sum();
+        assert_eq!(self.budget.used_bytes(), unread + batches + outside_bytes, "{unread} unread, {batches} in batches");
+        assert_eq!(self.counters.connections, conns().count() as u64, "connections");
+        assert_eq!(self.counters.backpressure_paused, conns().filter(|c| c.held.is_some()).count() as u64, "paused");
+        assert_eq!(self.counters.sessions, self.sessions.len() as u64, "sessions");
+        self.audit_lists();
+        for conn in conns() {
+            let Some(slot) = conn.session else { continue };
+            let session = self.sessions.get(slot).expect("the session of a connection lives");
+            assert_eq!(session.conn, Some(conn.key), "a session has the connection that has it");
+            if conn.closing.is_some() {
+                continue;
+            }
+            let open = session.puback.len() + session.received.len();
+            assert!(conn.mqtt.inbound_open() as usize <= open, "{} counted, {open} open", conn.mqtt.inbound_open());
+        }
+        for (settings, counters) in self.settings.sinks.iter().zip(&self.sink_counters) {
+            assert!(counters.ended() <= counters.matched, "{}: {counters:?}", settings.name);
+        }
+    }
+
+    fn audit_lists(&self) {
+        let times = |list: &[ConnKey], key| list.iter().filter(|&&k| k == key).count();
+        for conn in self.conns.iter().flatten() {
+            let key = conn.key;
+            assert_eq!(times(&self.lists.held, key), usize::from(conn.held.is_some()), "held: {key:?}");
+            assert_eq!(times(&self.lists.dirty, key), usize::from(conn.dirty), "dirty: {key:?}");
+            assert!(times(&self.lists.ready, key) <= 1, "ready: {key:?}");
+            let unheard = conn.session.is_some() && conn.readable && conn.held.is_none() && conn.closing.is_none();
+            assert!(!unheard || self.lists.ready.contains(&key) || self.drain.is_draining(), "not read: {key:?}");
+            assert!(conn.out.is_empty() || conn.blocked || conn.dirty, "not sent: {key:?}");
+        }
+    }
+
+    /// Checks the shard after a round that ended with `wait`: whatever can go on without new input goes on at once.
+    pub(super) fn audit_wait(&self, now: crate::clock::Now, wait: &Wait) {
+        let soon = wait.deadline.is_some_and(|at| at <= now.mono);
+        let mut work = !self.round.discarded.is_empty() || !self.lists.ready.is_empty();
+        work |= self.round.released && !self.lists.held.is_empty();
+        work |= self.sinks.iter().any(|s| s.accumulator.can_seal(now.mono));
+        assert!(soon || !work, "something to do, and no wake-up: {wait:?}, {:?}", self.round);
+        let quiet_ns = 5_000_000;
+        let wakes = wait.deadline.is_some_and(|at| at <= now.mono + quiet_ns);
+        assert!(wait.clients || wakes, "clients are left alone for longer than 5 ms: {wait:?}");
+    }
+}

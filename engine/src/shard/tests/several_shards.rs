@@ -150,6 +150,29 @@ fn a_publisher_without_a_parcel_credit_is_held() {
 }
 
 #[test]
+fn parcels_under_way_are_bounded_by_bytes_too() {
+    let mut settings = scattered(2, Deliver::AtOnce);
+    settings.subscribers.memory_bytes = 80_000;
+    settings.sinks.clear();
+    let mut cluster = Cluster::new(&settings, 1);
+    let (mut subscriber, mut publisher) = (cluster.connect_at(1, "s", 5), cluster.connect_at(0, "p", 5));
+    cluster.say(&mut subscriber, &subscribe(5, 1, &["t"], 0));
+    cluster.settle();
+    cluster.parcels_stop = true;
+    for _ in 0..10 {
+        cluster.say(&mut publisher, &publish(5, 0, 0, "t", &[b'x'; 4_000]));
+        cluster.settle();
+    }
+    assert_eq!(cluster.rigs[0].shard.counters.backpressure_paused, 1);
+    assert!(cluster.rigs[0].shard.deliver.budget.used_bytes() < 15_000);
+    cluster.parcels_stop = false;
+    cluster.settle();
+    cluster.read(&mut subscriber);
+    assert_eq!(subscriber.payloads().len(), 10);
+    cluster.assert_nothing_held();
+}
+
+#[test]
 fn after_its_suback_a_subscriber_misses_nothing_and_before_it_gets_nothing() {
     for seed in 0..40 {
         let mut settings = scattered(3, Deliver::AtOnce);

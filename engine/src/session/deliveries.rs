@@ -143,6 +143,12 @@ impl Deliveries {
         self.queue.is_empty() && self.unsent == 0
     }
 
+    /// Entries in the queue and in flight.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len() + self.inflight.len()
+    }
+
     /// A connection begins: everything in flight is to be sent again on it.
     pub fn resume(&mut self) {
         for entry in &mut self.inflight {

@@ -152,6 +152,12 @@ impl Lanes {
         self.slots[lane as usize].listed = false;
     }
 
+    /// Bytes of all publications held.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.slots.iter().flat_map(|lane| &lane.ring).map(|held| held.publication.bytes()).sum()
+    }
+
     /// Whether no lane holds anything.
     pub fn is_empty(&self) -> bool {
         self.free.len() == self.slots.len()

@@ -74,6 +74,12 @@ impl SessionTable {
     }
 
     /// All sessions with their slots, in slot order.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
+        self.slots.iter().enumerate().filter_map(|(slot, s)| Some((slot as u32, s.as_deref()?)))
+    }
+
+    /// All sessions with their slots, in slot order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Session)> {
         self.slots.iter_mut().enumerate().filter_map(|(slot, s)| Some((slot as u32, s.as_deref_mut()?)))
     }

@@ -95,6 +95,12 @@ impl Deliver {
         if keeps_up { self.shelf_bytes_max } else { self.shelf_bytes_soft }
     }
 
+    /// Bytes of parcels that have not been taken.
+    #[cfg(test)]
+    pub(super) fn parcels_bytes(&self) -> usize {
+        self.parcels.peers.iter().map(|peer| peer.out_bytes).sum()
+    }
+
     /// Whether the next round has something to do without being told.
     pub(super) fn has_work(&self) -> bool {
         !self.ready.is_empty() || !self.due.is_empty()

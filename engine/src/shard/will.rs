@@ -25,6 +25,13 @@ pub(super) struct DueWill {
     publisher: Option<u32>,
 }
 
+#[cfg(test)]
+impl DueWill {
+    pub(super) fn bytes(&self) -> usize {
+        self.will.bytes()
+    }
+}
+
 impl Will {
     /// The will of a CONNECT from `peer`, if it has one.
     pub(super) fn of(connect: &Connect<'_>, peer: &str, now: Mono) -> Option<Box<Self>> {
@@ -34,7 +41,7 @@ impl Will {
         Some(Box::new(Self { publication, delay_ms, version: connect.version, peer: peer.into() }))
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.publication.bytes() + size_of::<Self>() + self.peer.len()
     }
 }

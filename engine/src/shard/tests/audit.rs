@@ -1,7 +1,10 @@
 //! Recounts what a shard counts as it goes: charges, gauges, lists, and the bonds between connections and sessions.
 
+use crate::session::Will;
+use crate::session::deliveries::ENTRY_BYTES;
 use crate::shard::Shard;
 use crate::shard::io::{ConnKey, Wait};
+use crate::shard::will::DueWill;
 
 impl Shard {
     /// Checks the shard between two inputs. `outside_bytes`: charges of its batches that writers or other shards hold.
@@ -26,6 +29,32 @@ impl Shard {
         }
         for (settings, counters) in self.settings.sinks.iter().zip(&self.sink_counters) {
             assert!(counters.ended() <= counters.matched, "{}: {counters:?}", settings.name);
+        }
+    }
+
+    /// Checks what is charged for deliveries, and that who has something to be sent is on a list or waits for its client.
+    pub(super) fn audit_deliveries(&self) {
+        let deliver = &self.deliver;
+        let sessions = || self.sessions.iter();
+        let entries: usize = sessions().map(|(_, s)| s.deliveries.len() * ENTRY_BYTES).sum();
+        let wills: usize = sessions().filter_map(|(_, s)| s.will.as_deref()).map(Will::bytes).sum();
+        let due_wills: usize = deliver.wills.iter().map(DueWill::bytes).sum();
+        let parts = [
+            deliver.lanes.bytes(),
+            deliver.shelf.bytes(),
+            deliver.parcels_bytes(),
+            self.filters.index_bytes(),
+            entries,
+            wills + due_wills,
+        ];
+        assert_eq!(deliver.budget.used_bytes(), parts.iter().sum::<usize>(), "{parts:?}");
+        let subscriptions: usize = sessions().map(|(_, s)| s.subscriptions.len()).sum();
+        assert_eq!(self.counters.subscriptions, subscriptions as u64);
+        for (slot, session) in sessions() {
+            assert_eq!(deliver.due.contains(&slot), session.due, "due: {slot}");
+            if let Some(lane) = session.lane {
+                assert_eq!(deliver.lanes.publisher(lane), Some(slot), "a lane knows its publisher");
+            }
         }
     }
 

@@ -97,6 +97,7 @@ impl Cluster {
 
     /// One thing happens: a round of some shard ends, or a message of some pair arrives. False if no message is left.
     pub(super) fn step(&mut self) -> bool {
+        self.rigs.iter().for_each(|rig| rig.shard.audit_deliveries());
         let shards = self.rigs.len();
         let waiting: Vec<usize> = (0..self.pairs.len()).filter(|&pair| self.can_arrive(pair)).collect();
         let choice = self.random.below((waiting.len() + shards) as u32) as usize;

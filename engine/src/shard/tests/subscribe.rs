@@ -21,6 +21,7 @@ impl Rig {
 
     /// What is charged for publications and queues, filters apart, must be nothing in the end.
     pub(super) fn assert_nothing_held(&self) {
+        self.shard.audit_deliveries();
         assert_eq!(self.shard.deliver.shelf.bytes(), 0);
         assert!(self.shard.deliver.lanes.is_empty());
         assert_eq!(self.shard.deliver.budget.used_bytes(), self.shard.filters.index_bytes());

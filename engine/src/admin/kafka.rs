@@ -17,13 +17,26 @@
 mod api;
 mod code;
 mod connection;
+mod coordinator;
+mod delete_groups;
+mod describe_cluster;
+mod describe_groups;
 mod fetch;
 mod find_coordinator;
+mod group;
+mod heartbeat;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_fetch;
 mod offset_for_leader_epoch;
+mod offsets;
 mod produce;
 mod read;
+mod sync_group;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +46,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::log::{Catalogue, LogId, LogReader};
+use coordinator::Coordinator;
+use offsets::Offsets;
 
 /// Clients at once. Consumers hold two or three connections each; a node that serves more than this wants a real cluster.
 const CONNECTIONS_MAX: usize = 256;
@@ -50,13 +65,23 @@ pub struct State {
     readers: Vec<Mutex<LogReader>>,
     /// KiB of answers that may still be begun.
     answers: Arc<Semaphore>,
+    coordinator: Arc<Coordinator>,
 }
 
 impl State {
-    /// A listener's state over the logs of `catalogue`.
-    pub fn new(catalogue: Arc<Catalogue>) -> Self {
+    /// A listener's state over the logs of `catalogue`; committed offsets are read from, and kept in, its directory.
+    ///
+    /// # Errors
+    /// If the file of committed offsets is there and the disk does not give it.
+    pub fn open(catalogue: Arc<Catalogue>) -> io::Result<Self> {
+        let offsets = Offsets::open(catalogue.data_dir().join("log").join("groups.json"))?;
         let readers = (0..catalogue.len() as u32).map(|n| Mutex::new(LogReader::new(Arc::clone(&catalogue), LogId(n))));
-        Self { readers: readers.collect(), answers: Arc::new(Semaphore::new(ANSWER_BYTES_MAX >> 10)), catalogue }
+        Ok(Self {
+            readers: readers.collect(),
+            answers: Arc::new(Semaphore::new(ANSWER_BYTES_MAX >> 10)),
+            coordinator: Arc::new(Coordinator::new(offsets)),
+            catalogue,
+        })
     }
 
     /// The reader of a log. Two clients that read one partition take turns.
@@ -78,6 +103,7 @@ impl State {
 pub async fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut clients = tokio::task::JoinSet::new();
+    clients.spawn(Arc::clone(&state.coordinator).run());
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,

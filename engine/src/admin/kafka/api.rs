@@ -23,10 +23,10 @@ use wire::Reader;
 use super::{State, code};
 
 /// An API with the first and the last version that is answered.
-struct Api {
-    key: ApiKey,
-    min: i16,
-    max: i16,
+pub(super) struct Api {
+    pub(super) key: ApiKey,
+    pub(super) min: i16,
+    pub(super) max: i16,
 }
 
 const fn api(key: ApiKey, min: i16, max: i16) -> Api {
@@ -34,15 +34,25 @@ const fn api(key: ApiKey, min: i16, max: i16) -> Api {
 }
 
 /// What ApiVersions tells.
-const APIS: &[Api] = &[
+pub(super) const APIS: &[Api] = &[
     api(ApiKey::Produce, 3, 9),
     api(ApiKey::Fetch, 4, 12),
     api(ApiKey::ListOffsets, 1, 6),
     api(ApiKey::Metadata, 0, 9),
+    api(ApiKey::OffsetCommit, 2, 8),
+    api(ApiKey::OffsetFetch, 1, 8),
     api(ApiKey::FindCoordinator, 0, 6),
+    api(ApiKey::JoinGroup, 0, 9),
+    api(ApiKey::Heartbeat, 0, 4),
+    api(ApiKey::LeaveGroup, 0, 5),
+    api(ApiKey::SyncGroup, 0, 5),
+    api(ApiKey::DescribeGroups, 0, 5),
+    api(ApiKey::ListGroups, 0, 5),
     api(ApiKey::ApiVersions, 0, 4),
     api(ApiKey::InitProducerId, 0, 4),
-    api(ApiKey::OffsetForLeaderEpoch, 0, 4),
+    api(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    api(ApiKey::DeleteGroups, 0, 2),
+    api(ApiKey::DescribeCluster, 0, 1),
 ];
 
 /// One request and where it came from.
@@ -129,6 +139,16 @@ pub(super) async fn answer(
         ApiKey::Metadata => super::metadata::answer(&mut call),
         ApiKey::OffsetForLeaderEpoch => super::offset_for_leader_epoch::answer(&mut call),
         ApiKey::FindCoordinator => super::find_coordinator::answer(&mut call),
+        ApiKey::JoinGroup => super::join_group::answer(&mut call).await,
+        ApiKey::SyncGroup => super::sync_group::answer(&mut call).await,
+        ApiKey::Heartbeat => super::heartbeat::answer(&mut call),
+        ApiKey::LeaveGroup => super::leave_group::answer(&mut call),
+        ApiKey::OffsetCommit => super::offset_commit::answer(&mut call).await,
+        ApiKey::OffsetFetch => super::offset_fetch::answer(&mut call),
+        ApiKey::ListGroups => super::list_groups::answer(&mut call),
+        ApiKey::DescribeGroups => super::describe_groups::answer(&mut call),
+        ApiKey::DeleteGroups => super::delete_groups::answer(&mut call).await,
+        ApiKey::DescribeCluster => super::describe_cluster::answer(&mut call),
         ApiKey::Produce => super::produce::answer(&mut call),
         ApiKey::InitProducerId => super::produce::answer_init(&call),
         _ => Err(unsupported),

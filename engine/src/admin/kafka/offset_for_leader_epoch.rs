@@ -1,7 +1,7 @@
-//! OffsetForLeaderEpoch, versions 0 to 4: a consumer asks whether the log was cut behind its back. It never is: there is one
+//! OffsetForLeaderEpoch, versions 2 to 4: a consumer asks whether the log was cut behind its back. It never is: there is one
 //! leader with one epoch, 0, which ends where the log ends.
 //!
-//! 1: the answer names the epoch · 2: the epoch the client believes in · 3: replica id · 4: flexible.
+//! 2: the epoch the client believes in · 3: replica id · 4: flexible.
 
 use kafka::primitive::ReadKafka;
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
@@ -21,16 +21,14 @@ pub(super) fn answer(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
         let name = r.string(flexible)?.to_owned();
         let partitions = list(r, flexible, |r| {
             let partition = r.i32()?;
-            let believed = if version >= 2 { r.i32()? } else { -1 };
-            let epoch = r.i32()?;
+            let (believed, epoch) = (r.i32()?, r.i32()?);
             r.skip_tagged(flexible)?;
             let answer = EpochEndOffset::default().with_partition(partition);
             Ok(match state.log(&name, partition) {
                 None => answer.with_error_code(code::UNKNOWN_TOPIC_OR_PARTITION),
                 Some(_) if believed > 0 => answer.with_error_code(code::UNKNOWN_LEADER_EPOCH),
                 Some(log) if epoch == 0 => {
-                    let answer = answer.with_end_offset(state.catalogue.place(log).ends.end());
-                    if version >= 1 { answer.with_leader_epoch(0) } else { answer }
+                    answer.with_leader_epoch(0).with_end_offset(state.catalogue.place(log).ends.end())
                 }
                 // An epoch that never was.
                 Some(_) => answer,

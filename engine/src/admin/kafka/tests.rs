@@ -23,7 +23,7 @@ struct Served {
 async fn serve_log(rig: LogRig) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let state = Arc::new(State::new(Arc::clone(&rig.catalogue)));
+    let state = Arc::new(State::open(Arc::clone(&rig.catalogue)).unwrap());
     let mut server = tokio::task::JoinSet::new();
     server.spawn(async move { serve(listener, state).await.unwrap() });
     Served { rig, addr, _server: server }
@@ -200,15 +200,54 @@ async fn what_breaks_the_protocol_closes_the_connection_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn every_api_answers_in_every_version_it_lists() {
+    let mut rig = LogRig::new("listener-all", 1, 300);
+    rig.append(0, &[1], b"v");
+    let served = serve_log(rig).await;
+    for (key, version, request) in raw::samples() {
+        let mut stream = TcpStream::connect(served.addr).await.unwrap();
+        let answer = raw::exchange(&mut stream, &request).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{key:?} {version}: {error}"));
+        raw::decode(key, version, answer);
+    }
+}
+
+#[tokio::test]
 async fn every_cut_of_a_request_is_refused_without_a_panic() {
-    let served = serve_log(LogRig::new("listener-cuts", 1, 300)).await;
-    for request in raw::samples() {
+    let mut rig = LogRig::new("listener-cuts", 1, 300);
+    rig.append(0, &[1], b"v");
+    let served = serve_log(rig).await;
+    let state = Arc::new(State::open(Arc::clone(&served.rig.catalogue)).unwrap());
+    let _keeper = tokio::spawn(Arc::clone(&state.coordinator).run());
+    for (key, version, request) in raw::samples() {
         for cut in 0..request.len() {
-            let state = Arc::new(State::new(Arc::clone(&served.rig.catalogue)));
-            let (peer, frame) = (served.addr, &request[..cut]);
             // What was cut off may have been optional; then there is an answer.
-            let answer = api::answer(&state, peer, peer, frame);
-            let _ = tokio::time::timeout(Duration::from_millis(200), answer).await.expect("no wait");
+            let answer = api::answer(&state, served.addr, served.addr, &request[..cut]);
+            let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+            assert!(answer.is_ok(), "{key:?} {version} cut at {cut} waits");
         }
     }
 }
+
+#[tokio::test]
+async fn every_flipped_byte_of_a_request_is_answered_or_refused() {
+    let mut rig = LogRig::new("listener-flips", 1, 300);
+    rig.append(0, &[1], b"v");
+    let served = serve_log(rig).await;
+    let state = Arc::new(State::open(Arc::clone(&served.rig.catalogue)).unwrap());
+    let _keeper = tokio::spawn(Arc::clone(&state.coordinator).run());
+    for (_, _, request) in raw::samples() {
+        // The header decides who answers; what follows is theirs to read.
+        for at in 8..request.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bad = request.clone();
+                bad[at] ^= flip;
+                // A Fetch may have been made to wait, a member to wait for its group: that is an answer too.
+                let answer = api::answer(&state, served.addr, served.addr, &bad);
+                let _ = tokio::time::timeout(Duration::from_millis(1), answer).await;
+            }
+        }
+    }
+}
+
+mod groups;

@@ -1,0 +1,42 @@
+//! DescribeGroups, versions 0 to 5: state, members and shares of groups. One that is not known is dead, which is no error.
+//!
+//! 3: may ask for authorized operations (not told) · 4: instance ids · 5: flexible.
+
+use kafka::primitive::ReadKafka;
+use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use kafka_protocol::messages::{DescribeGroupsResponse, GroupId};
+use kafka_protocol::protocol::StrBytes;
+
+use super::api::{Call, Refusal};
+use super::group::{Described, DescribedMember};
+use super::read::list;
+
+pub(super) fn answer(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let (flexible, coordinator, r) = (call.flexible, &call.state.coordinator, &mut call.body);
+    let groups = list(r, flexible, |r| {
+        let name = r.string(flexible)?;
+        let group = DescribedGroup::default().with_group_id(GroupId(StrBytes::from_string(name.to_owned())));
+        Ok(match coordinator.describe(name) {
+            Some(described) => describe(group, described),
+            None => group.with_group_state(StrBytes::from_static_str("Dead")),
+        })
+    })?;
+    call.reply(&DescribeGroupsResponse::default().with_groups(groups))
+}
+
+fn describe(group: DescribedGroup, described: Described) -> DescribedGroup {
+    group
+        .with_group_state(StrBytes::from_static_str(described.state))
+        .with_protocol_type(StrBytes::from_string(described.protocol_type))
+        .with_protocol_data(StrBytes::from_string(described.protocol))
+        .with_members(described.members.into_iter().map(member).collect())
+}
+
+fn member(member: DescribedMember) -> DescribedGroupMember {
+    DescribedGroupMember::default()
+        .with_member_id(StrBytes::from_string(member.id))
+        .with_client_id(StrBytes::from_string(member.client_id))
+        .with_client_host(StrBytes::from_string(member.client_host))
+        .with_member_metadata(member.metadata)
+        .with_member_assignment(member.assignment)
+}

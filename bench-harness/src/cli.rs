@@ -68,6 +68,9 @@ pub struct SystemArgs {
     /// Where Kafka lives while it is needed; wiped afterwards [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     pub kafka_dir: Option<PathBuf>,
+    /// Leave the system's files behind, and say where
+    #[arg(long)]
+    pub keep: bool,
     /// Print the line of JSON and nothing else
     #[arg(long)]
     pub json: bool,
@@ -171,9 +174,8 @@ fn measure(args: &RunArgs) -> Result<bool> {
         setup: args.system_args.setup(args.system)?,
         syscalls: args.syscalls,
         repeats: args.repeat as usize,
-        kafka_dir: args.system_args.kafka_dir.clone(),
     };
-    let outcome = run::run(&plan, !args.system_args.json)?;
+    let outcome = run::run(&plan, &args.system_args)?;
     println!("{}", outcome.to_json());
     if !args.system_args.json {
         println!("{}", outcome.to_table());

@@ -66,8 +66,7 @@ pub fn run(args: &CompareArgs) -> Result<bool> {
     let machine = Machine::here();
     let workload = args.system_args.workload(&args.workload)?;
     let (setup_a, setup_b) = (setup_of(&args.a, &args.system_args)?, setup_of(&args.b, &args.system_args)?);
-    let mut bench =
-        Bench::open(args.system_args.connector, args.system_args.kafka_dir.as_deref(), !args.system_args.json)?;
+    let mut bench = Bench::open(&args.system_args)?;
     let mut pairs = Vec::new();
     for pair in 0..args.pairs {
         let first_is_a = pair % 2 == 0;

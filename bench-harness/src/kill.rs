@@ -116,7 +116,7 @@ pub fn run(args: &KillArgs) -> Result<bool> {
     let workload = args.system_args.workload(&args.workload)?;
     let mut setup = args.system_args.setup(args.system)?;
     let quiet = args.system_args.json;
-    let bench = Bench::open(setup.connector, args.system_args.kafka_dir.as_deref(), !quiet)?;
+    let bench = Bench::open(&args.system_args)?;
     setup.bootstrap = bench.bootstrap();
     setup.partitions = workload.partitions;
     setup.dir = bench.dir().join("node");

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Result, WrapErr};
 
+use crate::cli::SystemArgs;
 use crate::generator::truth::Truth;
 use crate::generator::{Gauge, Generator, PhaseReport};
 use crate::machine::{self, Machine};
@@ -38,8 +39,6 @@ pub struct Plan {
     pub syscalls: bool,
     /// How often.
     pub repeats: usize,
-    /// Where Kafka lives while the run lasts; a directory of the run's own if absent.
-    pub kafka_dir: Option<PathBuf>,
 }
 
 /// A place for one invocation: its directory, and Kafka if the connector needs one.
@@ -49,19 +48,24 @@ pub struct Bench {
     progress: Progress,
     gauge: Arc<Gauge>,
     runs: usize,
+    keep: bool,
 }
 
 impl Bench {
-    /// Makes the directory and starts Kafka if `connector` needs it.
-    pub fn open(connector: Connector, kafka_dir: Option<&Path>, show_progress: bool) -> Result<Self> {
+    /// Makes the directory and starts Kafka if the connector needs it.
+    pub fn open(args: &SystemArgs) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("aqueduct-bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir).into_diagnostic().wrap_err_with(|| dir.display().to_string())?;
-        reaper::enrol(Duty::Directory(dir.clone()));
-        let progress = Progress::new(show_progress);
-        let mut bench = Self { dir, cluster: None, progress, gauge: Arc::default(), runs: 0 };
-        if connector == Connector::Kafka {
+        if args.keep {
+            eprintln!("aqueduct-bench: the files stay in {}", dir.display());
+        } else {
+            reaper::enrol(Duty::Directory(dir.clone()));
+        }
+        let progress = Progress::new(!args.json);
+        let mut bench = Self { dir, cluster: None, progress, gauge: Arc::default(), runs: 0, keep: args.keep };
+        if args.connector == Connector::Kafka {
             bench.progress.step("starting Kafka");
-            let kafka_dir = kafka_dir.map_or_else(|| bench.dir.join("kafka"), Path::to_owned);
+            let kafka_dir = args.kafka_dir.clone().unwrap_or_else(|| bench.dir.join("kafka"));
             bench.cluster = Some(Cluster::start(&kafka_dir)?);
         }
         Ok(bench)
@@ -103,7 +107,9 @@ impl Bench {
         if let Some(admin) = &admin {
             admin.delete_topic(&setup.topic)?;
         }
-        let _ = std::fs::remove_dir_all(&setup.dir);
+        if !self.keep {
+            let _ = std::fs::remove_dir_all(&setup.dir);
+        }
         Ok(metrics)
     }
 
@@ -212,15 +218,17 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         self.cluster = None;
-        reaper::end(&Duty::Directory(self.dir.clone()));
-        reaper::discharge(&Duty::Directory(self.dir.clone()));
+        if !self.keep {
+            reaper::end(&Duty::Directory(self.dir.clone()));
+            reaper::discharge(&Duty::Directory(self.dir.clone()));
+        }
     }
 }
 
 /// Runs the plan to its end.
-pub fn run(plan: &Plan, show_progress: bool) -> Result<Outcome> {
+pub fn run(plan: &Plan, args: &SystemArgs) -> Result<Outcome> {
     let machine = Machine::here();
-    let mut bench = Bench::open(plan.setup.connector, plan.kafka_dir.as_deref(), show_progress)?;
+    let mut bench = Bench::open(args)?;
     let mut samples = Vec::new();
     for _ in 0..plan.repeats {
         samples.push(bench.measure(&plan.workload, &plan.setup, plan.syscalls)?);

@@ -8,7 +8,7 @@ mod tally;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use miette::{IntoDiagnostic, Result, WrapErr};
+use miette::{IntoDiagnostic, Result, WrapErr, bail};
 use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder};
 use serde::Serialize;
@@ -22,6 +22,8 @@ use crate::generator::truth::Truth;
 const FETCH_BYTES: i32 = 16 << 20;
 /// How long an administrative request may take.
 const ADMIN_TIMEOUT_MS: i32 = 30_000;
+/// How long one question may stay without a good answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// A topic that does not grow for so long has all it will get.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Between two looks at how far a topic has grown: often enough for a wall time, too seldom to cost the broker anything.
@@ -130,21 +132,37 @@ impl Topic<'_> {
     async fn record_count(&self) -> Result<u64> {
         let mut count = 0;
         for partition in &self.partitions {
-            count += partition.get_offset(OffsetAt::Latest).await.into_diagnostic()?.max(0) as u64;
+            count += within(partition.get_offset(OffsetAt::Latest)).await?.max(0) as u64;
         }
         Ok(count)
     }
 }
 
+/// The client asks again for ever where Kafka's table says that an error may pass; we do not.
+async fn within<T>(asked: impl Future<Output = rskafka::client::error::Result<T>>) -> Result<T> {
+    tokio::time::timeout(ANSWER_TIMEOUT, asked).await.into_diagnostic().wrap_err("no answer")?.into_diagnostic()
+}
+
 async fn read(partition: &PartitionClient, tally: &mut VerdictTally<'_>) -> Result<()> {
-    let end = partition.get_offset(OffsetAt::Latest).await.into_diagnostic()?;
-    let mut offset = partition.get_offset(OffsetAt::Earliest).await.into_diagnostic()?;
+    let end = within(partition.get_offset(OffsetAt::Latest)).await?;
+    let mut offset = within(partition.get_offset(OffsetAt::Earliest)).await?;
+    let mut moved = Instant::now();
     while offset < end {
-        let (records, _) = partition.fetch_records(offset, 1..FETCH_BYTES, 1_000).await.into_diagnostic()?;
+        let fetch = within(partition.fetch_records(offset, 1..FETCH_BYTES, 1_000)).await;
+        let (records, _) = fetch.wrap_err_with(|| format!("fetching from offset {offset} of {end}"))?;
         for record in &records {
             tally.record(partition.partition(), record.record.value.as_deref());
         }
-        offset = records.last().map_or(offset, |last| last.offset + 1);
+        match records.last() {
+            Some(last) => {
+                offset = last.offset + 1;
+                moved = Instant::now();
+            }
+            None if moved.elapsed() > ANSWER_TIMEOUT => {
+                bail!("nothing comes from offset {offset}, and the end is {end}")
+            }
+            None => {}
+        }
     }
     Ok(())
 }

@@ -101,7 +101,9 @@ fn start_demo(wanted: Option<(SocketAddr, DemoOptions)>) -> Result<Option<Demo>,
 }
 
 fn serve_kafka(kafka: KafkaListener) -> Result<(), StartError> {
-    let state = Arc::new(kafka::State::new(kafka.catalogue));
+    let opened = kafka::State::open(kafka.catalogue);
+    let state = opened.map_err(|e| StartError::new(format!("cannot read the committed offsets of consumers: {e}.")))?;
+    let state = Arc::new(state);
     for listener in kafka.listeners {
         let listener = into_tokio(listener)?;
         let state = Arc::clone(&state);

@@ -29,6 +29,8 @@ pub(super) struct Coordinator {
     /// Rung when the next deadline may have changed.
     rescheduled: Notify,
     started: Instant,
+    /// Held by the one that keeps time and file, however many listeners there are.
+    keeper: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -49,11 +51,13 @@ impl Coordinator {
             inner: Mutex::new(inner),
             rescheduled: Notify::new(),
             started: Instant::now(),
+            keeper: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// Keeps time and file for as long as the listener runs.
+    /// Keeps time and file for as long as a listener runs. Asked twice, one waits to take over from the other.
     pub(super) async fn run(self: Arc<Self>) {
+        let _keeper = self.keeper.lock().await;
         tokio::join!(Arc::clone(&self.offsets).keep(), self.keep_time(), self.keep_clean());
     }
 

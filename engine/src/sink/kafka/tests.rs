@@ -276,6 +276,45 @@ fn a_denied_topic_fails_its_batches_and_says_so() {
     rig.run_ms(1_000);
     assert!(matches!(rig.sent[10].outcome, Some(Outcome::Stored { .. })));
     assert_eq!(rig.writer.health(0), Health::Connected);
+    assert!(!rig.notes.iter().any(|note| note.contains("numbered anew")), "what was refused left its numbers");
+}
+
+#[test]
+fn numbers_that_may_be_used_are_not_used_again() {
+    let mut rig = connected("", "");
+    rig.submit(0, 0, vec![value(1, 10)]);
+    rig.run_ms(50);
+    // The second is stored, its answer is lost, and when it is sent again the topic is denied.
+    rig.submit(0, 0, vec![value(2, 10)]);
+    while rig.world.cluster.topics["t"].logs[0].values.len() < 2 {
+        rig.step_after_round();
+    }
+    rig.world.cluster.deny_produce = 29;
+    rig.cut_off(0);
+    rig.run_ms(3_000);
+    assert_eq!(rig.sent[1].outcome, Some(Outcome::Failed(FailReason::Unauthorized)));
+    // The third would be taken for the second if it had its number.
+    rig.world.cluster.deny_produce = 0;
+    rig.submit(0, 0, vec![value(3, 10)]);
+    rig.run_ms(1_000);
+    check(&rig, 0, true);
+}
+
+#[test]
+fn a_silent_old_leader_holds_its_partition_until_its_link_is_gone() {
+    let times = "request_timeout = \"3s\"\nmin_metadata_refresh_interval = \"100ms\"";
+    let mut rig = connected(times, "partition_count_refresh_interval = \"1s\"");
+    rig.submit(0, 0, vec![value(1, 10)]);
+    rig.run_ms(50);
+    rig.world.stalled[0] = true;
+    rig.submit(0, 0, vec![value(2, 20_000)]);
+    rig.world.cluster.move_leader("t", 0, 1);
+    rig.run_ms(1_500);
+    rig.submit(0, 0, vec![value(3, 20_000)]);
+    rig.run_ms(1_000);
+    assert_eq!((rig.sent[1].outcome, rig.sent[2].outcome), (None, None));
+    rig.run_ms(8_000);
+    check(&rig, 0, true);
 }
 
 #[test]
@@ -428,6 +467,10 @@ fn bad_day(seed: u64) {
         if random.below(60) == 0 {
             let broker = random.below(brokers as u32) as usize;
             rig.world.stalled[broker] = !rig.world.stalled[broker];
+        }
+        if random.below(40) == 0 {
+            let (partition, to) = (random.below(3) as usize, random.below(brokers as u32) as usize);
+            rig.world.cluster.move_leader("t", partition, to);
         }
         if breaks > 0 && random.below(60) == 0 {
             let broker = random.below(brokers as u32) as usize;

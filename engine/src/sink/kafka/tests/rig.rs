@@ -272,8 +272,14 @@ impl Rig {
         self.run_until(self.world.now + ms * 1_000_000);
     }
 
+    /// Ends a round, then takes the next event.
+    pub(super) fn step_after_round(&mut self) {
+        self.round();
+        self.step();
+    }
+
     /// The next event.
-    pub(super) fn step(&mut self) {
+    fn step(&mut self) {
         let Some(Reverse((at, _, event))) = self.world.events.pop() else { return };
         self.world.now = self.world.now.max(at);
         match event {

@@ -264,12 +264,14 @@ fn a_batch_that_is_too_large_is_cut_until_it_fits() {
 #[test]
 fn a_denied_topic_fails_its_batches_and_says_so() {
     let mut rig = connected("", "");
+    rig.submit(0, 0, vec![value(100, 10)]);
+    rig.run_ms(50);
     rig.world.cluster.deny_produce = 29;
-    for number in 0..10 {
-        rig.submit(0, number % 2, vec![value(u64::from(number), 20_000)]);
+    for number in 1..10 {
+        rig.submit(0, 0, vec![value(number, 20_000)]);
     }
     rig.run_ms(1_000);
-    assert!(rig.sent.iter().all(|s| s.outcome == Some(Outcome::Failed(FailReason::Unauthorized))));
+    assert!(rig.sent.iter().skip(1).all(|s| s.outcome == Some(Outcome::Failed(FailReason::Unauthorized))));
     assert!(matches!(rig.writer.health(0), Health::Connecting(why) if why.contains("TOPIC_AUTHORIZATION_FAILED")));
     rig.world.cluster.deny_produce = 0;
     rig.submit(0, 0, vec![value(11, 10)]);
@@ -304,13 +306,13 @@ fn numbers_that_may_be_used_are_not_used_again() {
 fn a_silent_old_leader_holds_its_partition_until_its_link_is_gone() {
     let times = "request_timeout = \"3s\"\nmin_metadata_refresh_interval = \"100ms\"";
     let mut rig = connected(times, "partition_count_refresh_interval = \"1s\"");
-    rig.submit(0, 0, vec![value(1, 10)]);
+    rig.submit(0, 1, vec![value(1, 10)]);
     rig.run_ms(50);
-    rig.world.stalled[0] = true;
-    rig.submit(0, 0, vec![value(2, 20_000)]);
-    rig.world.cluster.move_leader("t", 0, 1);
+    rig.world.stalled[1] = true;
+    rig.submit(0, 1, vec![value(2, 20_000)]);
+    rig.world.cluster.move_leader("t", 1, 0);
     rig.run_ms(1_500);
-    rig.submit(0, 0, vec![value(3, 20_000)]);
+    rig.submit(0, 1, vec![value(3, 20_000)]);
     rig.run_ms(1_000);
     assert_eq!((rig.sent[1].outcome, rig.sent[2].outcome), (None, None));
     rig.run_ms(8_000);

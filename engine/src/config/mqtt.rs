@@ -33,7 +33,7 @@ options! {
         "topic_max_bytes" => topic_bytes_max: u16 = Count::within(16, 65_535), or("1024");
         /// QoS 1 and 2 publishes a client may have unacknowledged.
         "receive_maximum" => receive_maximum: u16 = Count::within(1, 65_535), or("256");
-        /// QoS 2 publishes of a client that may wait for its PUBREL.
+        /// QoS 2 publishes of an MQTT 5 client that may wait for its PUBREL; never fewer than `receive_maximum` grants it.
         "qos2_max" => qos2_max: u16 = Count::within(1, 65_535), or("100");
         /// Longest keep-alive an MQTT 5 client is granted; an MQTT 3.1.1 client keeps its own.
         "keepalive_max" => keepalive_max_ms: u64 = Millis::within(SECOND, 65_535 * SECOND), or("600s");

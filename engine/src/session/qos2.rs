@@ -9,7 +9,7 @@ pub enum Received {
     Stored,
 }
 
-/// Open QoS 2 identifiers of one session, sorted; `qos2_max` (100) bounds them, so a sorted vector beats a map.
+/// Open QoS 2 identifiers of one session, sorted; few at a time, so a sorted vector beats a map.
 ///
 /// They outlive connections. A client that came back learns of an identifier's outcome once it has named it again: told
 /// before, it could give the identifier to a new message while its resend of the old one is still on its way to us, and

@@ -156,7 +156,9 @@ impl Shard {
                 Self::mark_dirty(&mut self.lists, conn);
                 Some(Flow::Next)
             }
-            None if session.received.len() >= self.settings.qos2_max => {
+            // A 3.1.1 client knows no receive maximum and sends what it has at once. Closing it would make it come back and
+            // send all of it again; its identifiers are bounded by their sixteen bits.
+            None if conn.mqtt.version()?.is_v5() && session.received.len() >= self.settings.qos2_max => {
                 let what = "more QoS 2 publications wait for PUBREL than this server keeps";
                 let error = mqtt::Error::limit(ReasonCode::ReceiveMaximumExceeded, "MQTT5 4.9", what);
                 self.protocol_error(now, conn, &error, io);

@@ -25,7 +25,8 @@ pub struct Settings {
     pub pool_bytes: usize,
     /// Limits of the protocol machines.
     pub mqtt: mqtt::connection::Limits,
-    /// QoS 2 PUBLISHes of a session that may wait for PUBREL.
+    /// QoS 2 PUBLISHes of an MQTT 5 session that may wait for PUBREL. Not below the receive maximum: a client that keeps
+    /// within what CONNACK grants it is never closed.
     pub qos2_max: usize,
     /// What becomes of a QoS 0 PUBLISH that does not fit.
     pub qos0_on_full: Qos0OnFull,
@@ -121,7 +122,7 @@ impl Settings {
             memory_bytes: plan.memory.batch_bytes,
             pool_bytes: plan.memory.pool_bytes,
             mqtt: mqtt_limits(&config.mqtt),
-            qos2_max: usize::from(config.mqtt.qos2_max),
+            qos2_max: usize::from(config.mqtt.qos2_max.max(config.mqtt.receive_maximum)),
             qos0_on_full: config.mqtt.qos0_on_full,
             open_bytes_v3_max: plan.open_bytes_v3_max,
             subscribers: SubscriberSettings::new(&config.mqtt, plan),

@@ -1,7 +1,7 @@
 // MQTT.js as a peer of the tests.
 //
 //   mqttjs_client.mjs publish PORT VERSION QOS COUNT TOPIC    publishes "mqttjs-0" and so on; prints "acked N" when all are acknowledged
-//   mqttjs_client.mjs receive PORT VERSION QOS COUNT FILTER   prints "ready", then each payload received, until COUNT came
+//   mqttjs_client.mjs receive PORT VERSION QOS COUNT FILTER   prints each payload received, until COUNT came
 //
 // VERSION is 3 (3.1.1) or 5. Exits 1 if that takes more than 30 seconds or the server refuses.
 
@@ -32,7 +32,6 @@ if (verb === "publish") {
     if (--left === 0) client.end();
   });
   await client.subscribeAsync(topic, { qos: Number(qos) });
-  console.log("ready");
 }
 
 function fail(why) {

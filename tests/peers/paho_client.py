@@ -1,7 +1,7 @@
 """Eclipse Paho as a peer of the tests.
 
     paho_client.py publish PORT VERSION QOS COUNT TOPIC    publishes "paho-0" and so on; prints "acked N" when all are acknowledged
-    paho_client.py receive PORT VERSION QOS COUNT FILTER   prints "ready", then each payload received, until COUNT came
+    paho_client.py receive PORT VERSION QOS COUNT FILTER   prints each payload received, until COUNT came
 
 VERSION is 3 (3.1.1) or 5. Exits 1 if that takes more than 30 seconds or the server refuses.
 """
@@ -57,7 +57,6 @@ def receive(port, version, qos, count, topic_filter):
             done.set()
 
     client = connected(port, version, on_message)
-    client.on_subscribe = lambda *_: print("ready", flush=True)
     client.subscribe(topic_filter, qos)
     if not done.wait(PATIENCE_S):
         sys.exit(f"{len(received)} of {count} messages came")

@@ -1,5 +1,6 @@
 //! A real Apache Kafka 4.1, started by `bench-harness/kafka/kafka.sh`; one cluster per test program.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -137,6 +138,20 @@ impl Kafka {
             }
             Some(counts)
         })
+    }
+
+    /// Which broker leads each partition of a topic, by Kafka's own tool.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn leaders(&self, topic: &str) -> BTreeMap<i32, u32> {
+        let described = peer::run(self.tool("topics").args(["--describe", "--topic", topic]));
+        let field = |line: &str, name: &str| -> Option<u32> {
+            let mut words = line.split_whitespace().skip_while(|word| *word != name);
+            words.nth(1)?.parse().ok()
+        };
+        let partition = |line| Some((field(line, "Partition:")? as i32, field(line, "Leader:")?));
+        described.lines().filter_map(partition).collect()
     }
 
     /// Every record of a topic, partition by partition.

@@ -85,10 +85,14 @@ impl Client {
     /// If the connection is gone.
     #[track_caller]
     pub fn publish(&mut self, topic: &str, payload: &[u8], qos: u8) -> u16 {
+        self.try_publish(topic, payload, qos).expect("the connection stands")
+    }
+
+    /// Publishes as [`publish`](Self::publish) does; `None` if the connection is gone.
+    pub fn try_publish(&mut self, topic: &str, payload: &[u8], qos: u8) -> Option<u16> {
         let id = if qos == 0 { 0 } else { self.next_id() };
         let publication = Publication { topic, payload, qos, id, ..Default::default() };
-        self.send(&publication.encode(self.version));
-        id
+        self.try_send(&publication.encode(self.version)).ok().map(|()| id)
     }
 
     /// Publishes and waits for all of its acknowledgements.
@@ -103,8 +107,25 @@ impl Client {
             1 => self.expect(&Packet::PubAck { id, reason: 0 }),
             _ => {
                 self.expect(&Packet::PubRec { id, reason: 0 });
-                self.send(&packet::pubrel(id));
+                self.release(id);
                 self.expect(&Packet::PubComp { id, reason: 0 });
+            }
+        }
+    }
+
+    /// Publishes all of them at once and waits for all acknowledgements. No more of them than the server's receive maximum.
+    ///
+    /// # Panics
+    /// If anything else comes, or a failure.
+    #[track_caller]
+    pub fn publish_all_acked<'p>(&mut self, topic: &str, payloads: impl IntoIterator<Item = &'p [u8]>, qos: u8) {
+        let sent = payloads.into_iter().map(|payload| self.publish(topic, payload, qos)).filter(|&id| id > 0).count();
+        let mut open = sent;
+        while open > 0 {
+            match self.packet() {
+                Packet::PubAck { reason: 0, .. } | Packet::PubComp { reason: 0, .. } => open -= 1,
+                Packet::PubRec { id, reason: 0 } => self.release(id),
+                other => panic!("no acknowledgement of a PUBLISH: {other:?}"),
             }
         }
     }
@@ -145,6 +166,15 @@ impl Client {
         }
     }
 
+    /// Answers a PUBREC.
+    ///
+    /// # Panics
+    /// If the connection is gone.
+    #[track_caller]
+    pub fn release(&mut self, id: u16) {
+        self.send(&packet::pubrel(id));
+    }
+
     /// Answers a PUBREL.
     ///
     /// # Panics
@@ -152,6 +182,11 @@ impl Client {
     #[track_caller]
     pub fn complete(&mut self, id: u16) {
         self.send(&packet::pubcomp(id));
+    }
+
+    /// The socket, for those who count bytes themselves. What was received and not taken is gone.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     /// Says goodbye.

@@ -56,6 +56,7 @@ pub struct Plan {
     kafka: Option<String>,
     scratch: Scratch,
     sink: String,
+    connector: String,
     more: String,
     node: String,
     arguments: Vec<String>,
@@ -80,6 +81,7 @@ impl Plan {
             kafka: None,
             scratch: Scratch::new("node"),
             sink: "source_topics = [\"#\"]\ntopic = \"mqtt\"\n".to_owned(),
+            connector: String::new(),
             more: String::new(),
             node: "shards = 1\npin = false\n".to_owned(),
             arguments: Vec::new(),
@@ -97,6 +99,14 @@ impl Plan {
     pub fn sink(mut self, lines: &str) -> Self {
         self.sink.push_str(lines);
         self.sink.push('\n');
+        self
+    }
+
+    /// Adds lines to the connector's section.
+    #[must_use]
+    pub fn connector(mut self, lines: &str) -> Self {
+        self.connector.push_str(lines);
+        self.connector.push('\n');
         self
     }
 
@@ -143,13 +153,24 @@ impl Plan {
         };
         let data = self.scratch.file("data");
         format!(
-            "[node]\nname = \"node-a\"\ndata_dir = \"{}\"\n{}\n[listeners.tcp]\nbind = \"127.0.0.1:{mqtt}\"\n\n[connectors.main]\n{connector}\n\
+            "[node]\nname = \"node-a\"\ndata_dir = \"{}\"\n{}\n[listeners.tcp]\nbind = \"127.0.0.1:{mqtt}\"\n\n[connectors.main]\n{connector}{}\n\
              [sinks.main]\nconnector = \"main\"\n{}\n[http]\nbind = \"127.0.0.1:{http}\"\n\n{}",
             data.display(),
             self.node,
+            self.connector,
             self.sink,
             self.more
         )
+    }
+
+    /// Writes that file and returns its path.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn write(&self) -> PathBuf {
+        let path = self.scratch.file("aqueduct.toml");
+        fs::write(&path, self.config()).expect("the folder is writable");
+        path
     }
 
     /// Starts it and waits until it takes connections.
@@ -158,8 +179,7 @@ impl Plan {
     /// If it ends instead, or takes 20 s.
     #[track_caller]
     pub fn start(self) -> Node {
-        let config = self.scratch.file("aqueduct.toml");
-        fs::write(&config, self.config()).expect("the folder is writable");
+        let config = self.write();
         let mut node = Node {
             process: None,
             ports: self.ports,

@@ -18,8 +18,8 @@ pub const HEADROOM_BYTES: usize = 8 << 10;
 pub const READ_BYTES: usize = 32 << 10;
 /// Largest read.
 pub const READ_BYTES_MAX: usize = 256 << 10;
-/// First size of a buffer of one's own: no allocation from a length field alone.
-const OWN_BYTES_MIN: usize = 16 << 10;
+/// Largest first size of a buffer of one's own: no allocation from a length field alone.
+const OWN_BYTES_MAX_AT_FIRST: usize = 16 << 10;
 
 /// Bytes of one connection that are received and not parsed.
 #[derive(Debug, Default)]
@@ -64,8 +64,13 @@ impl Unread {
         self.next_len() - self.bytes.len()
     }
 
+    /// Doubles, but by halves of the packet's length: a last growth by a few bytes would copy all the others.
     fn next_len(&self) -> usize {
-        (self.filled * 2).max(OWN_BYTES_MIN).min(self.need)
+        let mut len = self.need;
+        while len > OWN_BYTES_MAX_AT_FIRST && len.div_ceil(2) > self.filled {
+            len = len.div_ceil(2);
+        }
+        len
     }
 
     /// Room for a read into a large buffer; never reaches beyond the packet.
@@ -116,9 +121,8 @@ impl Unread {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_large_packet_in_small_pieces_is_copied_less_than_once_by_growing() {
-        let need = 1 << 20;
+    /// How many bytes growing copies until a packet that comes in pieces of 1 KiB is whole.
+    fn copied_by_growing(need: usize) -> usize {
         let mut unread = Unread::default();
         unread.keep(&[1; 100], need);
         let mut copied_bytes = 0;
@@ -136,16 +140,24 @@ mod tests {
             }
         }
         assert_eq!(unread.bytes().len(), need);
-        assert!(copied_bytes <= need, "{copied_bytes}");
         let whole = unread.take();
         assert_eq!((whole.len(), whole[99], whole[100]), (need, 1, 7));
+        copied_bytes
+    }
+
+    #[test]
+    fn a_large_packet_in_small_pieces_is_copied_less_than_once_by_growing() {
+        for need in [5_000, 16 << 10, (16 << 10) + 1, 100_000, 1 << 20, (1 << 20) + 1, (1 << 20) + 20, 3_000_001] {
+            let copied_bytes = copied_by_growing(need);
+            assert!(copied_bytes <= need, "{copied_bytes} of {need}");
+        }
     }
 
     #[test]
     fn nothing_is_allocated_from_the_length_alone() {
         let mut unread = Unread::default();
         unread.keep(&[1, 2, 3], 200 << 20);
-        assert!(unread.spare().len() <= OWN_BYTES_MIN);
+        assert!(unread.spare().len() <= OWN_BYTES_MAX_AT_FIRST);
     }
 
     #[test]

@@ -69,12 +69,25 @@ impl Place {
         sentence.to_string()
     }
 
+    /// Asks until it is answered, for five seconds at most: ports are shared with everything else that runs here.
     fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.http)).expect("connects");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("asks");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match self.ask(path) {
+                Ok(text) => return text,
+                Err(error) if Instant::now() > deadline => panic!("{path} is not answered: {error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    fn ask(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.http))?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut text = String::new();
-        stream.read_to_string(&mut text).expect("answers");
-        text
+        stream.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     fn publish(&self) -> TcpStream {

@@ -12,6 +12,7 @@ mod control;
 mod data_dir;
 mod logs;
 mod random;
+mod say;
 mod shards;
 
 use std::net::{SocketAddr, TcpListener};
@@ -47,14 +48,14 @@ pub struct RunOptions {
 /// One sentence with the fix, if it cannot start.
 pub fn run(config: Config, plan: Plan, options: RunOptions) -> miette::Result<ExitCode> {
     if options.dry_run {
-        println!("{}", banner::topology(&config, &plan));
+        say::out(&banner::topology(&config, &plan));
         return Ok(ExitCode::SUCCESS);
     }
     abort_on_panic();
     match start(&config, &plan, options.demo) {
         Ok(code) => Ok(code),
         Err(refusal) => {
-            eprintln!("aqueduct: {refusal}");
+            say::sentence(&refusal.to_string());
             Ok(ExitCode::FAILURE)
         }
     }

@@ -174,6 +174,20 @@ fn it_serves_and_drains_on_sigterm() {
     assert_eq!(node.ended().0, Some(0));
 }
 
+/// As in `aqueduct run | head -1`: a pipe that nobody reads any more is not a reason to end.
+#[test]
+fn it_goes_on_when_nobody_reads_its_words() {
+    let place = Place::new("unheard");
+    let mut child = place.command(&[]).spawn().expect("starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    let mut node = Node { child };
+    assert!(place.get("/readyz").starts_with("HTTP/1.1 200"));
+    place.publish();
+    node.signal(Signal::TERM);
+    let status = node.child.wait().expect("a child");
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
 #[test]
 fn it_refuses_a_data_directory_in_use() {
     let place = Place::new("twice");

@@ -27,7 +27,12 @@ pub(super) fn start(log: &Log) -> Result<(), Report> {
         }
         None => BoxMakeWriter::new(std::io::stderr),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
+    // Errors of writing are not reported on standard error: that panics if it is the one that cannot be written.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(writer)
+        .log_internal_errors(false);
     // An error means that a log is already running.
     let _ = match log.format {
         LogFormat::Text => builder.with_target(false).try_init(),

@@ -14,6 +14,8 @@ use crate::demo::{self, Demo, DemoOptions};
 use crate::driver::{Dropped, LetterReceiver, Shards, StartError};
 use crate::log::Catalogue;
 
+use super::say;
+
 /// Sent when a file would grow past its limit. Its default action ends the process; handled, the write fails instead, and
 /// the disk writer reports that like any other failure.
 const SIGXFSZ: i32 = 25;
@@ -75,7 +77,7 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     }
     tokio::spawn(control.shards.clone().read_letters(control.letters));
     stage.send_replace(Stage::Ready);
-    println!("{}", control.banner);
+    say::out(&control.banner);
     let demo = start_demo(control.demo)?;
 
     let name = signals.next().await;
@@ -87,7 +89,7 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     let dropped = tokio::select! {
         dropped = control.shards.drain(control.shutdown_timeout) => dropped,
         name = signals.next() => {
-            eprintln!("aqueduct: {name} again: ended without draining");
+            say::sentence(&format!("{name} again: ended without draining"));
             std::process::exit(1);
         }
     };
@@ -134,17 +136,17 @@ fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, StartErr
 fn verdict(dropped: Dropped) -> ExitCode {
     let Dropped { acked_records, unacked_records, silent_shards } = dropped;
     if unacked_records > 0 {
-        eprintln!(
-            "aqueduct: {unacked_records} unacknowledged records were dropped; their clients will send them again"
-        );
+        say::sentence(&format!(
+            "{unacked_records} unacknowledged records were dropped; their clients will send them again"
+        ));
     }
     if acked_records > 0 {
-        eprintln!(
-            "aqueduct: {acked_records} acknowledged records were dropped: time for draining was up, and they are lost"
-        );
+        say::sentence(&format!(
+            "{acked_records} acknowledged records were dropped: time for draining was up, and they are lost"
+        ));
     }
     if silent_shards > 0 {
-        eprintln!("aqueduct: {silent_shards} shards did not answer; what they held is not counted");
+        say::sentence(&format!("{silent_shards} shards did not answer; what they held is not counted"));
     }
     if acked_records > 0 || silent_shards > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

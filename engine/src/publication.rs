@@ -70,7 +70,7 @@ impl Publication {
         self.publish().map_or("", |publish| publish.topic)
     }
 
-    /// The publication with a function that needs all of it.
+    /// What `then` makes of it as a PUBLISH; the packet identifier in it means nothing.
     pub fn with<T>(&self, then: impl FnOnce(&Publish<'_>) -> T) -> Option<T> {
         self.publish().as_ref().map(then)
     }

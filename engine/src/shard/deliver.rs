@@ -12,6 +12,10 @@
 //! Memory: copies in lanes, copies under way and queues share a budget of their own, apart from that of batches. Queues may
 //! not take all of it, or a client that is away could stop one that publishes.
 
+use std::collections::VecDeque;
+
+use mqtt::{Publish, QoS};
+
 use super::budget::Budget;
 use super::io::Io;
 use super::mesh::MeshMsg;
@@ -26,8 +30,6 @@ use crate::session::shelf::{Shelf, ShelfKey};
 use crate::session::subscription::{Claim, Subscriber, claims};
 use crate::session::table::SessionTable;
 use crate::ticket::Run;
-use mqtt::{Publish, QoS};
-use std::collections::VecDeque;
 
 /// A copy that has its place in a lane, while the records of its PUBLISH are being placed.
 #[derive(Debug)]

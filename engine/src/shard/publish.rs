@@ -287,8 +287,9 @@ impl Shard {
         memo.routes.extend(takers.map(|(i, _)| MemoRoute { sink: i as u16, key: None, partition: None, reserved: 0 }));
     }
 
-    /// `qos0_on_full = "drop"`: counted for every sink that would have taken it.
+    /// `qos0_on_full = "drop"`: counted for every sink that would have taken it, and for subscribers.
     fn drop_qos0(&mut self, conn: &Connection) {
+        self.counters.deliveries_dropped_queue_full += u64::from(conn.memo.subscribed);
         for route in &conn.memo.routes {
             let counters = &mut self.sink_counters[usize::from(route.sink)];
             counters.matched += 1;

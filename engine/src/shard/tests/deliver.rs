@@ -344,6 +344,7 @@ fn a_dropped_qos_0_publication_is_dropped_for_all() {
     let kept = rig.read(conn, 5).len() as u64;
     assert!(kept > 0 && kept < 20, "{kept}");
     assert_eq!(rig.shard.sink_counters[0].success, kept);
+    assert_eq!(rig.shard.counters.deliveries_dropped_queue_full, 20 - kept);
     rig.assert_nothing_held();
 }
 

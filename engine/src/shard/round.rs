@@ -253,13 +253,12 @@ impl Shard {
         self.counters.notes_suppressed = self.notes.suppressed;
         for (index, counters) in self.sink_counters.iter_mut().enumerate() {
             let sink = &self.sinks[index];
-            let ended = counters.ended();
             let writer = &self.writers[sink.connector];
             counters.inflight = writer.inflight_records(index as u16, self.id);
             let written = writer.counts(index as u16);
             (counters.retried, counters.requests) = (written.retried, written.requests);
             counters.possible_duplicate = written.possible_duplicate;
-            counters.queuing = counters.matched - ended - counters.inflight;
+            counters.queuing = sink.accumulator.open_records() - counters.inflight;
             counters.queuing_bytes = sink.accumulator.queued_bytes() as u64;
         }
         ShardSample {

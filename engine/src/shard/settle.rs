@@ -57,6 +57,7 @@ impl Shard {
     pub(super) fn settle_at_home(&mut self, now: Now, mut batch: Box<Batch>, outcome: Outcome) {
         let sink = usize::from(batch.part.sink);
         count_outcome(&mut self.sink_counters[sink], &batch, outcome);
+        self.sinks[sink].accumulator.settled(&batch);
         if matches!(outcome, Outcome::Stored { .. }) {
             let records = batch.records - refused_records(&batch);
             self.latency[sink].record(now.mono.since(batch.opened), u64::from(records));

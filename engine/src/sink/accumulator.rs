@@ -49,7 +49,7 @@ pub struct Accumulator {
     partitions: Vec<Partition>,
     /// Partitions that hold a filling or waiting batch.
     open: Vec<u32>,
-    queued_records: u64,
+    open_records: u64,
     queued_bytes: usize,
 }
 
@@ -102,7 +102,7 @@ impl Record<'_> {
 impl Accumulator {
     /// An empty accumulator of the sink with this index.
     pub fn new(sink: u16, limits: BatchLimits) -> Self {
-        Self { sink, limits, partitions: Vec::new(), open: Vec::new(), queued_records: 0, queued_bytes: 0 }
+        Self { sink, limits, partitions: Vec::new(), open: Vec::new(), open_records: 0, queued_bytes: 0 }
     }
 
     /// Makes room for a record of at most `bytes` in `partition`: after `Ready` one `append` of that size succeeds.
@@ -203,7 +203,7 @@ impl Accumulator {
         let bytes = batch.bytes.len() - before;
         batch.queued_bytes += bytes;
         slot.waiting_bytes += bytes;
-        self.queued_records += 1;
+        self.open_records += 1;
         self.queued_bytes += bytes;
         bytes as u32
     }
@@ -233,14 +233,13 @@ impl Accumulator {
     pub fn seal_due(&mut self, now: Mono, drain: bool, mut send: impl FnMut(Box<Batch>)) {
         let limits = self.limits;
         let partitions = &mut self.partitions;
-        let (queued_records, queued_bytes) = (&mut self.queued_records, &mut self.queued_bytes);
+        let queued_bytes = &mut self.queued_bytes;
         self.open.retain(|&index| {
             let slot = &mut partitions[index as usize];
             while slot.unanswered < limits.inflight_max {
                 let Some(batch) = slot.next_due(now, drain, &limits) else { break };
                 slot.unanswered += 1;
                 slot.waiting_bytes -= batch.queued_bytes;
-                *queued_records -= u64::from(batch.records);
                 *queued_bytes -= batch.queued_bytes;
                 send(batch);
             }
@@ -275,7 +274,6 @@ impl Accumulator {
         let slot = self.partitions.get_mut(partition as usize)?;
         let batch = slot.full.pop_front().or_else(|| slot.filling.take_if(|b| b.records > 0))?;
         slot.waiting_bytes -= batch.queued_bytes;
-        self.queued_records -= u64::from(batch.records);
         self.queued_bytes -= batch.queued_bytes;
         Some(batch)
     }
@@ -290,12 +288,18 @@ impl Accumulator {
         self.open.iter().filter_map(age).min().map(|(_, index)| index)
     }
 
-    /// Records in batches that have not been sent.
-    pub fn queued_records(&self) -> u64 {
-        self.queued_records
+    /// A batch has come home with its outcome, or was given up: its records are open no longer.
+    pub fn settled(&mut self, batch: &Batch) {
+        self.open_records -= u64::from(batch.records);
     }
 
-    /// Bytes of those records.
+    /// Records appended and not settled: here, handed over, or on their way. Counted apart from what became of them, so
+    /// that the sum of a sink's accounts can be wrong, and seen to be.
+    pub fn open_records(&self) -> u64 {
+        self.open_records
+    }
+
+    /// Bytes of records in batches that have not been sent.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }

@@ -134,11 +134,17 @@ impl Plan {
             self.shards,
             usable / unit::KB
         );
-        // The largest PUBLISH must fit an empty budget, or its client would be held for ever.
+        // The largest PUBLISH must fit an empty budget, as it is read and as a record of every sink, or its client would be
+        // held for ever.
         let record = self.record_bytes_max as u64;
-        if record > usable {
+        let largest = u64::from(config.mqtt.packet_bytes_max) + record * config.sinks.len() as u64;
+        if largest > usable {
             problems.push(Problem::error(
-                format!("{shares}, and one packet of mqtt.max_packet_size needs {} KB", record / unit::KB),
+                format!(
+                    "{shares}, and one packet of mqtt.max_packet_size, as it is read and as a record of each sink, \
+                     needs {} KB",
+                    largest / unit::KB
+                ),
                 "raise node.memory_limit, lower mqtt.max_packet_size, or run fewer shards",
             ));
         }
@@ -270,7 +276,7 @@ mod tests {
         assert_eq!(
             error,
             "node.memory_limit of 64 MB over 4 shards leaves 6225 KB for the batches of each, and one packet of \
-             mqtt.max_packet_size needs 8208 KB"
+             mqtt.max_packet_size, as it is read and as a record of each sink, needs 16400 KB"
         );
     }
 

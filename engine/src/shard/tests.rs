@@ -9,5 +9,6 @@ mod publish;
 mod random;
 mod rig;
 mod several_shards;
+mod standstill;
 mod subscribe;
 mod will;

@@ -41,6 +41,9 @@ pub struct BatchLimits {
 /// stays small.
 const SIZE_CLASSES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 896 << 10];
 
+/// A record of this size may begin a batch that has room for nothing else, where memory is short.
+const LARGE_BYTES: usize = 64 << 10;
+
 /// Batches of one sink at one shard.
 #[derive(Debug)]
 pub struct Accumulator {
@@ -347,7 +350,11 @@ fn grow(batch: &mut Batch, needed: usize, bytes_max: usize, budget: &mut Budget)
     }
     let alone = needed > bytes_max;
     let beyond = || if alone { needed } else { needed.next_power_of_two().min(bytes_max) };
-    let class = SIZE_CLASSES.into_iter().find(|&class| class >= needed).unwrap_or_else(beyond);
+    let mut class = SIZE_CLASSES.into_iter().find(|&class| class >= needed).unwrap_or_else(beyond);
+    if batch.records == 0 && needed > LARGE_BYTES && class - batch.charge_bytes > budget.free_bytes() {
+        // A large record must fit wherever its own bytes do, or it could wait for ever.
+        class = needed;
+    }
     // While it is copied over, old and new exist side by side; the old one goes back at once.
     if !budget.try_charge(class - batch.charge_bytes) {
         return Room::NoMemory;

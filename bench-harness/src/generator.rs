@@ -10,6 +10,7 @@
 
 mod client;
 mod frames;
+mod killer;
 mod tally;
 pub mod truth;
 
@@ -23,13 +24,14 @@ use std::time::Duration;
 use miette::{IntoDiagnostic, Result, WrapErr, bail};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
-use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
 use self::client::{Client, Work};
 use self::frames::Frames;
+use self::killer::Killer;
+pub use self::killer::{KillAt, Killed};
 pub use self::tally::PhaseReport;
 use self::tally::Tally;
 use self::truth::TruthLog;
@@ -47,22 +49,13 @@ const TIMER: u64 = u64::MAX;
 /// Keep-alive in CONNECT: longer than any run, so that no PINGREQ disturbs a measurement.
 const KEEPALIVE_SECONDS: u16 = 3_600;
 
-/// Ends another process at a chosen instant of the load, when enough messages are unacknowledged.
-#[derive(Debug, Clone, Copy)]
-pub struct KillAt {
-    /// Whom to send SIGKILL.
-    pub pid: Pid,
-    /// Not before this long after the phase's start.
-    pub after: Duration,
-    /// Not before so many PUBLISHes are sent and not acknowledged, as the clients see it.
-    pub open_min: u64,
-}
-
 /// What the other threads may look at while a phase runs.
 #[derive(Debug, Default)]
 pub struct Gauge {
     /// Messages of the phase that are done: acknowledged at QoS 1, sent at QoS 0.
     pub done: AtomicU64,
+    /// Messages sent at QoS 1 that wait for their acknowledgement.
+    pub open: AtomicU64,
 }
 
 /// The generator with its open connections.
@@ -130,9 +123,11 @@ impl Generator {
     /// known from a PINGRESP behind the last). Lost connections end their share; nothing is sent again.
     pub fn phase(&mut self, messages: u64) -> Result<PhaseReport> {
         self.tally = Tally::new();
+        self.gauge.open.store(0, Ordering::Relaxed);
         let cpu_before = measure::thread_cpu();
         let start_ns = measure::mono_ns();
         self.begin(messages, start_ns);
+        let killer = self.kill.take().map(|kill| Killer::start(kill, Arc::clone(&self.gauge)));
         let mut issued = if self.pace.is_some() { 0 } else { messages };
         let mut moved_ns = start_ns;
         let mut seen = self.tally.progress();
@@ -140,7 +135,6 @@ impl Generator {
             let now_ns = measure::mono_ns();
             issued = self.issue(issued, messages, now_ns, start_ns);
             self.send_ready(now_ns)?;
-            self.kill_if_due(now_ns - start_ns)?;
             if self.tally.is_finished(self.qos, messages) {
                 break;
             }
@@ -157,6 +151,7 @@ impl Generator {
         if self.qos == 0 && !self.tally.stalled {
             self.ping_all().wrap_err("waiting for the PINGRESP behind the last PUBLISH")?;
         }
+        self.tally.killed = killer.map(Killer::end).transpose()?.flatten();
         if let Some(log) = &mut self.truth {
             log.flush()?;
         }
@@ -229,6 +224,7 @@ impl Generator {
             let Some(position) = self.ready.pop_front() else { break };
             let client = &mut self.clients[position as usize];
             let more = client.send(&mut self.frames, &mut self.tally, self.truth.as_mut(), now_ns)?;
+            self.gauge.open.store(self.tally.open(), Ordering::Relaxed);
             if more && client.queue() {
                 self.ready.push_back(position);
             }
@@ -270,22 +266,11 @@ impl Generator {
         let ended = flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
         if ended || flags.intersects(epoll::EventFlags::IN) {
             work = work | client.receive(&mut self.scratch, ended, &mut self.tally, self.truth.as_mut(), now_ns)?;
+            self.gauge.open.store(self.tally.open(), Ordering::Relaxed);
         }
         if work.may_send && client.queue() {
             self.ready.push_back(position);
         }
-        Ok(())
-    }
-
-    fn kill_if_due(&mut self, elapsed_ns: u64) -> Result<()> {
-        let Some(kill) = self.kill else { return Ok(()) };
-        let open = self.tally.open();
-        if u128::from(elapsed_ns) < kill.after.as_nanos() || open < kill.open_min {
-            return Ok(());
-        }
-        kill_process(kill.pid, Signal::KILL).into_diagnostic().wrap_err("kill -9")?;
-        self.tally.killed = Some(tally::Killed { after: Duration::from_nanos(elapsed_ns), open });
-        self.kill = None;
         Ok(())
     }
 

@@ -1,13 +1,15 @@
 //! `aqueduct-bench kill`: a system is killed with signal 9 under load, restarted on its data, and read back.
 //!
 //! The load and the truth live in a process of their own (`aqueduct-bench drive`), which also sends the signal: it alone
-//! knows, at one instant, how many PUBLISHes are open. The instant is drawn from a seed; the kill then waits until at
-//! least `min_open` are open. What the clients had been told by then must be in Kafka, whatever else is.
+//! knows, at one instant, how many PUBLISHes are open. The instant is drawn from a seed and falls into whatever both
+//! sides are doing; only where fewer than `min_open` are open, the kill waits. What the clients had been told by then must
+//! be in Kafka, whatever else is.
 //!
 //! "Open" is as the clients see it: sent and not acknowledged. Some of it may still lie in a socket buffer.
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use miette::{IntoDiagnostic, Result, WrapErr, bail, miette};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::SystemArgs;
@@ -29,7 +31,7 @@ use crate::verify::{Reader, Verdict};
 use crate::workload::Workload;
 
 /// The kill falls between these, after the load's start.
-const KILL_AFTER_MS: std::ops::Range<u64> = 200..2_500;
+const KILL_AFTER_US: std::ops::Range<u64> = 200_000..2_500_000;
 /// More than can be sent before the latest kill.
 const MESSAGES: u64 = 100_000_000;
 
@@ -77,8 +79,8 @@ pub struct DriveArgs {
     #[arg(long, value_name = "PID")]
     pub kill_pid: Option<i32>,
     /// Not before so long after the load's start
-    #[arg(long, default_value_t = 0, value_name = "MS")]
-    pub kill_after_ms: u64,
+    #[arg(long, default_value_t = 0, value_name = "US")]
+    pub kill_after_us: u64,
     /// Not before so many PUBLISHes are open
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub kill_min_open: u64,
@@ -124,7 +126,7 @@ pub fn run(args: &KillArgs) -> Result<bool> {
     let mut lost = 0;
     let mut clean = true;
     for cycle in 1..=args.cycles {
-        let kill_after = KILL_AFTER_MS.start + random.below(KILL_AFTER_MS.end - KILL_AFTER_MS.start);
+        let kill_after = KILL_AFTER_US.start + random.below(KILL_AFTER_US.end - KILL_AFTER_US.start);
         setup.topic = format!("kill-{cycle}");
         bench.step(format!("cycle {cycle} of {}", args.cycles));
         let done = one_cycle(cycle, kill_after, args, &workload, &setup).wrap_err_with(|| format!("cycle {cycle}"))?;
@@ -144,7 +146,7 @@ pub fn drive(args: &DriveArgs) -> Result<bool> {
     generator.log_truth(log);
     if let Some(pid) = args.kill_pid {
         let pid = Pid::from_raw(pid).ok_or_else(|| miette!("{pid} is no process id"))?;
-        let after = Duration::from_millis(args.kill_after_ms);
+        let after = Duration::from_micros(args.kill_after_us);
         generator.kill_during_phase(KillAt { pid, after, open_min: args.kill_min_open });
     }
     let report = generator.phase(messages)?;
@@ -162,19 +164,22 @@ pub fn drive(args: &DriveArgs) -> Result<bool> {
     Ok(if args.kill_pid.is_some() { report.killed.is_some() } else { complete })
 }
 
-fn one_cycle(cycle: u32, kill_after_ms: u64, args: &KillArgs, workload: &Workload, setup: &Setup) -> Result<Cycle> {
+fn one_cycle(cycle: u32, kill_after_us: u64, args: &KillArgs, workload: &Workload, setup: &Setup) -> Result<Cycle> {
     if let Some(bootstrap) = &setup.bootstrap {
         Reader::connect(bootstrap)?.create_topic(&setup.topic, setup.partitions)?;
     }
     std::fs::create_dir_all(&setup.dir).into_diagnostic()?;
     let truth_path = setup.dir.join("truth");
     let mut running = setup.start()?;
-    let driven = drive_until_killed(kill_after_ms, args, running.mqtt, &running.process, &truth_path, &setup.dir)
+    let driven = drive_until_killed(kill_after_us, args, running.mqtt, &running.process, &truth_path, &setup.dir)
         .wrap_err_with(|| format!("the system said last:\n{}", running.process.tail()))?;
-    running.process.wait()?;
+    let ended = running.process.wait()?;
     let (Some(killed_after_ms), Some(open_at_kill)) = (driven.killed_after_ms, driven.open_at_kill) else {
         bail!("the load ended before the kill: {driven:?}");
     };
+    if ended.signal() != Some(Signal::KILL.as_raw()) {
+        bail!("the system ended by itself, before the kill: {ended}\n{}", running.process.tail());
+    }
     drop(running);
 
     let restart = Instant::now();
@@ -189,7 +194,7 @@ fn one_cycle(cycle: u32, kill_after_ms: u64, args: &KillArgs, workload: &Workloa
 
 /// Runs `drive` as a process of its own and takes its line.
 fn drive_until_killed(
-    kill_after_ms: u64,
+    kill_after_us: u64,
     args: &KillArgs,
     mqtt: SocketAddr,
     target: &Process,
@@ -205,7 +210,7 @@ fn drive_until_killed(
         .arg(truth)
         .args(["--messages", &MESSAGES.to_string()])
         .args(["--kill-pid", &target.id().to_string()])
-        .args(["--kill-after-ms", &kill_after_ms.to_string()])
+        .args(["--kill-after-us", &kill_after_us.to_string()])
         .args(["--kill-min-open", &args.min_open.to_string()])
         .stdin(Stdio::null())
         .stderr(errors)

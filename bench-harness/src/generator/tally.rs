@@ -4,18 +4,11 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::Killed;
+
 /// Latencies from 1 µs to 60 s with three digits, in nanoseconds.
 fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 60_000_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are constants"))
-}
-
-/// When and in which state a process was killed.
-#[derive(Debug, Clone, Copy)]
-pub struct Killed {
-    /// Since the phase's start.
-    pub after: Duration,
-    /// Messages sent and not acknowledged at that instant.
-    pub open: u64,
 }
 
 /// The counters of a running phase.

@@ -84,12 +84,13 @@ pub fn open(data_dir: &Path, topics: &[TopicSpec]) -> Result<Opened, OpenError> 
             let dir = segment::partition_dir(data_dir, &topic.name, partition);
             let log = LogId(places.len() as u32);
             let (found, recovery) = open_partition(&dir, log, mark, topic.limits)?;
+            let end = readable_end(&dir, &found, &recovery)?;
             if !recovery.is_clean() {
                 notes.push(describe(&dir, &recovery));
                 damage.push((recovery.damaged_batches, recovery.damaged_bytes));
             }
             let bases = found.segments.iter().map(|segment| segment.base_offset).collect();
-            let ends = PublishedEnds::new(bases, found.next_offset, Arc::clone(&grown));
+            let ends = PublishedEnds::new(bases, end, found.next_offset, Arc::clone(&grown));
             places.push(LogPlace { partition, dir, ends });
             logs.push(found);
         }
@@ -132,8 +133,27 @@ fn open_partition(dir: &Path, log: LogId, mark: Mark, limits: LogLimits) -> Resu
     Ok((Recovered { log, mark, limits, segments, next_offset }, recovery))
 }
 
-/// Makes an empty segment behind one that is not clean. Its name keeps the end of the log where readers will now see it,
-/// though the next start finds nothing to repair, and maybe nothing appended either.
+/// One above the last record that can be read. Where the newest segment has none, as one that was begun behind damage, the
+/// older ones are looked through, newest first.
+fn readable_end(dir: &Path, found: &Recovered, newest: &Recovery) -> Result<i64, OpenError> {
+    let Some(oldest) = found.segments.first() else { return Ok(found.next_offset) };
+    if let Some(end) = newest.end_offset {
+        return Ok(end);
+    }
+    for pair in found.segments.windows(2).rev() {
+        let (segment, limit) = (pair[0], pair[1].base_offset);
+        let path = dir.join(segment::file_name(segment.base_offset));
+        let scan = || recover(&File::open(&path)?, found.mark, segment.bytes, segment.base_offset, limit);
+        let scanned = scan().map_err(|error| OpenError::Io { what: "read", path: path.clone(), error })?;
+        if let Some(end) = scanned.end_offset {
+            return Ok(end);
+        }
+    }
+    Ok(oldest.base_offset)
+}
+
+/// Makes an empty segment behind one that is not clean. Its name keeps the offset where the log goes on, though the next
+/// start finds nothing to repair, and maybe nothing appended either.
 fn begin_segment(dir: &Path, base_offset: i64) -> Result<Segment, OpenError> {
     let path = dir.join(segment::file_name(base_offset));
     let made = File::create_new(&path).and_then(|file| {
@@ -171,7 +191,7 @@ fn segments_of(dir: &Path) -> Result<Vec<Segment>, OpenError> {
 fn repair(path: &Path, newest: &mut Segment, mark: Mark) -> Result<Recovery, OpenError> {
     let failed = |what| move |error| OpenError::Io { what, path: path.to_owned(), error };
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open"))?;
-    let found = recover(&file, mark, newest.bytes, newest.base_offset).map_err(failed("read"))?;
+    let found = recover(&file, mark, newest.bytes, newest.base_offset, i64::MAX).map_err(failed("read"))?;
     if found.torn_bytes > 0 {
         file.set_len(found.keep_bytes).map_err(failed("cut"))?;
     }

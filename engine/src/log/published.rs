@@ -4,6 +4,15 @@
 //! new), then [`PublishedEnds::appended`], which names the segment before it moves the end; so whoever has read an end
 //! finds the segment of every record below it. Delete: [`PublishedEnds::retired`], then the file goes; so a reader that
 //! misses a file finds its offset below `log_start` when it looks again.
+//!
+//! Behind damage the log goes on at an offset above the last record that is left, so that none is given out twice:
+//!
+//! ```text
+//! log_start ≤ end ≤ next      end = next, except from a start that found damage at the end until the first append
+//! ```
+//!
+//! Readers are told `end`: one that is told more waits for records that are not there. But a consumer that has read what is
+//! damaged now stands between `end` and `next`, and stays there until the log has come that far.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +24,8 @@ use tokio::sync::Notify;
 pub struct PublishedEnds {
     log_start: AtomicI64,
     end: AtomicI64,
+    /// Offset of the first record appended since the start.
+    resumes_at: i64,
     /// Base offsets of the segments, ascending. Locked by the writer only when a segment comes or goes.
     segments: Mutex<Vec<i64>>,
     /// Base offset of the newest segment, so that the writer need not lock for every append; -1 where there is none.
@@ -24,14 +35,17 @@ pub struct PublishedEnds {
 }
 
 impl PublishedEnds {
-    /// The state after recovery: `segments` ascending, `end` one above the last durable record.
-    pub fn new(segments: Vec<i64>, end: i64, grown: Arc<Notify>) -> Self {
+    /// The state after recovery: `segments` ascending, `end` one above the last record that can be read, `resumes_at` the
+    /// offset of the next that is appended.
+    pub fn new(segments: Vec<i64>, end: i64, resumes_at: i64, grown: Arc<Notify>) -> Self {
         let log_start = segments.first().copied().unwrap_or(end);
         let newest = segments.last().copied().unwrap_or(-1);
-        assert!(segments.is_sorted() && newest <= end, "segments ascend and none begins above the end");
+        assert!(segments.is_sorted() && newest <= resumes_at, "segments ascend and none begins above the next record");
+        assert!((log_start..=resumes_at).contains(&end), "the end lies in the log");
         Self {
             log_start: AtomicI64::new(log_start),
             end: AtomicI64::new(end),
+            resumes_at,
             segments: Mutex::new(segments),
             newest: AtomicI64::new(newest),
             grown,
@@ -43,9 +57,19 @@ impl PublishedEnds {
         self.log_start.load(Ordering::Acquire)
     }
 
-    /// One above the last record that is durable.
+    /// One above the last record that can be read: durable, and not damaged when the log was opened.
     pub fn end(&self) -> i64 {
         self.end.load(Ordering::Acquire)
+    }
+
+    /// Offset of the record after those that are durable; above [`Self::end`] where damage lies between.
+    pub fn next(&self) -> i64 {
+        self.end().max(self.resumes_at)
+    }
+
+    /// Whether a consumer may stand at `offset`.
+    pub fn contains(&self, offset: i64) -> bool {
+        (self.log_start()..=self.next()).contains(&offset)
     }
 
     /// The segments that hold the records from `log_start` to an `end` read before this call, ascending.
@@ -68,6 +92,8 @@ impl PublishedEnds {
         let mut segments = self.lock();
         segments.retain(|&base| base != segment);
         let start = segments.first().copied().unwrap_or_else(|| self.end());
+        // What is left may hold nothing yet, and begin above the last record that could be read.
+        self.end.fetch_max(start, Ordering::Release);
         self.log_start.fetch_max(start, Ordering::Release);
     }
 
@@ -83,7 +109,7 @@ mod tests {
 
     #[test]
     fn segments_are_named_before_the_end_moves_and_go_with_the_start() {
-        let ends = PublishedEnds::new(Vec::new(), 0, Arc::default());
+        let ends = PublishedEnds::new(Vec::new(), 0, 0, Arc::default());
         assert_eq!((ends.log_start(), ends.end()), (0, 0));
         ends.appended(0, 10);
         ends.appended(0, 20);
@@ -96,16 +122,31 @@ mod tests {
 
     #[test]
     fn an_empty_log_starts_at_its_end() {
-        let ends = PublishedEnds::new(Vec::new(), 7, Arc::default());
+        let ends = PublishedEnds::new(Vec::new(), 7, 7, Arc::default());
         assert_eq!((ends.log_start(), ends.end()), (7, 7));
         ends.appended(7, 8);
         assert_eq!((ends.log_start(), ends.segments()), (7, vec![7]));
     }
 
+    #[test]
+    fn the_end_stays_before_damage_until_the_log_goes_on_behind_it() {
+        let ends = PublishedEnds::new(vec![0, 100], 70, 100, Arc::default());
+        assert_eq!((ends.log_start(), ends.end(), ends.next()), (0, 70, 100));
+        ends.appended(100, 103);
+        assert_eq!((ends.log_start(), ends.end(), ends.next()), (0, 103, 103));
+    }
+
+    #[test]
+    fn a_log_whose_records_are_all_gone_starts_and_ends_where_it_goes_on() {
+        let ends = PublishedEnds::new(vec![0, 100], 70, 100, Arc::default());
+        ends.retired(0);
+        assert_eq!((ends.log_start(), ends.end(), ends.next()), (100, 100, 100));
+    }
+
     #[tokio::test(flavor = "current_thread")]
     async fn an_append_wakes_those_who_wait() {
         let grown: Arc<Notify> = Arc::default();
-        let ends = Arc::new(PublishedEnds::new(Vec::new(), 0, grown.clone()));
+        let ends = Arc::new(PublishedEnds::new(Vec::new(), 0, 0, grown.clone()));
         let waiting = grown.notified();
         tokio::pin!(waiting);
         waiting.as_mut().enable();

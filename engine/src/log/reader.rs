@@ -23,7 +23,7 @@ const INDEX_INTERVAL_BYTES: u64 = 64 * 1024;
 /// Why nothing could be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The offset lies below the log's start or above its end.
+    /// The offset lies below the log's start or above the next record's.
     OutOfRange,
     /// The disk refuses.
     Io(io::Error),
@@ -67,7 +67,8 @@ impl Index {
             return self.walked;
         }
         let after = self.places.partition_point(|place| place.offset <= offset);
-        self.places.get(after.wrapping_sub(1)).copied().unwrap_or(self.walked)
+        // An offset below the segment's first is looked for from its start: it lies in a hole at the end of the one before.
+        self.places.get(after.saturating_sub(1)).copied().unwrap_or(self.walked)
     }
 
     /// Where to begin in order to find the first record not older than `timestamp_ms`.
@@ -76,7 +77,7 @@ impl Index {
             return self.walked;
         }
         let after = self.places.partition_point(|place| place.latest_before_ms < timestamp_ms);
-        self.places.get(after.wrapping_sub(1)).copied().unwrap_or(self.walked)
+        self.places.get(after.saturating_sub(1)).copied().unwrap_or(self.walked)
     }
 
     /// Takes in a batch that a walk has met.
@@ -123,7 +124,8 @@ impl LogReader {
     }
 
     /// Appends batches to `out`, from the one that holds `offset` on, up to `bytes_max` bytes; with `one_at_least` the first
-    /// batch counts however long it is. At the end of the log, and where damage goes up to it, that is none.
+    /// batch counts however long it is. Where damage has taken the records at `offset`, they are the ones behind it, as
+    /// Kafka does with the holes that compaction leaves. At the end of the log there are none.
     ///
     /// # Errors
     /// If the offset is not in the log, or the disk refuses.
@@ -137,6 +139,9 @@ impl LogReader {
         let before = out.len();
         let end = self.check_range(offset)?;
         let bases = self.segments();
+        if bases.is_empty() {
+            return Ok(());
+        }
         let first = bases.partition_point(|&base| base <= offset).checked_sub(1).ok_or(ReadError::OutOfRange)?;
         for n in first..bases.len() {
             let start = self.index(bases[n]).before_offset(offset);
@@ -198,8 +203,8 @@ impl LogReader {
 
     /// The end of the log, read before its segments are.
     fn check_range(&self, offset: i64) -> Result<i64, ReadError> {
-        let (start, end) = (self.ends().log_start(), self.ends().end());
-        if (start..=end).contains(&offset) { Ok(end) } else { Err(ReadError::OutOfRange) }
+        let end = self.ends().end();
+        if self.ends().contains(offset) { Ok(end) } else { Err(ReadError::OutOfRange) }
     }
 
     /// The segments there are; what is known about others is forgotten.

@@ -19,6 +19,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Offset of the next record.
     pub next_offset: i64,
+    /// One above the last record that can be read; `None` where there is none.
+    pub end_offset: Option<i64>,
     /// Stretches of damaged bytes in what is kept; usually a batch each.
     pub damaged_batches: u64,
     /// Their bytes. They stay in the file and no reader is shown them.
@@ -33,16 +35,22 @@ impl Recovery {
     }
 }
 
-/// Scans the `len` bytes of the segment that begins with offset `base_offset`.
+/// Scans the `len` bytes of the segment that begins with offset `base_offset` and ends before `limit`.
 ///
 /// # Errors
 /// Only those of the disk; whatever bytes it holds are findings.
-pub fn recover<R: ReadAt + ?Sized>(source: &R, mark: Mark, len: u64, base_offset: i64) -> io::Result<Recovery> {
-    let mut scanner = Scanner::new(source, mark, len, 0, base_offset, i64::MAX);
+pub fn recover<R: ReadAt + ?Sized>(
+    source: &R,
+    mark: Mark,
+    len: u64,
+    base_offset: i64,
+    limit: i64,
+) -> io::Result<Recovery> {
+    let mut scanner = Scanner::new(source, mark, len, 0, base_offset, limit);
     let mut found = Recovery::default();
     loop {
         match scanner.next()? {
-            Found::Batch { .. } => {}
+            Found::Batch { header, .. } => found.end_offset = Some(header.next_offset()),
             Found::Damaged { bytes, .. } => {
                 found.damaged_batches += 1;
                 found.damaged_bytes += bytes;

@@ -1,7 +1,7 @@
 //! For tests: a log on real files, laid out by the partition machine and plain writes instead of a writer thread.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kafka::record_batch;
@@ -17,6 +17,7 @@ pub(crate) struct LogRig {
     pub(crate) dir: PathBuf,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) logs: Vec<PartitionLog>,
+    segment_bytes: u64,
 }
 
 impl LogRig {
@@ -24,10 +25,13 @@ impl LogRig {
     pub(crate) fn new(name: &str, partitions: u32, segment_bytes: u64) -> Self {
         let dir = std::env::temp_dir().join(format!("aqueduct-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
-        let limits = LogLimits { segment_bytes, retention_bytes: u64::MAX, retention_ms: u64::MAX };
-        let opened = open(&dir, &[TopicSpec { name: "t".into(), partitions, limits }]).unwrap();
-        let logs = opened.logs.into_iter().map(PartitionLog::new).collect();
-        Self { dir, catalogue: opened.catalogue, logs }
+        let (catalogue, logs) = start(&dir, partitions, segment_bytes);
+        Self { dir, catalogue, logs, segment_bytes }
+    }
+
+    /// Opens the logs again, as the next start of the node does.
+    pub(crate) fn reopen(&mut self) {
+        (self.catalogue, self.logs) = start(&self.dir, self.logs.len() as u32, self.segment_bytes);
     }
 
     /// Appends a batch whose records have these timestamps, and publishes it.
@@ -76,6 +80,12 @@ impl Drop for LogRig {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+fn start(dir: &Path, partitions: u32, segment_bytes: u64) -> (Arc<Catalogue>, Vec<PartitionLog>) {
+    let limits = LogLimits { segment_bytes, retention_bytes: u64::MAX, retention_ms: u64::MAX };
+    let opened = open(dir, &[TopicSpec { name: "t".into(), partitions, limits }]).unwrap();
+    (opened.catalogue, opened.logs.into_iter().map(PartitionLog::new).collect())
 }
 
 /// A time `ms` after the test's beginning.

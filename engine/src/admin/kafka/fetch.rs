@@ -118,7 +118,12 @@ impl Request {
         self.topics
             .iter()
             .flat_map(|topic| &topic.partitions)
-            .any(|partition| partition.log.is_none_or(|log| state.catalogue.place(log).ends.end() != partition.offset))
+            .any(|partition| {
+                partition.log.is_none_or(|log| {
+                    let ends = &state.catalogue.place(log).ends;
+                    ends.end() > partition.offset || !ends.contains(partition.offset)
+                })
+            })
     }
 
     fn look(&self, state: &State) -> Look {

@@ -1,5 +1,5 @@
 //! OffsetForLeaderEpoch, versions 2 to 4: a consumer asks whether the log was cut behind its back. It never is: there is one
-//! leader with one epoch, 0, which ends where the log ends.
+//! leader with one epoch, 0, which ends where the next record goes.
 //!
 //! 2: the epoch the client believes in · 3: replica id · 4: flexible.
 
@@ -28,7 +28,7 @@ pub(super) fn answer(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
                 None => answer.with_error_code(code::UNKNOWN_TOPIC_OR_PARTITION),
                 Some(_) if believed > 0 => answer.with_error_code(code::UNKNOWN_LEADER_EPOCH),
                 Some(log) if epoch == 0 => {
-                    answer.with_leader_epoch(0).with_end_offset(state.catalogue.place(log).ends.end())
+                    answer.with_leader_epoch(0).with_end_offset(state.catalogue.place(log).ends.next())
                 }
                 // An epoch that never was.
                 Some(_) => answer,

@@ -87,6 +87,40 @@ async fn an_offset_outside_the_log_is_an_error() {
 }
 
 #[tokio::test]
+async fn an_empty_partition_answers_nothing_when_time_is_up() {
+    let served = serve_log(LogRig::new("listener-empty", 1, 300)).await;
+    let client = partition(&served, "t", 0).await.unwrap();
+    let (records, high_watermark) = client.fetch_records(0, 1..1000, 20).await.unwrap();
+    assert_eq!((records.len(), high_watermark), (0, 0));
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_not_waited_for_and_is_passed_by_the_next_record() {
+    let mut rig = LogRig::new("listener-torn", 1, 3000);
+    for _ in 0..3 {
+        rig.append(0, &[1, 1], b"v");
+    }
+    let path = rig.segment(0, 0);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+    rig.reopen();
+    let mut served = serve_log(rig).await;
+    let client = partition(&served, "t", 0).await.unwrap();
+    assert_eq!(client.get_offset(OffsetAt::Latest).await.unwrap(), 4);
+    // 6 is where a consumer stands that had read what is torn now; it must not be sent back to the beginning.
+    for offset in [4, 5, 6] {
+        let (records, high_watermark) = client.fetch_records(offset, 1..1000, 20).await.unwrap();
+        assert_eq!((records.len(), high_watermark), (0, 4), "{offset}");
+    }
+    let waiting = tokio::spawn(async move { client.fetch_records(4, 1..1000, 30_000).await.unwrap() });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    served.rig.append(0, &[1], b"behind");
+    let (records, high_watermark) =
+        tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("well before the wait").unwrap();
+    assert_eq!((records[0].offset, records.len(), high_watermark), (6, 1, 7));
+}
+
+#[tokio::test]
 async fn a_long_poll_ends_with_the_append_it_waits_for() {
     let mut served = serve_log(LogRig::new("listener-poll", 1, 3000)).await;
     let client = partition(&served, "t", 0).await.unwrap();

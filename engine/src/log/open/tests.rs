@@ -77,11 +77,46 @@ fn a_torn_tail_is_cut_and_the_next_append_gets_a_fresh_file() {
     assert_eq!(fs::metadata(scratch.segment(0, 0)).unwrap().len(), whole.len() as u64);
     assert_eq!(opened.notes.len(), 1);
     let ends = &opened.catalogue.place(LogId(0)).ends;
-    assert_eq!((ends.log_start(), ends.end(), ends.segments()), (0, 5, vec![0, 5]));
-    // A second start has nothing to repair and keeps the end, which readers have seen.
+    assert_eq!((ends.log_start(), ends.end(), ends.next(), ends.segments()), (0, 3, 5, vec![0, 5]));
+    // A second start has nothing to repair and goes on at the same offset.
     let again = open(&scratch.0, &[topic("mqtt", 1)]).unwrap();
     assert!(again.notes.is_empty());
     assert_eq!((again.logs[0].next_offset, bases(&again)), (5, bases(&opened)));
+    let ends = &again.catalogue.place(LogId(0)).ends;
+    assert_eq!((ends.end(), ends.next()), (3, 5));
+}
+
+#[test]
+fn the_end_is_found_behind_segments_that_hold_nothing() {
+    let scratch = Scratch::new("nothing");
+    let mark = open(&scratch.0, &[topic("mqtt", 1)]).unwrap().catalogue.mark();
+    let torn = |base_offset| batch(mark, base_offset, 2)[..70].to_vec();
+    let ends = |opened: &Opened| {
+        let ends = &opened.catalogue.place(LogId(0)).ends;
+        (ends.log_start(), ends.end(), ends.next())
+    };
+    fs::write(scratch.segment(0, 100), [&batch(mark, 100, 3)[..], &torn(103)].concat()).unwrap();
+    assert_eq!(ends(&open(&scratch.0, &[topic("mqtt", 1)]).unwrap()), (100, 103, 105));
+    // The first append behind it was torn as well.
+    fs::write(scratch.segment(0, 105), torn(105)).unwrap();
+    let opened = open(&scratch.0, &[topic("mqtt", 1)]).unwrap();
+    assert_eq!(ends(&opened), (100, 103, 107));
+    assert_eq!(opened.logs[0].segments.iter().map(|s| s.base_offset).collect::<Vec<_>>(), [100, 105, 107]);
+    // Nothing is left anywhere.
+    fs::write(scratch.segment(0, 100), batch(mark, 200, 3)).unwrap();
+    assert_eq!(ends(&open(&scratch.0, &[topic("mqtt", 1)]).unwrap()), (100, 100, 107));
+}
+
+#[test]
+fn doubt_above_a_later_segment_is_not_the_end() {
+    let scratch = Scratch::new("doubt");
+    let mark = open(&scratch.0, &[topic("mqtt", 1)]).unwrap().catalogue.mark();
+    // A failed append left three records at 2; the next segment begins there and holds nothing.
+    fs::write(scratch.segment(0, 0), [batch(mark, 0, 2), batch(mark, 2, 3)].concat()).unwrap();
+    fs::write(scratch.segment(0, 2), b"").unwrap();
+    let opened = open(&scratch.0, &[topic("mqtt", 1)]).unwrap();
+    let ends = &opened.catalogue.place(LogId(0)).ends;
+    assert_eq!((ends.end(), ends.next()), (2, 2));
 }
 
 #[test]
@@ -99,7 +134,8 @@ fn damage_is_counted_and_stays_where_it_is() {
     let damage = opened.catalogue.damage();
     assert_eq!((damage.batches(), damage.bytes()), (1, third as u64));
     assert_eq!(fs::read(scratch.segment(0, 100)).unwrap(), bytes);
-    assert_eq!(opened.catalogue.place(LogId(0)).ends.log_start(), 0);
+    let ends = &opened.catalogue.place(LogId(0)).ends;
+    assert_eq!((ends.log_start(), ends.end(), ends.next()), (0, 109, 109));
 }
 
 #[test]

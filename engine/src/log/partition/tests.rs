@@ -217,7 +217,7 @@ fn recovery_reads_what_was_appended() {
         batches.iter().for_each(|batch| file.extend_from_slice(&batch.bytes));
         log.on_appended(at(0), segment, &Ok(()));
     }
-    let found = recover(&file[..], MARK, file.len() as u64, 0).unwrap();
+    let found = recover(&file[..], MARK, file.len() as u64, 0, i64::MAX).unwrap();
     assert!(found.is_clean());
     assert_eq!((found.next_offset, found.keep_bytes), (log.next_offset(), 450));
 }

@@ -156,6 +156,42 @@ fn damage_is_passed_over_and_counted_once() {
 }
 
 #[test]
+fn an_empty_log_has_nothing_at_its_start() {
+    let mut rig = Rig::new("empty", 400);
+    assert!(rig.read(0, 1000).is_empty());
+    assert!(matches!(rig.reader.read(1, 1000, true, &mut Vec::new()), Err(ReadError::OutOfRange)));
+}
+
+#[test]
+fn a_torn_tail_leaves_a_hole_that_readers_pass() {
+    let mut rig = Rig::new("hole", 1 << 20);
+    for _ in 0..3 {
+        rig.append(&[1, 1], b"value");
+    }
+    let path = rig.log.segment(0, 0);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+    // Twice: the second start finds an empty segment and nothing to repair.
+    for _ in 0..2 {
+        rig.log.reopen();
+        rig.reader = LogReader::new(Arc::clone(&rig.log.catalogue), LogId(0));
+        assert_eq!((rig.ends().end(), rig.ends().next()), (4, 6));
+        assert_eq!(rig.read_all(), [0, 2]);
+        // Who had read what is torn now stands in the hole, or behind it, and waits there.
+        for offset in 4..=6 {
+            assert!(rig.read(offset, 1000).is_empty(), "{offset}");
+        }
+        assert!(matches!(rig.reader.read(7, 1000, true, &mut Vec::new()), Err(ReadError::OutOfRange)));
+    }
+    rig.append(&[1], b"behind");
+    assert_eq!(rig.ends().end(), 7);
+    for offset in 4..=6 {
+        assert_eq!(rig.read(offset, 1000), [6], "{offset}");
+    }
+    assert_eq!(rig.read_all(), [0, 2, 6]);
+}
+
+#[test]
 fn a_segment_that_retention_took_is_out_of_range() {
     let mut rig = Rig::new("retired", 400);
     for n in 0..20 {

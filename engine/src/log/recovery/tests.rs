@@ -49,13 +49,14 @@ fn shown(bytes: &[u8]) -> Vec<i64> {
 }
 
 fn recovered(bytes: &[u8]) -> Recovery {
-    recover(bytes, MARK, bytes.len() as u64, BASE).unwrap()
+    recover(bytes, MARK, bytes.len() as u64, BASE, i64::MAX).unwrap()
 }
 
 #[test]
 fn a_whole_segment_is_clean() {
     let (bytes, _) = segment();
-    let expected = Recovery { keep_bytes: bytes.len() as u64, next_offset: BASE + 15, ..Recovery::default() };
+    let (keep_bytes, next_offset) = (bytes.len() as u64, BASE + 15);
+    let expected = Recovery { keep_bytes, next_offset, end_offset: Some(next_offset), ..Recovery::default() };
     assert_eq!(recovered(&bytes), expected);
     assert!(recovered(&bytes).is_clean());
     assert_eq!(recovered(&[]), Recovery { next_offset: BASE, ..Recovery::default() });
@@ -73,6 +74,7 @@ fn every_truncation_keeps_the_whole_batches_before_it() {
         // A header that survived says how many records there were; a shorter rest held none that anybody saw.
         let seen = if cut - starts[whole] >= HEADER_LEN { 3 } else { 0 };
         assert_eq!(found.next_offset, BASE + 3 * whole as i64 + seen, "cut at {cut}");
+        assert_eq!(found.end_offset, (whole > 0).then_some(BASE + 3 * whole as i64), "cut at {cut}");
     }
 }
 
@@ -93,6 +95,8 @@ fn every_flipped_bit_costs_at_most_its_own_batch() {
         }
         assert_eq!(shown(&bad), expected, "bit {bit}");
         let found = recovered(&bad);
+        let readable = if harmless || hit < 4 { 15 } else { 12 };
+        assert_eq!(found.end_offset, Some(BASE + readable), "bit {bit}");
         assert_eq!(found.keep_bytes + found.torn_bytes, bad.len() as u64, "bit {bit}");
         assert!(found.damaged_batches <= 1, "bit {bit}");
         // The one thing that cannot be known: how many records the last batch had, when the bit hit that count.
@@ -185,8 +189,8 @@ fn a_scan_ends_where_its_limit_is() {
 #[test]
 fn a_file_shorter_than_it_was_said_to_be_ends_there() {
     let (bytes, starts) = segment();
-    let found = recover(&bytes[..], MARK, bytes.len() as u64 + 500, BASE).unwrap();
+    let found = recover(&bytes[..], MARK, bytes.len() as u64 + 500, BASE, i64::MAX).unwrap();
     assert_eq!((found.keep_bytes, found.next_offset), (bytes.len() as u64, BASE + 15));
-    let found = recover(&bytes[..starts[1] + 70], MARK, bytes.len() as u64, BASE).unwrap();
+    let found = recover(&bytes[..starts[1] + 70], MARK, bytes.len() as u64, BASE, i64::MAX).unwrap();
     assert_eq!((found.keep_bytes, found.next_offset), (starts[1] as u64, BASE + 6));
 }

@@ -4,7 +4,7 @@ use aqueduct::buffer::BatchPool;
 use aqueduct::clock::Mono;
 use aqueduct::shard::ShardId;
 use aqueduct::shard::budget::Budget;
-use aqueduct::sink::accumulator::{Accumulator, BatchLimits, Record, Room};
+use aqueduct::sink::accumulator::{Accumulator, At, BatchLimits, Record, Room};
 use aqueduct::ticket::Lane;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -15,6 +15,7 @@ const LIMITS: BatchLimits = BatchLimits {
     linger_ns: 5_000_000,
     inflight_max: 5,
     partition_bytes_max: 1 << 30,
+    ahead_bytes: usize::MAX,
 };
 
 fn accumulate(c: &mut Criterion) {
@@ -27,10 +28,11 @@ fn accumulate(c: &mut Criterion) {
         let mut pool = BatchPool::new(ShardId(0), 16 << 20);
         let mut budget = Budget::new(64 << 20);
         group.bench_function(format!("append_{value_bytes}B_4_partitions"), |b| {
+            let at = At { now: Mono(0), opened: Mono(0) };
             b.iter(|| {
                 for number in 0..RECORDS {
                     let partition = number / 50 % 4;
-                    let room = accumulator.reserve(partition, record.bytes_max(), Mono(0), &mut pool, &mut budget);
+                    let room = accumulator.reserve(partition, record.bytes_max(), at, &mut pool, &mut budget);
                     assert_eq!(room, Room::Ready);
                     accumulator.append(partition, &record);
                     accumulator.note_ticket(partition, 1, 1, number, Lane::PubAck);

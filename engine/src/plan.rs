@@ -43,7 +43,10 @@ const OPEN_BYTES_V3_MIN: u64 = 256 * unit::KB;
 const POOL_DIVISOR: u64 = 4;
 
 /// Idle buffers beyond this would only be memory: what rotates on a healthy path fits the cache.
-const POOL_BYTES_MAX: usize = 16 << 20;
+const POOL_BYTES_MAX: usize = 32 << 20;
+
+/// What may wait for Kafka at a shard while Kafka keeps up: enough that it never waits for us.
+const AHEAD_BYTES_MAX: usize = 8 << 20;
 
 /// Batches that may be under way from one shard to another; beyond, a batch is filled on.
 const HANDOVER_CREDITS: u32 = 256;
@@ -82,6 +85,8 @@ pub struct ShardMemory {
     pub reserve_bytes: usize,
     /// Idle batch buffers kept for reuse; part of `batch_bytes`.
     pub pool_bytes: usize,
+    /// What may wait for Kafka while Kafka keeps up; part of `batch_bytes`.
+    pub ahead_bytes: usize,
     /// Connections: their state, their unread tails, their unsent bytes.
     pub connection_bytes: usize,
     /// Sessions: tickets, subscriptions, queues.
@@ -218,6 +223,7 @@ fn shard_memory(limit_bytes: u64, shards: u16) -> ShardMemory {
         batch_bytes,
         reserve_bytes: batch_bytes / 100 * RESERVE_PERCENT as usize,
         pool_bytes: (batch_bytes / POOL_DIVISOR as usize).min(POOL_BYTES_MAX),
+        ahead_bytes: (batch_bytes / POOL_DIVISOR as usize).min(AHEAD_BYTES_MAX),
         connection_bytes: share(CONNECTIONS_PERCENT),
         session_bytes: share(SESSIONS_PERCENT),
     };

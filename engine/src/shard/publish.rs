@@ -17,7 +17,7 @@ use crate::session::publications::LaneSeat;
 use crate::session::qos2::Received;
 use crate::session::table::SessionTable;
 use crate::session::tickets::{Ticket, Verdict};
-use crate::sink::accumulator::{Record, Room};
+use crate::sink::accumulator::{At, Record, Room};
 use crate::sink::partitioning::Choice;
 use crate::sink::route::{MemoRoute, RouteMemo, Value};
 use crate::sink::{Answered, Sink};
@@ -54,6 +54,8 @@ pub(super) struct Placed {
 pub(super) enum NoPlace {
     /// Hold the PUBLISH: memory, a full partition under back-pressure, or a topic that is not known yet.
     Hold,
+    /// As `Hold`, for a moment: its client is faster than a Kafka that keeps up. Nothing is full, so nothing is dropped.
+    Wait,
     /// The sink refuses it.
     Refuse(FailReason),
 }
@@ -264,8 +266,7 @@ impl Shard {
     #[inline]
     pub(super) fn placer(&mut self, now: Now, copied: Option<&Copied>) -> (Placer<'_>, &SessionTable, &mut EventIds) {
         let placer = Placer {
-            now,
-            opened: self.round.linger_from,
+            at: At { now: now.mono, opened: self.round.linger_from },
             publication: copied.map(|c| c.seat),
             sinks: &mut self.sinks,
             writers: &self.writers,
@@ -300,8 +301,7 @@ impl Shard {
 
 /// The parts of a shard that placing records needs.
 pub(super) struct Placer<'a> {
-    now: Now,
-    opened: crate::clock::Mono,
+    at: At,
     /// Where the publication stands whose subscribers wait for the outcomes.
     publication: Option<LaneSeat>,
     sinks: &'a mut [Sink],
@@ -386,7 +386,7 @@ impl Placer<'_> {
         };
         let record = Record { key, value, timestamp_ms, headers: &[] };
         let accumulator = &mut self.sinks[index].accumulator;
-        let room = accumulator.reserve(partition, record.bytes_max(), self.opened, self.pool, self.budget);
+        let room = accumulator.reserve(partition, record.bytes_max(), self.at, self.pool, self.budget);
         if room != Room::Ready
             && let Err(why) = make_room(self, index, partition, record.bytes_max(), room)
         {
@@ -457,8 +457,7 @@ impl Placer<'_> {
         };
         let choice = Choice { key, client_id: event.client_id, topic: event.topic };
         let fixed = route.key.is_some() && sink.partitioner.is_fixed(key.is_none_or(<[u8]>::is_empty));
-        let view_now = self.now.mono;
-        let partition = sink.choose(route.sink, &choice, writer, view_now)?;
+        let partition = sink.choose(route.sink, &choice, writer, self.at.now)?;
         if fixed {
             route.partition = Some((partition, count));
         }
@@ -470,19 +469,23 @@ impl Placer<'_> {
 #[cold]
 fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize, room: Room) -> Result<(), NoPlace> {
     match placer.settings.sinks[index].overflow {
+        _ if room == Room::Ahead => Err(NoPlace::Wait),
         Overflow::Backpressure => Err(NoPlace::Hold),
         Overflow::Reject => Err(NoPlace::Refuse(FailReason::Rejected)),
         Overflow::DropOldest => {
             let accumulator = &mut placer.sinks[index].accumulator;
             let mut room = room;
             while room != Room::Ready {
+                if room == Room::Ahead {
+                    return Err(NoPlace::Wait);
+                }
                 let victim = if room == Room::PartitionFull { Some(partition) } else { accumulator.oldest() };
                 let Some(mut batch) = victim.and_then(|p| accumulator.drop_oldest(p)) else {
                     return Err(NoPlace::Hold);
                 };
                 placer.budget.release(std::mem::take(&mut batch.charge_bytes));
                 placer.discarded.push(Answered { batch, outcome: Outcome::Failed(FailReason::QueueFull) });
-                room = accumulator.reserve(partition, bytes, placer.opened, placer.pool, placer.budget);
+                room = accumulator.reserve(partition, bytes, placer.at, placer.pool, placer.budget);
             }
             Ok(())
         }

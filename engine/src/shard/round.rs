@@ -93,6 +93,9 @@ impl Shard {
         let writers_deadline = self.end_writers(now, io);
         self.settle_answered(now, io);
         self.release_publications(now, io);
+        for sink in &mut self.sinks {
+            self.round.released |= sink.accumulator.take_ahead(now.mono);
+        }
         if self.round.released {
             self.round.released = false;
             self.resume_held(now, io);
@@ -279,8 +282,10 @@ impl Shard {
         let clients = now.mono >= self.round.quiet_until || self.drain.is_draining();
         let quiet = (!clients).then_some(self.round.quiet_until);
         let sinks = self.sinks.iter().filter_map(|s| s.accumulator.deadline()).min();
+        let ahead = self.sinks.iter().filter_map(|s| s.accumulator.ahead_until()).min();
         let deadlines = [
             late,
+            ahead,
             ration,
             again,
             quiet,

@@ -126,7 +126,7 @@ impl Settings {
             qos0_on_full: config.mqtt.qos0_on_full,
             open_bytes_v3_max: plan.open_bytes_v3_max,
             subscribers: SubscriberSettings::new(&config.mqtt, plan),
-            sinks: config.sinks.iter().map(SinkSettings::new).collect::<Result<_, _>>()?,
+            sinks: config.sinks.iter().map(|sink| SinkSettings::new(sink, plan)).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -149,7 +149,7 @@ fn mqtt_limits(mqtt: &Mqtt) -> mqtt::connection::Limits {
 }
 
 impl SinkSettings {
-    fn new(sink: &config::Sink) -> Result<Self, BadTemplate> {
+    fn new(sink: &config::Sink, plan: &Plan) -> Result<Self, BadTemplate> {
         let bad = |(option, error)| BadTemplate { sink: sink.name.clone(), option, error };
         Ok(Self {
             name: sink.name.clone(),
@@ -162,6 +162,7 @@ impl SinkSettings {
                 linger_ns: sink.linger_us * 1_000,
                 inflight_max: sink.inflight_batches_max,
                 partition_bytes_max: usize::try_from(sink.per_partition_limit_bytes).unwrap_or(usize::MAX),
+                ahead_bytes: plan.memory.ahead_bytes,
             },
             partition_strategy: sink.partition_strategy,
             key_hash: sink.key_hash,

@@ -35,7 +35,17 @@ pub struct BatchLimits {
     pub inflight_max: u32,
     /// Bytes that may wait per partition before `overflow` acts.
     pub partition_bytes_max: usize,
+    /// Bytes that may wait at this shard while Kafka keeps up, before clients wait instead.
+    pub ahead_bytes: usize,
 }
+
+/// A batch that has waited this long shows that Kafka does not keep up.
+///
+/// Clients that are faster than a working Kafka fill whatever there is to fill: a longer queue in front of it adds delay and
+/// memory and nothing else, while what stays in the sockets costs nothing and slows the clients down. So beyond
+/// `ahead_bytes` they wait, as long as batches leave. Once they do not, the buffer is there for just that, and takes records
+/// up to its limits.
+const KEEPS_UP_NS: u64 = 500_000_000;
 
 /// Buffers grow through these capacities (and powers of two beyond), so that few sizes circulate and a quiet partition
 /// stays small.
@@ -54,6 +64,8 @@ pub struct Accumulator {
     open: Vec<u32>,
     open_records: u64,
     queued_bytes: usize,
+    /// When a record that found `Room::Ahead` may come again, whatever Kafka does.
+    ahead_until: Option<Mono>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +88,18 @@ pub enum Room {
     NoMemory,
     /// The partition holds `partition_bytes_max`: `overflow` decides.
     PartitionFull,
+    /// Clients are faster than a Kafka that keeps up: hold the PUBLISH until a batch is answered, or
+    /// [`ahead_until`](Accumulator::ahead_until) has come.
+    Ahead,
+}
+
+/// When a record is placed.
+#[derive(Debug, Clone, Copy)]
+pub struct At {
+    /// Now.
+    pub now: Mono,
+    /// From when a batch that begins with it counts its linger and its age: it may have waited in the kernel since then.
+    pub opened: Mono,
 }
 
 /// One record to append; `key` and `value` are null when `None`.
@@ -105,19 +129,20 @@ impl Record<'_> {
 impl Accumulator {
     /// An empty accumulator of the sink with this index.
     pub fn new(sink: u16, limits: BatchLimits) -> Self {
-        Self { sink, limits, partitions: Vec::new(), open: Vec::new(), open_records: 0, queued_bytes: 0 }
+        Self {
+            sink,
+            limits,
+            partitions: Vec::new(),
+            open: Vec::new(),
+            open_records: 0,
+            queued_bytes: 0,
+            ahead_until: None,
+        }
     }
 
     /// Makes room for a record of at most `bytes` in `partition`: after `Ready` one `append` of that size succeeds.
     #[inline]
-    pub fn reserve(
-        &mut self,
-        partition: u32,
-        bytes: usize,
-        opened: Mono,
-        pool: &mut BatchPool,
-        budget: &mut Budget,
-    ) -> Room {
+    pub fn reserve(&mut self, partition: u32, bytes: usize, at: At, pool: &mut BatchPool, budget: &mut Budget) -> Room {
         let index = partition as usize;
         if index >= self.partitions.len() {
             self.partitions.resize_with(index + 1, Partition::default);
@@ -129,19 +154,12 @@ impl Accumulator {
                 return Room::Ready;
             }
         }
-        self.reserve_slow(index, bytes, opened, pool, budget)
+        self.reserve_slow(index, bytes, at, pool, budget)
     }
 
     /// Grows the filling batch, or puts it aside and begins the next.
     #[cold]
-    fn reserve_slow(
-        &mut self,
-        index: usize,
-        bytes: usize,
-        opened: Mono,
-        pool: &mut BatchPool,
-        budget: &mut Budget,
-    ) -> Room {
+    fn reserve_slow(&mut self, index: usize, bytes: usize, at: At, pool: &mut BatchPool, budget: &mut Budget) -> Room {
         let slot = &mut self.partitions[index];
         let beyond = slot.waiting_bytes + bytes > self.limits.partition_bytes_max;
         // A paused connection in its turn is read from the reserve, whatever it waits for.
@@ -153,10 +171,17 @@ impl Accumulator {
             if needed <= self.limits.bytes_max || batch.records == 0 {
                 return grow(batch, needed, self.limits.bytes_max, budget);
             }
+            if let Some(until) = slot.keeps_up_until(at.now)
+                && self.queued_bytes > self.limits.ahead_bytes
+                && !budget.is_reserve_open()
+            {
+                self.ahead_until = Some(self.ahead_until.map_or(until, |earliest| earliest.min(until)));
+                return Room::Ahead;
+            }
             slot.full.extend(slot.filling.take());
         }
         let key = PartKey { sink: self.sink, partition: index as u32 };
-        let mut batch = pool.take(key, 0, opened);
+        let mut batch = pool.take(key, 0, at.opened);
         if !budget.try_charge(batch.bytes.capacity()) {
             // A large buffer that was kept for reuse must not stand in the way of a small record.
             batch.bytes = Vec::new();
@@ -272,6 +297,16 @@ impl Accumulator {
         self.open.iter().filter_map(due).min()
     }
 
+    /// When clients that were faster than Kafka are to be heard again though no batch was answered.
+    pub fn ahead_until(&self) -> Option<Mono> {
+        self.ahead_until
+    }
+
+    /// Whether that time has come; it then begins anew.
+    pub fn take_ahead(&mut self, now: Mono) -> bool {
+        self.ahead_until.take_if(|until| *until <= now).is_some()
+    }
+
     /// Discards the oldest waiting batch of `partition` to make room; in-flight batches are not touched.
     pub fn drop_oldest(&mut self, partition: u32) -> Option<Box<Batch>> {
         let slot = self.partitions.get_mut(partition as usize)?;
@@ -330,6 +365,12 @@ impl Accumulator {
 }
 
 impl Partition {
+    /// Until when batches of this partition count as leaving in time, if one waits for a slot and they do.
+    fn keeps_up_until(&self, now: Mono) -> Option<Mono> {
+        let until = self.full.front()?.opened + KEEPS_UP_NS;
+        (now < until).then_some(until)
+    }
+
     fn next_due(&mut self, now: Mono, drain: bool, limits: &BatchLimits) -> Option<Box<Batch>> {
         if let Some(batch) = self.full.pop_front() {
             return Some(batch);

@@ -115,15 +115,12 @@ impl Request {
 
     /// Whether a look is worth its while: a partition has records, or an error.
     fn has_something(&self, state: &State) -> bool {
-        self.topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .any(|partition| {
-                partition.log.is_none_or(|log| {
-                    let ends = &state.catalogue.place(log).ends;
-                    ends.end() > partition.offset || !ends.contains(partition.offset)
-                })
+        self.topics.iter().flat_map(|topic| &topic.partitions).any(|partition| {
+            partition.log.is_none_or(|log| {
+                let ends = &state.catalogue.place(log).ends;
+                ends.end() > partition.offset || !ends.contains(partition.offset)
             })
+        })
     }
 
     fn look(&self, state: &State) -> Look {

@@ -2,7 +2,7 @@
 
 use super::mqtt_client::connect_persistent;
 use super::rig::{Rig, packet, publish, settings, sink, sink_with};
-use crate::config::PartitionStrategy;
+use crate::config::{PartitionStrategy, Qos0OnFull};
 use crate::shard::control::Command;
 use crate::shard::io::{ConnKey, Input, Machine as _};
 use crate::shard::{Settings, SinkSettings};
@@ -160,4 +160,27 @@ fn a_record_fits_wherever_its_own_bytes_do() {
     rig.round();
     answer_all(&mut rig, STORED);
     assert_eq!(count_pubacks(&mut rig, &[conn]), 2);
+}
+
+/// Nothing is answered and nothing is full: the clients that were ahead of Kafka are heard again by the clock alone.
+#[test]
+fn clients_ahead_of_kafka_are_heard_again_when_it_stays_away() {
+    let close = BatchLimits { bytes_max: 8 << 10, target_bytes: 8 << 10, ahead_bytes: 8 << 10, ..sink().limits };
+    let ahead = SinkSettings { limits: close, ..sink() };
+    let drop = Settings { qos0_on_full: Qos0OnFull::Drop, ..settings(vec![ahead]) };
+    let mut rig = scripted(drop, Some(1));
+    let conn = rig.connect("c", 4);
+    let burst = publish(4, 0, 0, "t", &[0; 1000]).repeat(100);
+    rig.feed(conn, &burst);
+    rig.round();
+    assert_eq!(rig.shard.counters.backpressure_paused, 1);
+    assert!(rig.shard.sink_counters[0].matched < 100);
+    let wait = rig.round();
+    let again = wait.deadline.expect("a deadline").since(rig.now.mono);
+    assert!(again <= 500_000_000, "{again}");
+    rig.after_ms(500);
+    rig.round();
+    let counters = rig.shard.sink_counters[0];
+    assert_eq!((counters.matched, counters.dropped_queue_full), (100, 0), "it was not full at any time");
+    assert_eq!(rig.shard.counters.backpressure_paused, 0);
 }

@@ -17,7 +17,13 @@ impl Rig {
 
     fn put(&mut self, at: Mono, value: &[u8]) -> Room {
         let record = Record { key: Some(b"k"), value: Some(value), timestamp_ms: 5, headers: &[] };
-        let room = self.accumulator.reserve(0, record.bytes_max(), at, &mut self.pool, &mut self.budget);
+        let room = self.accumulator.reserve(
+            0,
+            record.bytes_max(),
+            At { now: at, opened: at },
+            &mut self.pool,
+            &mut self.budget,
+        );
         if room == Room::Ready {
             self.accumulator.append(0, &record);
         }
@@ -38,6 +44,7 @@ fn limits() -> BatchLimits {
         linger_ns: 5 * MS,
         inflight_max: 2,
         partition_bytes_max: 64 << 10,
+        ahead_bytes: usize::MAX,
     }
 }
 
@@ -136,6 +143,30 @@ fn a_full_partition_says_so_and_gives_up_its_oldest() {
     rig.accumulator.settled(&batch);
     assert_eq!(first_value_byte(batch), 0, "the oldest goes first");
     assert_eq!(rig.accumulator.open_records(), u64::from(n) - u64::from(dropped));
+}
+
+#[test]
+fn clients_wait_while_kafka_keeps_up_and_are_buffered_when_it_does_not() {
+    let mut rig = Rig::new(BatchLimits { ahead_bytes: 9_000, inflight_max: 1, ..limits() }, 1 << 20);
+    let mut room = Room::Ready;
+    for _ in 0..100 {
+        room = rig.put(Mono(MS), &[1; 1000]);
+        rig.due(Mono(MS));
+        if room != Room::Ready {
+            break;
+        }
+    }
+    assert_eq!(room, Room::Ahead);
+    let until = rig.accumulator.ahead_until().expect("they are heard again");
+    assert_eq!(until, Mono(MS) + KEEPS_UP_NS);
+    assert!(!rig.accumulator.take_ahead(Mono(until.0 - 1)));
+    assert_eq!(rig.put(Mono(until.0 - 1), &[1; 1000]), Room::Ahead);
+    assert!(rig.accumulator.take_ahead(until));
+    assert_eq!(rig.put(until, &[1; 1000]), Room::Ready, "nothing has left for half a second");
+    // Another slot is free again: what waited leaves, and the queue has room.
+    rig.accumulator.answered(0);
+    assert_eq!(rig.due(until).len(), 1);
+    assert_eq!(rig.accumulator.ahead_until(), None);
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// The enabled connectors; [`Sink::connector`] is a position here.
     pub connectors: Vec<Connector>,
-    /// The enabled sinks; [`Sink::dead_letter`] is a position here.
+    /// The enabled sinks; counters and batches name them by their position here.
     pub sinks: Vec<Sink>,
     /// The management port.
     pub http: Http,
@@ -152,7 +152,6 @@ fn read(load: &mut Load) -> Option<Config> {
     let listeners = objects(load, &listener::SECTION, Listener::read);
     let mqtt = Mqtt::read(&mut Reader::section(load, &mqtt::SECTION));
     load.world.connectors = names(load, &connector::SECTION);
-    load.world.sinks = names(load, &sink::SECTION);
     let connectors = objects(load, &connector::SECTION, Connector::read);
     let sinks = objects(load, &sink::SECTION, Sink::read);
     let http = Http::read(&mut Reader::section(load, &http::SECTION));

@@ -11,6 +11,7 @@
 //! - Parcels of a pair of shards, requests of a link and operations of a log keep their order.
 //! - Every source of input has a share of a round.
 
+mod admission;
 mod clock;
 mod control;
 mod dial;
@@ -28,6 +29,7 @@ mod sockets;
 mod start_error;
 mod world;
 
+pub use admission::Seats;
 pub use clock::Clock;
 pub use control::{Dropped, Shards};
 pub use dial::{KeepAlive, SocketOptions};

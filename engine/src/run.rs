@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Connector, ConnectorKind};
 use crate::demo::DemoOptions;
-use crate::driver::{self, Clock, KeepAlive, Listener, SocketOptions, StartError};
+use crate::driver::{self, Clock, KeepAlive, Listener, Seats, SocketOptions, StartError};
 use crate::log::Opened;
 use crate::plan::Plan;
 use crate::shard::io::ListenerId;
@@ -71,7 +71,7 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
         tracing::warn!("{note}");
     }
     let mut addresses = Addresses::default();
-    let listeners = bind_mqtt(config, count, &mut addresses)?;
+    let listeners = bind_mqtt(config, plan, &mut addresses)?;
     let http = bind_one("http.bind", config.http.bind)?;
     addresses.http = http.local_addr().ok();
     let kafka = bind_kafka(config, opened.as_ref(), &mut addresses)?;
@@ -107,6 +107,7 @@ fn start_shards(
     let common = shards::Common {
         shards: plan.shards,
         pin: config.node.pin,
+        connect_rate: config.mqtt.connect_rate,
         ring_slots: plan.mesh.ring_slots,
         connectors: config.connectors.iter().map(socket_options).collect(),
         catalogue: opened.map(|opened| Arc::clone(&opened.catalogue)),
@@ -122,11 +123,14 @@ fn start_shards(
 }
 
 /// Binds every MQTT listener once for each shard; the result is by shard.
-fn bind_mqtt(config: &Config, shards: usize, addresses: &mut Addresses) -> Result<Vec<Vec<Listener>>, StartError> {
+fn bind_mqtt(config: &Config, plan: &Plan, addresses: &mut Addresses) -> Result<Vec<Vec<Listener>>, StartError> {
+    let shards = usize::from(plan.shards);
+    let node = Seats::of_node(plan.connections_max);
     let mut by_shard: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     for (index, listener) in config.listeners.iter().enumerate() {
         let key = format!("listeners.{}.bind", listener.name);
-        let (sockets, addr) = driver::bind(ListenerId(index as u16), &key, listener.bind, shards)?;
+        let seats = Seats::of_listener(listener.connections_max, &node);
+        let (sockets, addr) = driver::bind(ListenerId(index as u16), &key, listener.bind, shards, &seats)?;
         addresses.mqtt.push((listener.name.clone(), addr));
         for (shard, socket) in by_shard.iter_mut().zip(sockets) {
             shard.push(socket);

@@ -49,8 +49,8 @@ pub struct Session {
     pub will_due: Option<Mono>,
     /// Whether the shard looks at it for late tickets.
     pub listed: bool,
-    /// How long it outlives its connection, milliseconds; 0: it does not, `None`: for ever.
-    pub expiry_ms: Option<u64>,
+    /// How long it outlives its connection, seconds; 0: it does not.
+    pub expiry_s: u32,
     /// When it ends, while it has no connection.
     pub expires: Option<Mono>,
 }
@@ -85,7 +85,7 @@ impl Session {
             will: None,
             will_due: None,
             listed: false,
-            expiry_ms: Some(0),
+            expiry_s: 0,
             expires: None,
         }
     }

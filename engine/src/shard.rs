@@ -37,7 +37,7 @@ mod wheel;
 mod will;
 
 pub use io::ShardId;
-pub use settings::{BadTemplate, Settings, SinkSettings, SubscriberSettings};
+pub use settings::{BadTemplate, SessionExpiry, Settings, SinkSettings, SubscriberSettings};
 
 use crate::buffer::BatchPool;
 use crate::clock::{Mono, Now};
@@ -209,7 +209,9 @@ impl Machine for Shard {
 
     fn spent(&mut self, spent: Spent) {
         self.counters.busy_ns += spent.busy_ns;
-        self.counters.accepts_failed += u64::from(spent.accepts_failed);
+        self.counters.accepts_failed += u64::from(spent.accepts.failed);
+        self.counters.accepts_paced += u64::from(spent.accepts.paced);
+        self.counters.connections_refused += u64::from(spent.accepts.refused);
         self.notes.suppressed += u64::from(spent.notes_dropped);
     }
 }

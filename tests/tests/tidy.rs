@@ -177,6 +177,48 @@ fn uses(lines: &[String]) -> Vec<String> {
     used
 }
 
+/// Options that take effect within `engine/src/config`, and how.
+const SETTLED_IN_CONFIG: &[(&str, &str)] = &[
+    ("enable", "what is off is left out"),
+    ("description", "for people; `config show` prints it"),
+    ("allow_anonymous", "a listener without it is refused: there are no credentials yet"),
+    ("buffer_mode", "has one value; those of later versions are refused by name"),
+    ("kind", "has one value; those of later versions are refused by name"),
+];
+
+#[test]
+fn every_option_has_a_reader() {
+    let engine: Vec<Source> = sources().into_iter().filter(|source| source.path.starts_with("engine/src/")).collect();
+    let (config, rest): (Vec<_>, Vec<_>) =
+        engine.iter().partition(|source| source.path.starts_with("engine/src/config/"));
+    let readers: String = rest
+        .iter()
+        .filter(|source| !source.path.contains("tests"))
+        .flat_map(|source| source.lines.iter().take_while(|line| !line.starts_with("mod tests {")))
+        .map(|line| code(line) + "\n")
+        .collect();
+    let mut wrong = Vec::new();
+    let mut options = 0;
+    for (source, line) in config.iter().flat_map(|source| source.lines.iter().map(move |line| (source, line))) {
+        // A row of a section: `"key" => field: Type = ...`.
+        let Some((_, row)) = line.trim_start().strip_prefix('"').and_then(|rest| rest.split_once("\" => ")) else {
+            continue;
+        };
+        let Some((field, _)) = row.split_once(": ").filter(|(field, _)| words(field).eq([*field])) else { continue };
+        options += 1;
+        let is_read = readers.split(&format!(".{field}")).skip(1).any(|after| !after.starts_with(is_of_a_word));
+        if !is_read && !SETTLED_IN_CONFIG.iter().any(|(known, _)| *known == field) {
+            wrong.push(format!("{}: nothing reads `{field}`: give the option an effect, or delete it", source.path));
+        }
+    }
+    assert!(options > 60, "the sections were not understood: {options} options");
+    none(wrong);
+}
+
+fn is_of_a_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
 #[test]
 fn every_dependency_is_argued_for() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();

@@ -69,5 +69,5 @@ fn read(path: &str) -> Result<Document, Problems> {
 
 /// Prints the warnings a start deserves.
 pub(super) fn print_warnings(loaded: &Loaded) {
-    loaded.warnings.iter().filter(|warning| warning.is_said_at_start()).for_each(|warning| print_diagnostic(warning));
+    loaded.warnings.iter().for_each(|warning| print_diagnostic(warning));
 }

@@ -35,12 +35,10 @@ pub(crate) fn check(mut config: Config, load: &mut Load) -> Option<Config> {
 fn enabled(mut config: Config) -> Config {
     let position = |flags: &[bool], old: usize| flags.iter().take(old).filter(|&&enabled| enabled).count();
     let connectors: Vec<bool> = config.connectors.iter().map(|connector| connector.enable).collect();
-    let sinks: Vec<bool> = config.sinks.iter().map(|sink| sink.enable).collect();
     config.connectors.retain(|connector| connector.enable);
     config.sinks.retain(|sink| sink.enable);
     for sink in &mut config.sinks {
         sink.connector = position(&connectors, sink.connector);
-        sink.dead_letter = sink.dead_letter.map(|old| position(&sinks, old));
     }
     config
 }
@@ -160,37 +158,6 @@ impl Check<'_> {
                 );
                 self.report(Problem::error(fault, remedy), &sink::SECTION, name, "connector");
             }
-            self.dead_letter(config, sink);
-        }
-    }
-
-    /// A dead letter is another enabled sink, and the way of a record ends somewhere.
-    fn dead_letter(&mut self, config: &Config, sink: &Sink) {
-        let name = Some(sink.name.as_str());
-        let path = sink::SECTION.path(name, "dead_letter");
-        let mut next = sink.dead_letter;
-        for _ in 0..config.sinks.len() {
-            let Some(target) = next.and_then(|at| config.sinks.get(at)) else { return };
-            if !target.enable {
-                let fault = format!("`{path}` leads to the sink {}, which is not enabled", target.name);
-                self.report(
-                    Problem::error(fault, "enable that sink, or name another"),
-                    &sink::SECTION,
-                    name,
-                    "dead_letter",
-                );
-                return;
-            }
-            next = target.dead_letter;
-        }
-        if next.is_some() {
-            let fault = format!("`{path}` leads in a circle: a record could travel for ever");
-            self.report(
-                Problem::error(fault, "name a sink that has no dead_letter"),
-                &sink::SECTION,
-                name,
-                "dead_letter",
-            );
         }
     }
 
@@ -281,25 +248,10 @@ impl Check<'_> {
             let remedy = "add a section [sinks.NAME] with connector, source_topics and topic";
             self.load.problems.push(Problem::warning("there is no enabled sink: nothing reaches Kafka", remedy));
         }
-        for (at, sink) in config.sinks.iter().enumerate().filter(|(_, sink)| sink.enable) {
-            let name = Some(sink.name.as_str());
-            let is_dead_letter = config.sinks.iter().any(|other| other.enable && other.dead_letter == Some(at));
-            if sink.source_topics.is_empty() && !is_dead_letter {
-                let fault = format!("nothing reaches the sink {}: it has no source_topics", sink.name);
-                let remedy = "add source_topics = [\"#\"], or name it as another sink's dead_letter";
-                self.report(Problem::warning(fault, remedy), &sink::SECTION, name, "source_topics");
-            }
-            let is_kafka =
-                config.connectors.get(sink.connector).is_some_and(|c| matches!(c.kind, ConnectorKind::Kafka(_)));
-            if is_kafka && sink.query_mode == QueryMode::Sync && sink.dead_letter.is_none() && !is_dead_letter {
-                let fault = format!(
-                    "the sink {} has no dead_letter: a record Kafka can never take (too large, not authorized) is \
-                     refused, and a client that sends it again is closed each time",
-                    sink.name
-                );
-                let remedy = "add dead_letter = \"NAME\" with the name of another sink";
-                self.report(Problem::warning(fault, remedy).only_checked(), &sink::SECTION, name, "dead_letter");
-            }
+        for sink in config.sinks.iter().filter(|sink| sink.enable && sink.source_topics.is_empty()) {
+            let fault = format!("nothing reaches the sink {}: it has no source_topics", sink.name);
+            let problem = Problem::warning(fault, "add source_topics = [\"#\"]");
+            self.report(problem, &sink::SECTION, Some(sink.name.as_str()), "source_topics");
         }
     }
 }

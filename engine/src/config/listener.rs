@@ -32,7 +32,7 @@ options! {
         "kind" => kind: ListenerKind = Choice::of(), or("tcp");
         /// Address and port to listen on.
         "bind" => bind: SocketAddr = Address, required("127.0.0.1:1883");
-        /// Clients connected at once; one more is closed. 0 is as many as descriptors and memory allow.
+        /// Clients connected at once; one more is closed. 0 is as many as descriptors and memory of the node allow.
         "max_connections" => connections_max: u32 = Count::within(0, 10_000_000), or("0");
         /// Whether clients without credentials are admitted. An address others can reach needs it said.
         "allow_anonymous" => allow_anonymous: bool = Flag,

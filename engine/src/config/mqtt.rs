@@ -3,7 +3,7 @@
 use super::kind::choice::{Choice, words};
 use super::kind::number::{Count, Millis, Size};
 use super::option::{Group, Section, options, or};
-use super::unit::{GB, HOUR, KB, MB, MILLISECOND, SECOND};
+use super::unit::{DAY, GB, HOUR, KB, MB, MILLISECOND, SECOND};
 
 pub(crate) static SECTION: Section = Section {
     name: "mqtt",
@@ -37,6 +37,11 @@ options! {
         "qos2_max" => qos2_max: u16 = Count::within(1, 65_535), or("100");
         /// Longest keep-alive an MQTT 5 client is granted; an MQTT 3.1.1 client keeps its own.
         "keepalive_max" => keepalive_max_ms: u64 = Millis::within(SECOND, 65_535 * SECOND), or("600s");
+        /// Longest a session outlives its connection; an MQTT 5 client that asks for more is told so.
+        "session_expiry_max" => session_expiry_max_ms: u64 = Millis::within(0, 3650 * DAY), or("7d");
+        /// How long the session of an MQTT 3.1.1 client without clean session outlives its connection: such a client cannot
+        /// say.
+        "session_expiry_default" => session_expiry_default_ms: u64 = Millis::within(0, 3650 * DAY), or("2h");
         /// Subscriptions of one client.
         "subscriptions_max" => subscriptions_max: u32 = Count::within(1, 1_000_000), or("100");
         /// Messages queued for one subscriber.
@@ -47,7 +52,7 @@ options! {
         "topic_alias_maximum" => topic_alias_maximum: u16 = Count::within(0, 65_535), or("16");
         /// Time from accept to a whole CONNECT.
         "connect_timeout" => connect_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s");
-        /// Connections each shard accepts in a second; more wait in the kernel's queue.
+        /// Connections each shard accepts in a second, and in one burst; more wait in the kernel's queue.
         "connect_rate" => connect_rate: u32 = Count::within(1, 1_000_000), or("5000");
         /// What becomes of a QoS 0 PUBLISH that finds its buffer full.
         "qos0_on_full" => qos0_on_full: Qos0OnFull = Choice::of(), or("backpressure");

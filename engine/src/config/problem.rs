@@ -55,7 +55,6 @@ pub struct Problem {
     remedy: String,
     place: Option<Place>,
     severity: Severity,
-    at_start: bool,
 }
 
 impl Problem {
@@ -67,19 +66,12 @@ impl Problem {
             remedy: remedy.into(),
             place: None,
             severity: Severity::Error,
-            at_start: true,
         }
     }
 
     /// A warning: the configuration works, and this is what it costs.
     pub fn warning(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(message, remedy) }
-    }
-
-    /// A warning for `check` alone: worth fixing, not worth repeating at every start.
-    pub fn only_checked(mut self) -> Self {
-        self.at_start = false;
-        self
     }
 
     /// Points at `place`, with `label` under it.
@@ -92,11 +84,6 @@ impl Problem {
     /// Whether the configuration cannot be used.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
-    }
-
-    /// Whether `run` says it too.
-    pub fn is_said_at_start(&self) -> bool {
-        self.at_start
     }
 
     /// What is wrong, without place and remedy.

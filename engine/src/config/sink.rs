@@ -144,7 +144,7 @@ options! {
         "enable" => enable: bool = Flag, or("true");
         /// For people.
         "description" => description: Option<String> = Optional(Text), absent("temperatures of plant 3");
-        /// MQTT topic filters whose publications it takes; none for a sink that is only a dead letter.
+        /// MQTT topic filters whose publications it takes.
         "source_topics" => source_topics: Vec<String> = Filters, absent("sensors/#");
         /// The Kafka topic, fixed or a template.
         "topic" => topic: String = TEMPLATE, required("mqtt");
@@ -183,9 +183,6 @@ options! {
             derived("\"after_kafka\" in sync, \"at_once\" in async", "after_kafka", deliver_by_mode);
         /// What an MQTT 3.1.1 publisher gets for a record that can never be written: its PUBACK cannot say no.
         "on_failed_v3" => on_failed_v3: OnFailedV3 = Choice::of(), or("close");
-        /// Another sink that takes records which can never be written; the publisher is then acknowledged.
-        "dead_letter" => dead_letter: Option<usize> =
-            Optional(Reference { to: "sink", among: |world| &world.sinks }), absent("rejected");
         /// Most bytes of a batch; a larger record travels alone.
         "max_batch_bytes" => batch_bytes_max: u32 = Size::within(KB, 64 * MB), or("896KB");
         /// Bytes at which a batch is sealed while Kafka keeps up.

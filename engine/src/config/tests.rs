@@ -66,7 +66,7 @@ fn every_option_the_sample_shows_is_one() {
     };
     let object = |line: &str| line.starts_with("# [");
     // The example values of these name things that are not there.
-    let absent = ["dead_letter", "token", "file = \"/var"];
+    let absent = ["token", "file = \"/var"];
     let on: String = shown
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -106,12 +106,11 @@ fn a_size_that_was_not_chosen_gives_way_to_one_that_was() {
 fn what_is_not_enabled_is_left_out_and_references_follow() {
     let text = "[connectors.a]\nenable = false\n[connectors.b]\n\
                 [sinks.x]\nenable = false\nconnector = \"a\"\ntopic = \"x\"\n\
-                [sinks.y]\nconnector = \"b\"\ntopic = \"y\"\ndead_letter = \"z\"\nsource_topics = [\"#\"]\n\
-                [sinks.z]\nconnector = \"b\"\ntopic = \"z\"\n";
+                [sinks.y]\nconnector = \"b\"\ntopic = \"y\"\nsource_topics = [\"#\"]\n";
     let config = load(text).map_err(|problems| rendered(problems.iter())).unwrap().config;
     assert_eq!(config.connectors.len(), 1);
-    let sinks: Vec<_> = config.sinks.iter().map(|s| (s.name.as_str(), s.connector, s.dead_letter)).collect();
-    assert_eq!(sinks, [("y", 0, Some(1)), ("z", 0, None)]);
+    let sinks: Vec<_> = config.sinks.iter().map(|s| (s.name.as_str(), s.connector)).collect();
+    assert_eq!(sinks, [("y", 0)]);
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::admission::Seats;
 use super::start_error::StartError;
 use crate::clock::Mono;
 use crate::shard::io::ListenerId;
@@ -28,6 +30,8 @@ pub struct Listener {
     /// Which listener of the configuration it serves.
     pub id: ListenerId,
     pub(super) fd: OwnedFd,
+    /// Of this listener, on all shards.
+    pub(super) seats: Arc<Seats>,
     /// Muted until then.
     pub(super) resting: Option<Mono>,
 }
@@ -65,7 +69,7 @@ fn socket_addr(addr: SocketAddrAny) -> Option<SocketAddr> {
     addr.try_into().ok()
 }
 
-/// Binds one address once per shard. With port 0 the kernel chooses, the same for all shards.
+/// Binds one address once per shard, for as many clients as there are `seats`. With port 0 the kernel chooses, the same for all shards.
 ///
 /// Returns the sockets in shard order and the address they are bound to.
 pub fn bind(
@@ -73,6 +77,7 @@ pub fn bind(
     name: &str,
     addr: SocketAddr,
     shards: usize,
+    seats: &Arc<Seats>,
 ) -> Result<(Vec<Listener>, SocketAddr), StartError> {
     let failed = |source: io::Error| StartError::listen(name, addr, &source);
     // With SO_REUSEPORT the kernel would let a second process of ours share the port in silence, so first see whether the
@@ -88,7 +93,7 @@ pub fn bind(
     let mut listeners = Vec::with_capacity(shards);
     for _ in 0..shards {
         let fd = listen(bound).map_err(failed)?;
-        listeners.push(Listener { id, fd, resting: None });
+        listeners.push(Listener { id, fd, seats: Arc::clone(seats), resting: None });
     }
     Ok((listeners, bound))
 }

@@ -4,12 +4,12 @@
 //! driver keeps the rest in order on its own side: nothing is dropped, nothing blocks.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
 use super::doorbell::Doorbell;
+use super::sockets::Client;
 use crate::shard::ShardId;
 use crate::shard::mesh::{MeshMsg, Moved};
 
@@ -17,7 +17,7 @@ use crate::shard::mesh::{MeshMsg, Moved};
 #[derive(Debug)]
 pub(super) enum Parcel {
     Message(MeshMsg),
-    Conn(OwnedFd, Box<Moved>),
+    Conn(Client, Box<Moved>),
 }
 
 type Ring = Arc<ArrayQueue<Parcel>>;

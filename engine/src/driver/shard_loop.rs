@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SocketOptions;
+use super::admission::{Pace, Seldom};
 use super::clock::Clock;
 use super::disk::Disk;
 use super::doorbell::Doorbell;
@@ -17,12 +18,12 @@ use super::listener::{ACCEPTS_PER_ROUND, Accepted, Listener, REST_MS};
 use super::mailbox::{ControlPort, Order};
 use super::mesh::{MeshEnd, Parcel};
 use super::poller::{Events, Poller, Service, client_of, service_of};
-use super::sockets::Sockets;
+use super::sockets::{Client, Sockets};
 use super::world::World;
 use crate::clock::{Mono, Now};
 use crate::shard::ShardId;
 use crate::shard::control::{Command, Level};
-use crate::shard::io::{ConnKey, Input, LinkKey, Machine, Spent, Wait};
+use crate::shard::io::{Accepts, ConnKey, Input, LinkKey, Machine, Spent, Wait};
 use crate::shard::mesh::Moved;
 
 /// Parcels taken from each peer in one round.
@@ -39,6 +40,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Its listening sockets.
     pub listeners: Vec<Listener>,
+    /// Connections it takes in a second.
+    pub connect_rate: u32,
     /// Socket options by connector.
     pub connectors: Vec<SocketOptions>,
     /// Its end of the mesh.
@@ -62,7 +65,11 @@ pub struct ShardLoop<M> {
     again: bool,
     /// A ring or the letter box was full.
     retry: bool,
-    accepts_failed: u32,
+    pace: Pace,
+    /// What became of connections since the machine was last told.
+    accepts: Accepts,
+    says_full: Seldom,
+    says_exhausted: Seldom,
     stopped: bool,
 }
 
@@ -93,7 +100,10 @@ impl<M: Machine> ShardLoop<M> {
             events: Events::new(),
             again: false,
             retry: false,
-            accepts_failed: 0,
+            pace: Pace::new(parts.connect_rate),
+            accepts: Accepts::default(),
+            says_full: Seldom::default(),
+            says_exhausted: Seldom::default(),
             stopped: false,
         })
     }
@@ -111,9 +121,9 @@ impl<M: Machine> ShardLoop<M> {
 
             let rested = self.world.clock.mono();
             let busy_ns = rested.since(self.world.now.mono);
-            let accepts_failed = std::mem::take(&mut self.accepts_failed);
+            let accepts = std::mem::take(&mut self.accepts);
             let notes_dropped = self.world.control.take_notes_dropped();
-            self.machine.spent(Spent { busy_ns, accepts_failed, notes_dropped });
+            self.machine.spent(Spent { busy_ns, accepts, notes_dropped });
             let timeout = self.timeout(wait, rested);
             self.wait(timeout, wait.clients)?;
         }
@@ -191,7 +201,7 @@ impl<M: Machine> ShardLoop<M> {
                 match self.world.mesh.take(from) {
                     None => break,
                     Some(Parcel::Message(message)) => self.machine.on(now, Input::Mesh(from, message), &mut self.world),
-                    Some(Parcel::Conn(fd, moved)) => self.arrive(now, fd, moved),
+                    Some(Parcel::Conn(client, moved)) => self.arrive(now, client, moved),
                 }
                 self.again |= taken == PARCELS_PER_PEER;
             }
@@ -199,15 +209,15 @@ impl<M: Machine> ShardLoop<M> {
     }
 
     /// Takes in a connection that another shard gave away. Registration reports at once what the socket already holds.
-    fn arrive(&mut self, now: Now, fd: std::os::fd::OwnedFd, moved: Box<Moved>) {
-        if let Some(key) = self.adopt(fd) {
+    fn arrive(&mut self, now: Now, client: Client, moved: Box<Moved>) {
+        if let Some(key) = self.adopt(client) {
             self.machine.on(now, Input::Arrived(key, moved), &mut self.world);
         }
     }
 
     /// Gives a client's socket a key and registers it.
-    fn adopt(&mut self, fd: std::os::fd::OwnedFd) -> Option<ConnKey> {
-        let key = self.world.sockets.insert(fd);
+    fn adopt(&mut self, client: Client) -> Option<ConnKey> {
+        let key = self.world.sockets.insert(client);
         let registered = match self.world.sockets.fd(key) {
             Some(fd) => self.world.poller.add_client(fd.as_fd(), key),
             None => return None,
@@ -325,16 +335,28 @@ impl<M: Machine> ShardLoop<M> {
         for _ in 0..ACCEPTS_PER_ROUND {
             // The machine may drain at any time, which drops the listeners.
             let Some(listener) = self.world.listeners.get(index) else { return };
+            if let Some(until) = self.pace.wait_until(now.mono) {
+                self.accepts.paced += 1;
+                return self.rest(index, until);
+            }
             let id = listener.id;
             match listener.accept() {
                 Accepted::Nothing => return,
-                Accepted::Aborted => self.accepts_failed += 1,
+                Accepted::Aborted => self.accepts.failed += 1,
                 Accepted::Exhausted(errno) => {
-                    self.accepts_failed += 1;
-                    return self.rest(now.mono, index, errno);
+                    self.accepts.failed += 1;
+                    self.say_exhausted(now.mono, errno);
+                    return self.rest(index, now.mono.plus_ms(REST_MS));
                 }
                 Accepted::Socket(fd, peer) => {
-                    if let Some(key) = self.adopt(fd) {
+                    self.pace.count(now.mono);
+                    let Some(seat) = listener.seats.take() else {
+                        // Dropping the socket closes it.
+                        self.accepts.refused += 1;
+                        self.say_full(now.mono);
+                        continue;
+                    };
+                    if let Some(key) = self.adopt(Client { fd, _seat: seat }) {
                         self.machine.on(now, Input::Accepted(key, id, peer), &mut self.world);
                     }
                 }
@@ -342,19 +364,31 @@ impl<M: Machine> ShardLoop<M> {
         }
     }
 
-    /// Leaves a listener alone for a while: without descriptors its backlog would be reported again and again.
-    fn rest(&mut self, now: Mono, index: usize, errno: rustix::io::Errno) {
-        let world = &mut self.world;
-        let Some(listener) = world.listeners.get_mut(index) else { return };
-        listener.resting = Some(now.plus_ms(REST_MS));
-        let muted = world.poller.mute_listener(listener.as_fd(), index, true);
+    /// Leaves a listener alone until then: what waits in its backlog would be reported again and again.
+    fn rest(&mut self, index: usize, until: Mono) {
+        let Some(listener) = self.world.listeners.get_mut(index) else { return };
+        listener.resting = Some(until);
+        let muted = self.world.poller.mute_listener(listener.as_fd(), index, true);
         debug_assert!(muted.is_ok(), "a listener is registered as long as it is open");
-        world.note(
-            Level::Warn,
-            format!(
+    }
+
+    #[cold]
+    fn say_exhausted(&mut self, now: Mono, errno: rustix::io::Errno) {
+        if self.says_exhausted.may(now) {
+            let text = format!(
                 "connections wait because none can be accepted: {errno}. Raise the limit of open files (`ulimit -n`)."
-            ),
-        );
+            );
+            self.world.note(Level::Warn, text);
+        }
+    }
+
+    #[cold]
+    fn say_full(&mut self, now: Mono) {
+        if self.says_full.may(now) {
+            let text = "connections are closed because there are as many as there may be. Raise `max_connections` of the \
+                        listener; where that is 0 or high, `node.memory_limit` or the limit of open files (`ulimit -n`).";
+            self.world.note(Level::Warn, text.to_string());
+        }
     }
 
     fn wake_listeners(&mut self, now: Mono) {

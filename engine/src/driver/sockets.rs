@@ -3,18 +3,32 @@
 //! TLS will live here, between the descriptor and the caller of [`Sockets::recv`] and [`Sockets::send`]: the shard sees
 //! plaintext only, and "more" will then also mean plaintext at hand. Left out: everything MQTT.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
 
+use super::admission::Seat;
 use crate::shard::io::{ConnKey, Recv};
+
+/// A client's descriptor and the seat it has as long as it is open.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub fd: OwnedFd,
+    pub _seat: Seat,
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
 
 /// One client's socket.
 #[derive(Debug)]
 struct Socket {
-    fd: OwnedFd,
+    client: Client,
     /// A send was cut short, and the shard waits for `Writable`.
     blocked: bool,
     /// The peer has shut down its side. From then on a short read does not mean "drained": the end itself is still to be read,
@@ -48,29 +62,29 @@ pub(super) struct Sockets {
 
 impl Sockets {
     /// Gives a socket (non-blocking) a key.
-    pub(super) fn insert(&mut self, fd: OwnedFd) -> ConnKey {
+    pub(super) fn insert(&mut self, client: Client) -> ConnKey {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
-        slot.socket = Some(Socket { fd, blocked: false, ended: false });
+        slot.socket = Some(Socket { client, blocked: false, ended: false });
         ConnKey { index, generation: slot.generation }
     }
 
     /// Takes the socket out; the key is dead from here on.
-    pub(super) fn remove(&mut self, key: ConnKey) -> Option<OwnedFd> {
+    pub(super) fn remove(&mut self, key: ConnKey) -> Option<Client> {
         let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
         let socket = slot.socket.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.index);
-        Some(socket.fd)
+        Some(socket.client)
     }
 
     /// The descriptor behind a key.
     pub(super) fn fd(&self, key: ConnKey) -> Option<impl AsFd + '_> {
         let slot = self.slots.get(key.index as usize).filter(|slot| slot.generation == key.generation)?;
-        slot.socket.as_ref().map(|socket| &socket.fd)
+        slot.socket.as_ref().map(|socket| &socket.client)
     }
 
     /// Whether the key still names a socket.
@@ -105,7 +119,7 @@ impl Sockets {
         let Some(socket) = self.get_mut(key) else { return Recv::Error };
         let full = into.len();
         loop {
-            return match net::recv(&socket.fd, &mut *into, RecvFlags::DONTWAIT) {
+            return match net::recv(&socket.client.fd, &mut *into, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => Recv::Eof,
                 Ok((n, _)) => Recv::Got { n, more: n == full || socket.ended },
                 Err(Errno::INTR) => continue,
@@ -120,7 +134,7 @@ impl Sockets {
     pub(super) fn send(&mut self, key: ConnKey, bytes: &[u8]) -> usize {
         let Some(socket) = self.get_mut(key) else { return bytes.len() };
         loop {
-            return match net::send(&socket.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            return match net::send(&socket.client.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(n) => {
                     socket.blocked = n < bytes.len();
                     n

@@ -58,11 +58,11 @@ impl Io for World {
     }
 
     fn move_conn(&mut self, conn: ConnKey, to: ShardId, state: Box<Moved>) {
-        let Some(fd) = self.sockets.remove(conn) else { return };
+        let Some(client) = self.sockets.remove(conn) else { return };
         // The descriptor lives on, so this set must let go of it.
-        let removed = self.poller.remove_client(fd.as_fd());
+        let removed = self.poller.remove_client(client.as_fd());
         debug_assert!(removed.is_ok(), "a client socket is registered from its first to its last moment here");
-        self.mesh.send(to, Parcel::Conn(fd, state));
+        self.mesh.send(to, Parcel::Conn(client, state));
     }
 
     fn dial(&mut self, to: &BrokerAddr) -> LinkKey {

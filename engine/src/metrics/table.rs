@@ -72,6 +72,8 @@ table! {
         connections: Gauge "aqueduct_connections" "MQTT connections open now.";
         connections_accepted: Counter "aqueduct_connections_accepted_total" "MQTT connections accepted.";
         accepts_failed: Counter "aqueduct_accepts_failed_total" "Connections that could not be accepted, for want of file descriptors as a rule.";
+        accepts_paced: Counter "aqueduct_accepts_paced_total" "Times that connections were left in the kernel's queue because mqtt.connect_rate was used up.";
+        connections_refused: Counter "aqueduct_connections_refused_total" "Connections closed at once because the listener or the node had as many as it may.";
         connections_moved: Counter "aqueduct_connections_moved_total" "Connections handed to the shard that is their client's home.";
         sessions: Gauge "aqueduct_sessions" "Sessions held, connected or not.";
         subscriptions: Gauge "aqueduct_subscriptions" "Subscriptions held.";

@@ -19,6 +19,8 @@ pub(super) struct Common {
     pub shards: u16,
     /// Whether each stays on a processor of its own.
     pub pin: bool,
+    /// Connections that each takes in a second.
+    pub connect_rate: u32,
     /// Slots of the ring between two shards.
     pub ring_slots: usize,
     /// Socket options by connector.
@@ -68,6 +70,7 @@ pub(super) fn start<M: Machine + 'static>(
         let parts = Parts {
             clock: common.clock,
             listeners,
+            connect_rate: common.connect_rate,
             connectors: common.connectors.clone(),
             mesh,
             bell,

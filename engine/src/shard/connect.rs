@@ -9,13 +9,10 @@ use super::io::{CloseReason, ConnKey, Io, ListenerId};
 use super::mesh::Moved;
 use super::packet::Flow;
 use super::placement::home_of;
-use super::{Shard, ShardId};
+use super::{SessionExpiry, Shard, ShardId};
 use crate::clock::{Mono, Now};
 use crate::listener::connection::Connection;
 use crate::session::Will;
-
-/// The session expiry interval that means "never" (MQTT 5.0 section 3.1.2.11.2).
-const EXPIRY_NEVER_S: u32 = u32::MAX;
 
 impl Shard {
     pub(super) fn on_accepted(&mut self, now: Now, key: ConnKey, listener: ListenerId, peer: SocketAddr) {
@@ -81,8 +78,12 @@ impl Shard {
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let (slot, present) = self.open_session(now, client_id, connect, conn, will, io);
         conn.session = Some(slot);
-        let accepted =
-            Accepted { session_present: present, assigned_client_id: assigned.as_deref(), ..Accepted::default() };
+        let accepted = Accepted {
+            session_present: present,
+            assigned_client_id: assigned.as_deref(),
+            session_expiry_s: shortened_expiry_s(connect, self.settings.session_expiry),
+            ..Accepted::default()
+        };
         conn.mqtt.accept(now.mono.as_ms(), &accepted, &mut conn.out);
         if let Some(deadline_ms) = conn.mqtt.deadline_ms() {
             self.wheel.add(conn.key, deadline_ms);
@@ -123,6 +124,7 @@ impl Shard {
                 self.remove_session(now, slot);
             }
         }
+        let expiry_s = granted_expiry_s(connect, self.settings.session_expiry);
         let existing = self.sessions.find(client_id);
         let slot = existing.unwrap_or_else(|| self.sessions.create(client_id));
         // [MQTT-3.1.3-9]: it is back in time.
@@ -135,7 +137,7 @@ impl Shard {
             session.username = connect.username.map(Into::into);
             session.puback.restart(generation);
             session.received.detach();
-            session.expiry_ms = expiry_ms(connect);
+            session.expiry_s = expiry_s;
             session.expires = None;
         }
         // [MQTT-4.4.0-1]
@@ -160,7 +162,7 @@ impl Shard {
         if let (Some(expiry_s), Some(session)) =
             (disconnect.session_expiry_s, conn.session.and_then(|s| self.sessions.get_mut(s)))
         {
-            session.expiry_ms = expiry_from_s(expiry_s);
+            session.expiry_s = expiry_s.min(self.settings.session_expiry.max_s);
         }
         self.close_after_flush(conn, CloseReason::Disconnect);
         Flow::End
@@ -183,17 +185,16 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(slot).filter(|s| s.conn == Some(conn.key)) else { return };
         session.conn = None;
         session.puback.restart(generation);
-        let expiry_ms = session.expiry_ms;
+        let expiry_s = session.expiry_s;
         let (dropped, freed_bytes) = session.deliveries.drop_qos0(&mut self.deliver.shelf);
         self.counters.deliveries_dropped_offline += dropped;
         self.release_delivered(freed_bytes);
         if let Some(due) = self.end_will(now, slot, conn.said_goodbye, why) {
             self.look_later(due);
         }
-        match expiry_ms {
-            Some(0) => self.remove_session(now, slot),
-            Some(ms) => self.expire_later(slot, now.mono.plus_ms(ms)),
-            None => {}
+        match expiry_s {
+            0 => self.remove_session(now, slot),
+            seconds => self.expire_later(slot, now.mono.plus_ms(u64::from(seconds) * 1_000)),
         }
     }
 
@@ -274,18 +275,17 @@ impl Shard {
     }
 }
 
-fn expiry_ms(connect: &Connect<'_>) -> Option<u64> {
+/// Seconds that a session outlives its connection: what its client asks for, within the limit.
+fn granted_expiry_s(connect: &Connect<'_>, limits: SessionExpiry) -> u32 {
     match connect.version {
-        Version::V5 => expiry_from_s(connect.properties.session_expiry_s),
-        _ if connect.clean_start => Some(0),
-        _ => Some(SESSION_EXPIRY_V3_MS),
+        Version::V5 => connect.properties.session_expiry_s.min(limits.max_s),
+        _ if connect.clean_start => 0,
+        _ => limits.v3_s,
     }
 }
 
-/// How long a session of a 3.1.1 client without clean session outlives its connection: two hours, the default of the
-/// coming option `session_expiry_default`.
-const SESSION_EXPIRY_V3_MS: u64 = 2 * 3_600_000;
-
-fn expiry_from_s(expiry_s: u32) -> Option<u64> {
-    (expiry_s != EXPIRY_NEVER_S).then(|| u64::from(expiry_s) * 1_000)
+/// What CONNACK says of the session's expiry: something only if the client asked for more than it gets, MQTT 5.0 section
+/// 3.2.2.3.2.
+fn shortened_expiry_s(connect: &Connect<'_>, limits: SessionExpiry) -> Option<u32> {
+    (connect.version.is_v5() && connect.properties.session_expiry_s > limits.max_s).then_some(limits.max_s)
 }

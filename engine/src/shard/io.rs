@@ -194,10 +194,21 @@ pub struct Wait {
 pub struct Spent {
     /// From the look at the clock to the next wait, nanoseconds.
     pub busy_ns: u64,
-    /// Connections that could not be accepted.
-    pub accepts_failed: u32,
+    /// What became of connections that wanted in.
+    pub accepts: Accepts,
     /// Notes that the control thread was too far behind to take.
     pub notes_dropped: u32,
+}
+
+/// Connections that the driver did not let in, or not at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accepts {
+    /// Could not be accepted.
+    pub failed: u32,
+    /// Closed at once: the listener or the node had no seat left.
+    pub refused: u32,
+    /// Times the pace was used up, and a listener rested.
+    pub paced: u32,
 }
 
 /// What the driver drives: the shard, or a small machine in a test of the driver.

@@ -32,10 +32,29 @@ pub struct Settings {
     pub qos0_on_full: Qos0OnFull,
     /// Bytes that open tickets of a 3.1.1 client may hold before it is not read on.
     pub open_bytes_v3_max: usize,
+    /// How long sessions outlive their connections.
+    pub session_expiry: SessionExpiry,
     /// Limits of subscriptions and deliveries.
     pub subscribers: SubscriberSettings,
     /// The sinks, in configuration order.
     pub sinks: Vec<SinkSettings>,
+}
+
+/// How long sessions outlive their connections, seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionExpiry {
+    /// At most, whatever a client asks for. Below `u32::MAX`, which would be for ever.
+    pub max_s: u32,
+    /// Where an MQTT 3.1.1 client wants its session kept; not above `max_s`.
+    pub v3_s: u32,
+}
+
+impl SessionExpiry {
+    fn new(mqtt: &Mqtt) -> Self {
+        let seconds = |ms: u64| u32::try_from(ms / 1_000).unwrap_or(u32::MAX - 1);
+        let max_s = seconds(mqtt.session_expiry_max_ms);
+        Self { max_s, v3_s: seconds(mqtt.session_expiry_default_ms).min(max_s) }
+    }
 }
 
 /// Limits of subscriptions and deliveries.
@@ -125,6 +144,7 @@ impl Settings {
             qos2_max: usize::from(config.mqtt.qos2_max.max(config.mqtt.receive_maximum)),
             qos0_on_full: config.mqtt.qos0_on_full,
             open_bytes_v3_max: plan.open_bytes_v3_max,
+            session_expiry: SessionExpiry::new(&config.mqtt),
             subscribers: SubscriberSettings::new(&config.mqtt, plan),
             sinks: config.sinks.iter().map(|sink| SinkSettings::new(sink, plan)).collect::<Result<_, _>>()?,
         })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use aqueduct::clock::Now;
 use aqueduct::shard::control::Command;
-use aqueduct::shard::io::{CloseReason, ConnKey, Input, Io, Machine, Recv, Wait};
+use aqueduct::shard::io::{CloseReason, ConnKey, Input, Io, Machine, Recv, Spent, Wait};
 
 use crate::rig::{self, Options, eventually};
 
@@ -35,6 +35,8 @@ struct Seen {
     paused: AtomicBool,
     /// Inputs from clients while paused.
     in_pause: AtomicU64,
+    refused: AtomicU64,
+    paced: AtomicU64,
 }
 
 impl Echo {
@@ -90,13 +92,22 @@ impl Machine for Echo {
         self.seen.commanded.store(self.commands, Ordering::SeqCst);
         Wait { deadline: None, clients }
     }
+
+    fn spent(&mut self, spent: Spent) {
+        self.seen.refused.fetch_add(u64::from(spent.accepts.refused), Ordering::SeqCst);
+        self.seen.paced.fetch_add(u64::from(spent.accepts.paced), Ordering::SeqCst);
+    }
 }
 
 fn echo(read_bytes: usize) -> (rig::Rig, Arc<Seen>) {
+    echo_with(read_bytes, Options::default())
+}
+
+fn echo_with(read_bytes: usize, options: Options) -> (rig::Rig, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
     let shared = Arc::clone(&seen);
     let make = move |_| Echo { seen: Arc::clone(&shared), read_bytes, ..Echo::default() };
-    (rig::start(Options::default(), make), seen)
+    (rig::start(options, make), seen)
 }
 
 /// Bytes that differ by place and connection.
@@ -220,4 +231,39 @@ fn accepted_sockets_send_at_once() {
     }
     // Nagle against delayed acknowledgements costs 40 ms a turn.
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+/// Whether the other end talks to us, or has closed at once.
+fn is_let_in(stream: &mut TcpStream) -> bool {
+    let mut back = [0; 2];
+    stream.write_all(b"hi").is_ok() && stream.read_exact(&mut back).is_ok()
+}
+
+/// Seats are counted over all shards, whichever the kernel chose; a seat that is given up is free for the next.
+#[test]
+fn one_client_too_many_is_closed() {
+    let (rig, seen) = echo_with(1000, Options { shards: 2, connections_max: 3, ..Options::default() });
+    let mut streams: Vec<_> = (0..3).map(|_| connect(&rig)).collect();
+    assert!(streams.iter_mut().all(is_let_in));
+    for _ in 0..4 {
+        assert!(!is_let_in(&mut connect(&rig)), "there are three already");
+    }
+    assert_eq!(seen.refused.load(Ordering::SeqCst), 4);
+    streams.pop();
+    eventually("the seat is free again", || is_let_in(&mut connect(&rig)));
+    assert!(streams.iter_mut().all(is_let_in), "the others have not noticed");
+}
+
+/// More than the rate wait in the kernel's queue, and none is lost.
+#[test]
+fn a_storm_is_taken_in_at_the_pace_of_the_rate() {
+    let (rig, seen) = echo_with(1000, Options { connect_rate: 50, ..Options::default() });
+    let start = Instant::now();
+    let mut streams: Vec<_> = (0..100).map(|_| connect(&rig)).collect();
+    assert!(streams.iter_mut().all(is_let_in));
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(900), "50 at once, then 50 in a second: {took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let paced = seen.paced.load(Ordering::SeqCst);
+    assert!((1..=110).contains(&paced), "the shard waits for its time instead of asking all along: {paced} times");
 }

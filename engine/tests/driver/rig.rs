@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aqueduct::buffer::{Batch, BatchPool, PartKey};
 use aqueduct::clock::Mono;
 use aqueduct::driver::{
-    Clock, ControlPort, Disk, Doorbell, Executor, Letter, Mailbox, Order, Parts, ShardLoop, SocketOptions, bind,
+    Clock, ControlPort, Disk, Doorbell, Executor, Letter, Mailbox, Order, Parts, Seats, ShardLoop, SocketOptions, bind,
     letters, weave,
 };
 use aqueduct::shard::ShardId;
@@ -28,11 +28,21 @@ pub(crate) struct Options {
     pub(crate) shards: usize,
     pub(crate) mesh_capacity: usize,
     pub(crate) connector: SocketOptions,
+    /// Clients at once; 0 is any number.
+    pub(crate) connections_max: u32,
+    /// Connections a second.
+    pub(crate) connect_rate: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { shards: 1, mesh_capacity: 64, connector: SocketOptions::default() }
+        Self {
+            shards: 1,
+            mesh_capacity: 64,
+            connector: SocketOptions::default(),
+            connections_max: 0,
+            connect_rate: 1_000_000,
+        }
     }
 }
 
@@ -52,7 +62,9 @@ pub(crate) fn start_with_disk<M: Machine + 'static>(
 ) -> Rig {
     let clock = Clock::start();
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let (listeners, addr) = bind(ListenerId(0), "listeners.test.bind", loopback, options.shards).expect("a free port");
+    let seats = Seats::of_listener(options.connections_max, &Seats::of_node(u32::MAX));
+    let bound = bind(ListenerId(0), "listeners.test.bind", loopback, options.shards, &seats);
+    let (listeners, addr) = bound.expect("a free port");
     let bells: Vec<_> = (0..options.shards).map(|_| Arc::new(Doorbell::new().expect("an eventfd"))).collect();
     let mailboxes: Vec<_> = bells.iter().map(|bell| Arc::new(Mailbox::new(Arc::clone(bell)))).collect();
     let (to_control, letters) = letters();
@@ -63,6 +75,7 @@ pub(crate) fn start_with_disk<M: Machine + 'static>(
         let parts = Parts {
             clock,
             listeners: vec![listener],
+            connect_rate: options.connect_rate,
             connectors: vec![options.connector.clone()],
             mesh,
             bell: Arc::clone(bell),

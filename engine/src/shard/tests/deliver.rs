@@ -7,8 +7,8 @@ use super::mqtt_client::{connect_persistent, connect_with, payloads, publish_wit
 use super::rig::{Rig, packet, publish, settings, sink};
 use crate::config::{Deliver, Overflow, Qos0OnFull};
 use crate::session::deliveries::QueueLimits;
-use crate::shard::SinkSettings;
 use crate::shard::io::ConnKey;
+use crate::shard::{SessionExpiry, SinkSettings};
 use crate::sink::accumulator::BatchLimits;
 
 const PUBACK: u8 = 0x40;
@@ -379,4 +379,28 @@ fn a_burst_longer_than_the_queue_reaches_a_client_that_keeps_up() {
     rig.after_ms(600);
     assert_eq!(rig.read(conn, 5).len(), 5_000);
     assert_eq!(rig.shard.counters.deliveries_dropped_queue_full, 0);
+}
+
+#[test]
+fn a_session_is_kept_as_long_as_its_client_asks_and_the_limit_grants() {
+    let mut limited = settings(vec![sink()]);
+    limited.session_expiry = SessionExpiry { max_s: 600, v3_s: 60 };
+    let mut rig = Rig::new(limited);
+    // MQTT 5.0 section 3.2.2.3.2: a client is told what it gets, if that is not what it asked for.
+    for (asks_s, told) in [(600, ""), (601, " expires 600"), (u32::MAX, " expires 600")] {
+        let conn = rig.accept();
+        let bytes = connect_with("v5", 5, |connect| connect.properties.session_expiry_s = asks_s);
+        assert_eq!(rig.say(conn, 5, &bytes), [format!("connack new{told}")], "asked for {asks_s}");
+        rig.disconnect(conn);
+    }
+    let conn = rig.accept();
+    rig.say(conn, 4, &connect_persistent("v3", 4));
+    rig.disconnect(conn);
+    assert_eq!(rig.shard.counters.sessions, 2);
+    rig.after_ms(59_000);
+    assert_eq!(rig.shard.counters.sessions, 2);
+    rig.after_ms(2_000);
+    assert_eq!(rig.shard.counters.sessions, 1, "the one whose client could not say has the default");
+    rig.after_ms(541_000);
+    assert_eq!(rig.shard.counters.sessions, 0);
 }

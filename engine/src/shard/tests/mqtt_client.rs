@@ -113,7 +113,11 @@ fn text(packet: &Packet<'_>) -> String {
         Packet::PubRec(ack) => format!("pubrec {} {:#x}", ack.packet_id, ack.reason.value()),
         Packet::PubRel(ack) => format!("pubrel {} {:#x}", ack.packet_id, ack.reason.value()),
         Packet::PubComp(ack) => format!("pubcomp {} {:#x}", ack.packet_id, ack.reason.value()),
-        Packet::ConnAck(ack) => format!("connack {}", if ack.session_present { "present" } else { "new" }),
+        Packet::ConnAck(ack) => {
+            let expiry = ack.properties.session_expiry_s.map(|s| format!(" expires {s}"));
+            let session = if ack.session_present { "present" } else { "new" };
+            format!("connack {session}{}", expiry.unwrap_or_default())
+        }
         Packet::Disconnect(disconnect) => format!("disconnect {:#x}", disconnect.reason.value()),
         other => format!("{:?}", other.packet_type()),
     }

@@ -27,6 +27,7 @@ mod reference;
 mod run;
 mod source;
 mod subscribe;
+mod topology;
 
 /// Exit code of a wrong command line or configuration.
 const USAGE: u8 = 2;

@@ -34,8 +34,6 @@ use data_dir::DataDir;
 /// What a run is asked for beside its configuration.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Resolve, connect, print the topology and which shard owns which partition, then end.
-    pub dry_run: bool,
     /// Simulated devices to publish with.
     pub demo: Option<DemoOptions>,
     /// The configuration file, for the lines printed at start; without one this is the embedded default.
@@ -47,10 +45,6 @@ pub struct RunOptions {
 /// # Errors
 /// One sentence with the fix, if it cannot start.
 pub fn run(config: Config, plan: Plan, options: RunOptions) -> miette::Result<ExitCode> {
-    if options.dry_run {
-        say::out(&banner::topology(&config, &plan));
-        return Ok(ExitCode::SUCCESS);
-    }
     abort_on_panic();
     match start(&config, &plan, options.demo) {
         Ok(code) => Ok(code),

@@ -1,4 +1,4 @@
-//! `doctor` and `check --connect` against a real Kafka.
+//! `doctor`, `check --connect` and `run --dry-run` against a real Kafka.
 //!
 //! Setup: one broker with one topic. Action: probe it under its address, with a topic that is there and one that is not,
 //! and probe a port that speaks something else. Expectation: each step is named, failures with their step, and the exit
@@ -13,13 +13,20 @@ use aqueduct_tests::support::scratch::Scratch;
 
 /// What `aqueduct` prints of a cluster, and its exit code.
 fn probe(arguments: &[&str], bootstrap: &str, topic: &str) -> (String, Option<i32>) {
+    let (said, _, code) = probe_with_errors(arguments, bootstrap, topic);
+    (said, code)
+}
+
+/// The same with what stands on standard error in between.
+fn probe_with_errors(arguments: &[&str], bootstrap: &str, topic: &str) -> (String, String, Option<i32>) {
     let scratch = Scratch::new("probe");
     let hosts = format!("connectors.main.bootstrap_hosts={bootstrap}");
     let topic = format!("sinks.mqtt.topic={topic}");
     let settings = ["--set", "connectors.main.type=kafka", "--set", &hosts, "--set", &topic];
     let short = ["--set", "connectors.main.connect_timeout=1s"];
     let output = finish(&mut command(scratch.path(), &[arguments, &settings, &short].concat()), b"");
-    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr), output.status.code())
 }
 
 #[test]
@@ -53,4 +60,38 @@ fn a_port_that_says_nothing_fails_in_the_step_of_versions() {
     let (said, code) = probe(&["doctor"], &address, "t");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("agree on versions with {address}: no answer in time")), "{said}");
+}
+
+#[test]
+fn a_dry_run_tells_who_leads_and_who_owns_each_partition() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("dry", 3);
+    let (said, errors, code) = probe_with_errors(&["run", "--dry-run", "--shards", "2"], kafka.bootstrap(), "dry");
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert!(said.contains("sink mqtt: # → dry of main (kafka)"), "{said}");
+    for (partition, leader) in kafka.leaders("dry") {
+        let line =
+            format!("  partition {partition} → shard {}, leader {leader} at {}", partition % 2, kafka.bootstrap());
+        assert!(said.lines().any(|got| got == line), "{line} in\n{said}");
+    }
+    let (said, errors, code) = probe_with_errors(&["run", "--dry-run"], kafka.bootstrap(), "nowhere");
+    assert_eq!(code, Some(0), "a run would wait for the topic\n{said}{errors}");
+    assert!(said.contains("  partitions are not known: "), "{said}");
+}
+
+#[test]
+fn a_dry_run_fails_where_a_run_could_not_write() {
+    let nobody = aqueduct_tests::support::port::free();
+    for (address, step) in [
+        (format!("127.0.0.1:{nobody}"), "connect 127.0.0.1"),
+        ("no-such-host.invalid:9092".into(), "resolve no-such-host"),
+    ] {
+        let (said, errors, code) = probe_with_errors(&["run", "--dry-run"], &address, "t");
+        assert_eq!(code, Some(1), "{said}{errors}");
+        assert!(said.contains(&format!("FAIL  connector main     {step}")), "{said}");
+        assert!(
+            errors.contains("aqueduct: a run would listen, and could not write through the connector main"),
+            "{errors}"
+        );
+    }
 }

@@ -42,7 +42,7 @@ impl Demo {
         logging::start(&loaded.config.log)?;
         Machine::raise_descriptors();
         let demo = DemoOptions { devices: self.devices, interval_ms: self.interval_ms };
-        let options = RunOptions { dry_run: false, demo: Some(demo), file: self.config.file().map(str::to_string) };
+        let options = RunOptions { demo: Some(demo), file: self.config.file().map(str::to_string) };
         Ok(run(loaded.config, plan, options)?)
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::source::{ConfigArgs, print_warnings};
-use super::{Outcome, logging};
+use super::{Outcome, logging, topology};
 use crate::config::{Flag, Machine};
 use crate::plan::Plan;
 use crate::run::{RunOptions, run};
@@ -89,9 +89,12 @@ impl Run {
         let loaded = self.config.load(self.shorthands.flags())?;
         print_warnings(&loaded);
         let plan = Plan::new(&loaded.config, &Machine::probe())?;
+        if self.dry_run {
+            return topology::dry_run(&loaded.config, &plan);
+        }
         logging::start(&loaded.config.log)?;
         Machine::raise_descriptors();
-        let options = RunOptions { dry_run: self.dry_run, demo: None, file: self.config.file().map(str::to_string) };
+        let options = RunOptions { demo: None, file: self.config.file().map(str::to_string) };
         Ok(run(loaded.config, plan, options)?)
     }
 }

@@ -13,7 +13,6 @@ use super::{
     Config, ConnectorKind, Deliver, Listener, QueryMode, RequiredAcks, Sink, connector, http, listener, log, node,
     sink, unit,
 };
-use crate::rule::{Columns, Template};
 
 /// Checks a configuration whose options are each in order, settles what depends on several, and drops what is not
 /// enabled.
@@ -25,7 +24,6 @@ pub(crate) fn check(mut config: Config, load: &mut Load) -> Option<Config> {
     for sink in config.sinks.iter_mut().filter(|sink| sink.enable) {
         check.sink_sizes(sink);
         check.sink_promises(sink);
-        check.sink_topic(sink);
     }
     check.completeness(&config);
     Some(enabled(config))
@@ -222,20 +220,6 @@ impl Check<'_> {
             let fault = format!("`{path}` has no effect in async: subscribers see publications at once");
             let problem = Problem::warning(fault, "leave it out, or write query_mode = \"sync\"");
             self.report(problem, &sink::SECTION, name, "deliver");
-        }
-    }
-
-    /// A topic without placeholders is one Kafka can have.
-    fn sink_topic(&mut self, sink: &Sink) {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        let Ok(template) = Template::compile(&sink.topic, Columns::Publish) else { return };
-        let Some(topic) = template.literal() else { return };
-        let valid = (1..=249).contains(&topic.len()) && topic.bytes().all(legal) && topic != "." && topic != "..";
-        if !valid {
-            let name = Some(sink.name.as_str());
-            let fault = format!("`{}` cannot be the name of a Kafka topic", sink::SECTION.path(name, "topic"));
-            let remedy = "write 1 to 249 of the characters A-Z a-z 0-9 . _ - or a template such as \"t-${clientid}\"";
-            self.report(Problem::error(fault, remedy), &sink::SECTION, name, "topic");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::kind::choice::{Choice, words};
 use super::kind::number::{Count, Micros, Millis, Size};
-use super::kind::text::{Filters, Reference, TemplateText, Text};
+use super::kind::text::{Filters, Reference, TemplateText, Text, TopicName};
 use super::kind::{Flag, Optional};
 use super::option::{Group, Section, absent, derived, options, or, required};
 use super::reader::Reader;
@@ -146,8 +146,8 @@ options! {
         "description" => description: Option<String> = Optional(Text), absent("temperatures of plant 3");
         /// MQTT topic filters whose publications it takes.
         "source_topics" => source_topics: Vec<String> = Filters, absent("sensors/#");
-        /// The Kafka topic, fixed or a template.
-        "topic" => topic: String = TEMPLATE, required("mqtt");
+        /// The Kafka topic.
+        "topic" => topic: String = TopicName, required("mqtt");
         /// Template of the record's key; missing is null.
         "key" => key: String = TEMPLATE, or("${.clientid}");
         /// Template of the record's value. `${.}` is the whole event as JSON, `${payload}` the bytes as published.

@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::config::{Config, ConnectorKind, HostPort, Sink};
 use crate::demo::DemoOptions;
 use crate::plan::Plan;
-use crate::shard::placement::owner_of;
 
 /// Where everything listens.
 #[derive(Debug, Default)]
@@ -75,30 +74,4 @@ fn kafka_of(sink: &Sink, config: &Config, at: &Addresses) -> Option<String> {
 fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = if addr.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { addr.ip() };
     SocketAddr::new(ip, addr.port())
-}
-
-/// What `--dry-run` prints of the topology: listeners, sinks, and which shard owns which partition.
-pub(super) fn topology(config: &Config, plan: &Plan) -> String {
-    let mut text = format!("{} shards, {} clients at most\n", plan.shards, plan.connections_max);
-    for listener in &config.listeners {
-        let _ = writeln!(text, "listener {} on {}", listener.name, listener.bind);
-    }
-    for sink in &config.sinks {
-        let connector = &config.connectors[sink.connector];
-        let from = sink.source_topics.join(", ");
-        let _ = writeln!(
-            text,
-            "sink {}: {from} → {} of {} ({})",
-            sink.name,
-            sink.topic,
-            connector.name,
-            connector.type_word()
-        );
-        if let ConnectorKind::Embedded(log) = &connector.kind {
-            for partition in 0..log.partitions {
-                let _ = writeln!(text, "  partition {partition} → shard {}", owner_of(partition, plan.shards).0);
-            }
-        }
-    }
-    text.trim_end().to_string()
 }

@@ -10,20 +10,37 @@ use kafka::message::metadata::{Metadata, Topic};
 use super::Finding;
 use super::broker::Broker;
 use crate::config::{Config, ConnectorKind, HostPort, KafkaConnector, Sink};
-use crate::rule::{Columns, Template};
 
 const HOSTS_FIX: &str = "correct bootstrap_hosts, start the broker, or open the firewall";
 
+/// What was found of one Kafka cluster.
+#[derive(Debug)]
+pub(in crate::cli) struct Probed {
+    /// Position of its connector in the configuration.
+    pub(in crate::cli) connector: usize,
+    /// Step by step.
+    pub(in crate::cli) findings: Vec<Finding>,
+    /// Its brokers and the topics of its sinks; `None` if it could not be asked.
+    pub(in crate::cli) metadata: Option<Metadata>,
+}
+
 /// Looks at every Kafka cluster of the configuration.
-pub(in crate::cli) fn findings(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
+pub(in crate::cli) fn probe(config: &Config) -> Vec<Probed> {
+    let mut probed = Vec::new();
     for (at, connector) in config.connectors.iter().enumerate() {
         let ConnectorKind::Kafka(kafka) = &connector.kind else { continue };
         let sinks: Vec<&Sink> = config.sinks.iter().filter(|sink| sink.connector == at).collect();
         let subject = format!("connector {}", connector.name);
-        Probe { subject, kafka, findings: &mut findings }.cluster(&sinks);
+        let mut findings = Vec::new();
+        let metadata = Probe { subject, kafka, findings: &mut findings }.cluster(&sinks);
+        probed.push(Probed { connector: at, findings, metadata });
     }
-    findings
+    probed
+}
+
+/// What was found of all of them.
+pub(in crate::cli) fn findings(config: &Config) -> Vec<Finding> {
+    probe(config).into_iter().flat_map(|cluster| cluster.findings).collect()
 }
 
 /// One connector under test.
@@ -34,26 +51,29 @@ struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    fn cluster(&mut self, sinks: &[&Sink]) {
+    fn cluster(&mut self, sinks: &[&Sink]) -> Option<Metadata> {
         let resolved: Vec<&HostPort> = self.kafka.bootstrap_hosts.iter().filter(|host| self.resolve(host)).collect();
         let connected: Vec<Broker> = resolved.into_iter().filter_map(|host| self.connect(host)).collect();
-        let Some(mut broker) = connected.into_iter().next() else { return };
-        let templates = sinks.iter().filter_map(|sink| Template::compile(&sink.topic, Columns::Publish).ok());
-        let topics: Vec<String> = templates.filter_map(|topic| topic.literal().map(str::to_string)).collect();
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        match broker.metadata(&names) {
+        let mut broker = connected.into_iter().next()?;
+        let mut names: Vec<&str> = sinks.iter().map(|sink| sink.topic.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let metadata = match broker.metadata(&names) {
             Ok(metadata) => {
                 self.brokers(&metadata);
                 metadata.topics.iter().for_each(|topic| self.topic(topic));
+                Some(metadata)
             }
             Err(error) => {
                 let why = "no record leaves before a broker has named the leaders of its topic";
                 self.fail(format!("fetch metadata: {error}"), why, HOSTS_FIX);
+                None
             }
-        }
+        };
         if sinks.iter().any(|sink| sink.idempotence) {
             self.producer(&mut broker);
         }
+        metadata
     }
 
     fn good(&mut self, found: String) {

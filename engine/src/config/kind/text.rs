@@ -115,6 +115,38 @@ impl Kind for Filters {
     }
 }
 
+/// The name of a Kafka topic.
+pub(crate) struct TopicName;
+
+/// Longest name of a topic, in bytes; Kafka's own limit.
+const TOPIC_NAME_MAX: usize = 249;
+
+impl Described for TopicName {
+    fn noun(&self) -> String {
+        "name of a Kafka topic".to_string()
+    }
+}
+
+impl Kind for TopicName {
+    type Value = String;
+
+    fn read(&self, value: &Value, _: &World) -> Result<String, Complaint> {
+        let remedy = "write 1 to 249 of the characters A-Z a-z 0-9 . _ -";
+        let name = value.text().ok_or_else(|| Complaint::not("the name of a topic", value, remedy))?;
+        if name.contains("${") {
+            let fault = format!("is a template: {}; a topic for each message comes with a later version", quote(name));
+            return Err(Complaint::new(fault, "write the name of one topic, or a sink for each"));
+        }
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let valid =
+            (1..=TOPIC_NAME_MAX).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != "..";
+        if !valid {
+            return Err(Complaint::new(format!("cannot be the name of a Kafka topic: {}", quote(name)), remedy));
+        }
+        Ok(name.to_string())
+    }
+}
+
 /// A text with placeholders; kept as text once it has been compiled for a check.
 pub(crate) struct TemplateText {
     /// What its placeholders may name.
@@ -131,7 +163,7 @@ impl Kind for TemplateText {
     type Value = String;
 
     fn read(&self, value: &Value, _: &World) -> Result<String, Complaint> {
-        let remedy = "write a string such as \"${payload}\" or \"t-${clientid}\"";
+        let remedy = "write a string such as \"${payload}\" or \"device-${clientid}\"";
         let text = value.text().ok_or_else(|| Complaint::not("a template", value, remedy))?;
         match Template::compile(text, self.columns) {
             Ok(_) => Ok(text.to_string()),

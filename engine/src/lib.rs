@@ -34,4 +34,5 @@ pub mod buffer;
 pub mod clock;
 pub mod hash;
 pub mod metrics;
+pub mod plants;
 mod suggest;

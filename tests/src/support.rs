@@ -3,6 +3,7 @@
 //! Nothing here uses our codecs: what both sides of a test get wrong together would pass unseen. Everything started here
 //! ends with its owner, by process id.
 
+pub mod build;
 pub mod http;
 pub mod kafka;
 pub mod mqtt;

@@ -108,7 +108,7 @@ const LAYERS: &[&[&str]] = &[
     &["ticket"],
     &["plan"],
     &["config"],
-    &["clock", "hash", "shard::ShardId", "suggest"],
+    &["clock", "hash", "plants", "shard::ShardId", "suggest"],
 ];
 
 /// Uses that go beside or up all the same.

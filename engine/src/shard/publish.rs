@@ -13,6 +13,7 @@ use crate::clock::Now;
 use crate::config::{Overflow, Qos0OnFull};
 use crate::event::{Event, EventIds};
 use crate::listener::connection::{Connection, Held};
+use crate::plants::{Plant, is_planted};
 use crate::session::publications::LaneSeat;
 use crate::session::qos2::Received;
 use crate::session::table::SessionTable;
@@ -183,7 +184,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(seat.session) else { return Flow::End };
         let ticket = Ticket {
             packet_id: publish.packet_id,
-            pending: placed.pending,
+            pending: if is_planted(Plant::AckEarly) { 0 } else { placed.pending },
             verdict: placed.refused.map_or(Verdict::Good, Verdict::Bad),
             unmatched,
             silent: false,
@@ -202,7 +203,7 @@ impl Shard {
             session.puback.push(ticket)
         };
         assert!(number == seat.number, "a ticket stands where its runs say");
-        if placed.pending == 0 {
+        if ticket.pending == 0 {
             self.answer_to(seat.session, conn);
             // A refused PUBLISH of a 3.1.1 client ends its connection.
             return if conn.closing.is_some() { Flow::End } else { Flow::Next };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::build;
 use super::http;
 use super::peer::Background;
 use super::port;
@@ -22,24 +23,7 @@ use super::wait;
 /// If it does not build.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        if let Some(path) = std::env::var_os("AQUEDUCT_BIN") {
-            return path.into();
-        }
-        // A tests package gets no CARGO_BIN_EXE_aqueduct, so it is built here, into the folder this program came from.
-        let program = std::env::current_exe().expect("this program has a path");
-        let profile = program.ancestors().nth(2).expect("target/PROFILE/deps/PROGRAM");
-        let target = profile.parent().expect("target/PROFILE");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "aqueduct", "--bin", "aqueduct", "--target-dir"]).arg(target);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
-        assert!(status.success(), "{build:?}: {status}");
-        profile.join("aqueduct")
-    })
+    BINARY.get_or_init(|| std::env::var_os("AQUEDUCT_BIN").map_or_else(|| build::binary("aqueduct"), Into::into))
 }
 
 /// `aqueduct` with these arguments, in `folder`.

@@ -3,7 +3,7 @@
 //! Setup: a node without Kafka; 100 records over four partitions. Each test reads them by another tool.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aqueduct_tests::support::kafka;
@@ -98,22 +98,11 @@ fn expected() -> Vec<String> {
     (0..COUNT).map(|i| format!("key-{} {i}", i % 10)).collect()
 }
 
-/// One of Kafka's tools; no cluster is started for it.
 fn kafka_tool(node: &Node, name: &str) -> Option<Command> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench-harness/kafka/kafka.sh");
-    let mut fetch = Command::new("bash");
-    let fetched = peer::finish(fetch.arg(&script).arg("fetch"), b"");
-    if fetched.status.code() == Some(77) {
-        peer::skip("AQUEDUCT_REQUIRE_KAFKA", String::from_utf8_lossy(&fetched.stderr).trim());
-        return None;
-    }
-    assert!(fetched.status.success());
-    let mut tool = Command::new("bash");
-    tool.arg(script).args(["tool", name]).env("KAFKA_DIR", node.folder().join("tools"));
-    Some(tool)
+    kafka::tool(&node.folder().join("tools"), name)
 }
 
-fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
+fn segments(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the data directory").map(|entry| entry.expect("an entry").path()) {
         if entry.is_dir() {

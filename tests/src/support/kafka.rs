@@ -223,6 +223,24 @@ async fn read_partition(client: &Client, topic: &str, partition: i32, into: &mut
     }
 }
 
+/// One of Kafka's own command line tools, for a log that is not Apache's; `folder` holds its settings. `None` (and a line on
+/// stderr) where Java or Maven is missing.
+///
+/// # Panics
+/// If it is missing and must not be.
+pub fn tool(folder: &Path, name: &str) -> Option<Command> {
+    let fetched = peer::finish(script(folder).arg("fetch"), b"");
+    let said = String::from_utf8_lossy(&fetched.stderr);
+    if fetched.status.code() == Some(MISSING) {
+        peer::skip("AQUEDUCT_REQUIRE_KAFKA", said.trim());
+        return None;
+    }
+    assert!(fetched.status.success(), "kafka.sh fetch: {}\n{said}", fetched.status);
+    let mut tool = script(folder);
+    tool.args(["tool", name]);
+    Some(tool)
+}
+
 async fn client(bootstrap: &str) -> Client {
     let addresses = bootstrap.split(',').map(str::to_owned).collect();
     ClientBuilder::new(addresses).build().await.expect("a Kafka broker answers")

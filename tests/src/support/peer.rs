@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// How long a peer may take in [`run`].
@@ -22,6 +23,8 @@ pub enum Peer {
     Paho,
     /// MQTT.js on node; call it with the path of a script.
     MqttJs,
+    /// franz-go, built here; call it as `franz-go/main.go` says.
+    FranzGo,
     /// The kernel's view of a process.
     Strace,
 }
@@ -47,6 +50,10 @@ impl Peer {
             Self::MosquittoSub => program("mosquitto_sub", "--help", "apt install mosquitto-clients"),
             Self::Kcat => program("kcat", "-V", "apt install kcat"),
             Self::Strace => program("strace", "-V", "apt install strace"),
+            Self::FranzGo => {
+                static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+                BUILT.get_or_init(build_franz_go).clone().map(Command::new)
+            }
             Self::Paho => {
                 let python = program("python3", "--version", "apt install python3")?;
                 let paho = Command::new("python3").args(["-c", "import paho.mqtt.client"]).output();
@@ -65,6 +72,21 @@ impl Peer {
                 }
             }
         }
+    }
+}
+
+/// Builds `peers/franz-go` beside this test program.
+fn build_franz_go() -> Result<PathBuf, String> {
+    let remedy = "install Go from https://go.dev/dl";
+    let go = ["go", "/usr/local/go/bin/go"].into_iter().find(|go| program(go, "version", remedy).is_ok());
+    let go = go.ok_or_else(|| format!("go is missing; {remedy}"))?;
+    let built = std::env::current_exe().expect("this program has a path").with_extension("franz-go");
+    let mut build = Command::new(go);
+    build.args(["build", "-o"]).arg(&built).arg(".").current_dir(peers_folder().join("franz-go"));
+    let output = build.output().expect("go has just run");
+    match output.status.success() {
+        true => Ok(built),
+        false => Err(format!("franz-go does not build: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
 }
 

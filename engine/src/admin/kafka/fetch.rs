@@ -151,9 +151,12 @@ impl Request {
         let result = state.reader(log).read(asked.offset, room, look.bytes == 0, &mut records);
         look.bytes += records.len();
         let ends = &state.catalogue.place(log).ends;
+        // One who has read what is damaged now stands above the end, and is told to have come to it: clients neither expect
+        // to be ahead of it nor take that for the end.
+        let end = ends.end().max(asked.offset);
         let data = data
-            .with_high_watermark(ends.end())
-            .with_last_stable_offset(ends.end())
+            .with_high_watermark(end)
+            .with_last_stable_offset(end)
             .with_log_start_offset(ends.log_start())
             .with_aborted_transactions(self.read_committed.then(Vec::new));
         look.wrong |= result.is_err();

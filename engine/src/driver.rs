@@ -23,6 +23,7 @@ mod links;
 mod listener;
 mod mailbox;
 mod mesh;
+pub mod pages;
 mod poller;
 mod shard_loop;
 mod sockets;

@@ -46,6 +46,7 @@ pub struct RunOptions {
 /// One sentence with the fix, if it cannot start.
 pub fn run(config: Config, plan: Plan, options: RunOptions) -> miette::Result<ExitCode> {
     abort_on_panic();
+    driver::pages::ordinary();
     match start(&config, &plan, options.demo) {
         Ok(code) => Ok(code),
         Err(refusal) => {

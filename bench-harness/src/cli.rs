@@ -10,6 +10,7 @@ use crate::compare::{self, CompareArgs};
 use crate::kill::{self, DriveArgs, KillArgs};
 use crate::run::{self, Plan};
 use crate::system::{Connector, Setup, System};
+use crate::table::{self, TableArgs};
 use crate::verify;
 use crate::workload::{CANONICAL, Workload};
 
@@ -29,6 +30,8 @@ pub enum Command {
     Run(RunArgs),
     /// Alternate two builds, profiles or settings and print the ratios of their medians
     Compare(CompareArgs),
+    /// Measure several systems under several workloads in turn and print the Markdown of docs/performance.md
+    Table(TableArgs),
     /// Kill -9 the system under load, again and again, and check that nothing acknowledged is lost
     Kill(KillArgs),
     /// Drive a running MQTT server with a workload, writing down what was sent and acknowledged
@@ -150,6 +153,7 @@ impl Command {
         match self {
             Self::Run(args) => measure(args),
             Self::Compare(args) => compare::run(args),
+            Self::Table(args) => table::run(args),
             Self::Kill(args) => kill::run(args),
             Self::Drive(args) => kill::drive(args),
             Self::Verify(args) => {

@@ -87,7 +87,7 @@ pub fn run(args: &CompareArgs) -> Result<bool> {
 }
 
 /// A text with `=` is a setting, a path a build, anything else but the ceiling a profile.
-fn setup_of(what: &str, args: &SystemArgs) -> Result<Setup> {
+pub(crate) fn setup_of(what: &str, args: &SystemArgs) -> Result<Setup> {
     if what == "ceiling" {
         return args.setup(System::Ceiling);
     }

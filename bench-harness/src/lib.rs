@@ -26,5 +26,6 @@ pub mod run;
 pub mod scrape;
 pub mod syscalls;
 pub mod system;
+pub mod table;
 pub mod verify;
 pub mod workload;

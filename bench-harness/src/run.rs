@@ -238,7 +238,8 @@ pub fn run(plan: &Plan, args: &SystemArgs) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn outcome_of(plan: &Plan, machine: Machine) -> Outcome {
+/// The frame of an outcome, without its metrics.
+pub(crate) fn outcome_of(plan: &Plan, machine: Machine) -> Outcome {
     let Plan { workload, setup, .. } = plan;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Outcome {

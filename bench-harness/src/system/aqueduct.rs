@@ -53,8 +53,11 @@ pub(super) fn start(setup: &Setup) -> Result<Running> {
 fn await_ready(process: &mut Process, http: SocketAddr) -> Result<()> {
     let start = Instant::now();
     while !scrape::is_ready(http) {
-        if start.elapsed() > READY_TIMEOUT || !process.is_running() {
-            bail!("aqueduct listens and does not become ready\n{}", process.tail());
+        if !process.is_running() {
+            bail!("aqueduct ended before it was ready: {}\n{}", process.wait()?, process.tail());
+        }
+        if start.elapsed() > READY_TIMEOUT {
+            bail!("aqueduct listens and is not ready after {READY_TIMEOUT:?}\n{}", process.tail());
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -25,8 +25,10 @@ const RINGS_PER_SHARD: usize = 3;
 /// glommio refuses to start below this limit of locked memory, whoever runs it.
 const MEMLOCK_MIN: u64 = 512 * 1024;
 
-/// glommio arms this timer once, before the task's first poll, and its completion interrupts one wait: best at once.
-const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+/// glommio arms this timer once, before the task's first poll. If it fires before that poll, glommio parks instead, and
+/// nothing ever wakes it: at 1 ms a busy machine, which takes the processor away just then, left a node that listened and
+/// never ran. So it is longer than any thread is kept waiting; its completion interrupts one wait, which does no harm.
+const PREEMPT_TIMER: Duration = Duration::from_secs(3_600);
 
 /// A running shard thread.
 #[derive(Debug)]

@@ -43,7 +43,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::log::{Catalogue, LogId, LogReader};
 use coordinator::Coordinator;
@@ -88,6 +88,12 @@ impl State {
     fn reader(&self, log: LogId) -> MutexGuard<'_, LogReader> {
         // An index that a panic left half grown only makes the next walk longer.
         self.readers[log.0 as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for an answer of so many bytes, if there is as much now.
+    fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).ok()?;
+        Arc::clone(&self.answers).try_acquire_many_owned(kib).ok()
     }
 
     /// The log of a partition; `None` where there is no such topic or partition.

@@ -23,6 +23,9 @@ const IDLE_MAX: Duration = Duration::from_secs(600);
 /// A request that has begun arrives in this time, an answer is taken in this time.
 const TRANSFER_MAX: Duration = Duration::from_secs(60);
 
+/// Answers up to this length are sent without asking for room: so many for every connection are no burden.
+const SHORT_ANSWER_BYTES: usize = 64 << 10;
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
@@ -32,6 +35,8 @@ pub(super) enum End {
     TooLong(i32),
     #[error("{0}")]
     Slow(&'static str),
+    #[error("no room for an answer of {0} bytes while others are being sent")]
+    Crowded(usize),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -57,10 +62,18 @@ pub(super) async fn run(mut stream: TcpStream, peer: SocketAddr, state: &Arc<Sta
         }
         read_body(&mut stream, i32::from_be_bytes(len), &mut frame).await?;
         let answer = api::answer(state, peer, local, &frame).await?;
+        let room = match answer.room {
+            None if answer.frame.len() > SHORT_ANSWER_BYTES => {
+                Some(state.room(answer.frame.len()).ok_or(End::Crowded(answer.frame.len()))?)
+            }
+            room => room,
+        };
         timeout(TRANSFER_MAX, stream.write_all(&answer.frame))
             .await
             .map_err(|_| End::Slow("the client does not read"))??;
-        drop(answer.room);
+        drop(room);
+        frame.clear();
+        frame.shrink_to(SHORT_ANSWER_BYTES);
     }
 }
 

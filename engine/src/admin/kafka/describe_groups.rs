@@ -2,6 +2,8 @@
 //!
 //! 3: may ask for authorized operations (not told) · 4: instance ids · 5: flexible.
 
+use std::collections::BTreeSet;
+
 use kafka::primitive::ReadKafka;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsResponse, GroupId};
@@ -13,15 +15,16 @@ use super::read::list;
 
 pub(super) fn answer(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     let (flexible, coordinator, r) = (call.flexible, &call.state.coordinator, &mut call.body);
-    let groups = list(r, flexible, |r| {
-        let name = r.string(flexible)?;
+    // Each once: a name of a few bytes is answered with all that its members said.
+    let names = BTreeSet::from_iter(list(r, flexible, |r| Ok(r.string(flexible)?))?);
+    let groups = names.into_iter().map(|name| {
         let group = DescribedGroup::default().with_group_id(GroupId(StrBytes::from_string(name.to_owned())));
-        Ok(match coordinator.describe(name) {
+        match coordinator.describe(name) {
             Some(described) => describe(group, described),
             None => group.with_group_state(StrBytes::from_static_str("Dead")),
-        })
-    })?;
-    call.reply(&DescribeGroupsResponse::default().with_groups(groups))
+        }
+    });
+    call.reply(&DescribeGroupsResponse::default().with_groups(groups.collect()))
 }
 
 fn describe(group: DescribedGroup, described: Described) -> DescribedGroup {

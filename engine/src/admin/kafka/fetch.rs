@@ -3,6 +3,7 @@
 //! 5: log start · 7: fetch sessions, which are declined (session id 0 means that every request names all its partitions) ·
 //! 9: leader epoch of the client · 11: rack · 12: flexible, last fetched epoch · 13, not here: topic ids.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -179,9 +180,10 @@ fn read(call: &mut Call<'_>) -> Result<Request, Refusal> {
     let bytes_max = usize::try_from(r.i32()?).unwrap_or(0).min(ANSWER_BYTES_MAX);
     let read_committed = r.i8()? == 1;
     let (session_id, session_epoch) = if version >= 7 { (r.i32()?, r.i32()?) } else { (0, -1) };
+    let mut seen = HashSet::new();
     let topics = list(r, flexible, |r| {
         let name = r.string(flexible)?.to_owned();
-        let partitions = list(r, flexible, |r| {
+        let mut partitions = list(r, flexible, |r| {
             let index = r.i32()?;
             let leader_epoch = if version >= 9 { r.i32()? } else { -1 };
             let offset = r.i64()?;
@@ -196,6 +198,8 @@ fn read(call: &mut Call<'_>) -> Result<Request, Refusal> {
             Ok(Partition { index, log: state.log(&name, index), leader_epoch, offset, bytes_max })
         })?;
         r.skip_tagged(flexible)?;
+        // Each once, as Kafka does: every mention would be read anew.
+        partitions.retain(|partition: &Partition| partition.log.is_none_or(|log| seen.insert(log)));
         Ok(Topic { name, partitions })
     })?;
     if version >= 7 {

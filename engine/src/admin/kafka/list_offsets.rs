@@ -3,6 +3,7 @@
 //! 1: one offset instead of a list · 2: isolation level (there are no transactions here) · 4: leader epochs · 6: flexible ·
 //! 7 and later, not here: the record with the latest timestamp, tiered storage.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka::primitive::ReadKafka;
@@ -13,7 +14,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::api::{Call, Refusal};
 use super::read::list;
 use super::{State, code};
-use crate::log::ReadError;
+use crate::log::{LogId, ReadError};
 
 /// Asks for the end of the log.
 const LATEST: i64 = -1;
@@ -35,7 +36,10 @@ pub(super) async fn answer(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     let topics = read(call)?;
     let (state, has_epochs) = (Arc::clone(call.state), call.version >= 4);
     // Finding a time may walk a segment: not on the thread of all other clients.
-    let work = move || topics.into_iter().map(|topic| look_up(&state, topic, has_epochs)).collect();
+    let work = move || {
+        let mut seen = HashSet::new();
+        topics.into_iter().map(|topic| look_up(&state, topic, has_epochs, &mut seen)).collect()
+    };
     let topics = tokio::task::spawn_blocking(work).await.unwrap_or_default();
     call.reply(&ListOffsetsResponse::default().with_topics(topics))
 }
@@ -60,10 +64,11 @@ fn read(call: &mut Call<'_>) -> Result<Vec<Topic>, Refusal> {
     })?)
 }
 
-fn look_up(state: &State, topic: Topic, has_epochs: bool) -> ListOffsetsTopicResponse {
+/// Answers for one topic. A partition that was `seen` before is an error, as it is in Kafka: a look costs more than a few bytes.
+fn look_up(state: &State, topic: Topic, has_epochs: bool, seen: &mut HashSet<LogId>) -> ListOffsetsTopicResponse {
     let partitions = topic.partitions.iter().map(|asked| {
         let answer = ListOffsetsPartitionResponse::default().with_partition_index(asked.index);
-        match find(state, &topic.name, asked) {
+        match find(state, &topic.name, asked, seen) {
             Ok((timestamp_ms, offset)) => {
                 let answer = answer.with_timestamp(timestamp_ms).with_offset(offset);
                 // Without a record there is no epoch either.
@@ -79,8 +84,11 @@ fn look_up(state: &State, topic: Topic, has_epochs: bool) -> ListOffsetsTopicRes
 }
 
 /// Timestamp and offset, each -1 where there is none.
-fn find(state: &State, topic: &str, asked: &Partition) -> Result<(i64, i64), i16> {
+fn find(state: &State, topic: &str, asked: &Partition, seen: &mut HashSet<LogId>) -> Result<(i64, i64), i16> {
     let log = state.log(topic, asked.index).ok_or(code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if !seen.insert(log) {
+        return Err(code::INVALID_REQUEST);
+    }
     if asked.leader_epoch > 0 {
         return Err(code::UNKNOWN_LEADER_EPOCH);
     }

@@ -3,6 +3,8 @@
 //! 1: null asks for all topics, an empty list for none (before: empty for all) · 4: may ask for a topic to be made (never
 //! done here) · 5: offline replicas · 7: leader epoch · 8: authorized operations · 9: flexible · 10, not here: topic ids.
 
+use std::collections::BTreeSet;
+
 use kafka::primitive::ReadKafka;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -26,6 +28,8 @@ pub(super) fn answer(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
         Ok(name)
     })?;
     let catalogue = &call.state.catalogue;
+    // Each once: a name of a few bytes is answered with all of its partitions.
+    let asked = asked.map(BTreeSet::from_iter);
     let topics = match asked {
         Some(names) if call.version > 0 || !names.is_empty() => {
             names.into_iter().map(|name| catalogue.topic(name).map_or_else(|| unknown(name), known)).collect()

@@ -3,6 +3,8 @@
 //! 2: null asks for everything, error for the whole group · 5: leader epoch · 6: flexible · 7: whether to wait for
 //! transactions (there are none) · 8: several groups at once.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kafka::Error;
 use kafka::primitive::ReadKafka;
 use kafka_protocol::messages::offset_fetch_response::{
@@ -15,10 +17,11 @@ use wire::Reader;
 
 use super::api::{Call, Refusal};
 use super::offsets::{Committed, Positions};
-use super::read::{list, nullable_list};
+use super::read::{each, list, nullable_list};
 
-/// Topics and partitions; `None` asks for all there are.
-type Asked = Option<Vec<(String, Vec<i32>)>>;
+/// Topics and partitions, each once, because a number of four bytes is answered with what was committed for it; `None` asks
+/// for all there are.
+type Asked = Option<BTreeMap<String, BTreeSet<i32>>>;
 
 /// The answer for a topic.
 type Found = (String, Vec<(i32, Committed)>);
@@ -33,25 +36,35 @@ pub(super) fn answer(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
         let found = find(&coordinator.positions(group), asked);
         return call.reply(&OffsetFetchResponse::default().with_topics(found.into_iter().map(topic).collect()));
     }
-    let groups = list(r, flexible, |r| {
+    let mut groups = BTreeMap::new();
+    each(r, flexible, |r| {
         let group = r.string(flexible)?.to_owned();
-        let asked = read_topics(r, flexible)?;
-        r.skip_tagged(flexible)?;
-        let found = find(&coordinator.positions(&group), asked);
-        Ok(OffsetFetchResponseGroup::default()
-            .with_group_id(GroupId(StrBytes::from_string(group)))
-            .with_topics(found.into_iter().map(topic_of_group).collect()))
+        groups.insert(group, read_topics(r, flexible)?);
+        r.skip_tagged(flexible)
     })?;
-    call.reply(&OffsetFetchResponse::default().with_groups(groups))
+    let groups = groups.into_iter().map(|(group, asked)| {
+        let found = find(&coordinator.positions(&group), asked);
+        OffsetFetchResponseGroup::default()
+            .with_group_id(GroupId(StrBytes::from_string(group)))
+            .with_topics(found.into_iter().map(topic_of_group).collect())
+    });
+    call.reply(&OffsetFetchResponse::default().with_groups(groups.collect()))
 }
 
 fn read_topics(r: &mut Reader<'_>, flexible: bool) -> Result<Asked, Error> {
-    nullable_list(r, flexible, |r| {
-        let name = r.string(flexible)?.to_owned();
+    let topics = nullable_list(r, flexible, |r| {
+        let name = r.string(flexible)?;
         let partitions = list(r, flexible, |r| Ok(r.i32()?))?;
         r.skip_tagged(flexible)?;
         Ok((name, partitions))
-    })
+    })?;
+    Ok(topics.map(|topics| {
+        let mut asked = BTreeMap::<String, BTreeSet<i32>>::new();
+        for (name, partitions) in topics {
+            asked.entry(name.to_owned()).or_default().extend(partitions);
+        }
+        asked
+    }))
 }
 
 fn find(positions: &Positions, asked: Asked) -> Vec<Found> {

@@ -11,12 +11,14 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::log::rig::LogRig;
 
+mod greedy;
 mod raw;
 
 /// A served log. Everything ends with it.
 struct Served {
     rig: LogRig,
     addr: SocketAddr,
+    state: Arc<State>,
     _server: tokio::task::JoinSet<()>,
 }
 
@@ -25,8 +27,9 @@ async fn serve_log(rig: LogRig) -> Served {
     let addr = listener.local_addr().unwrap();
     let state = Arc::new(State::open(Arc::clone(&rig.catalogue)).unwrap());
     let mut server = tokio::task::JoinSet::new();
-    server.spawn(async move { serve(listener, state).await.unwrap() });
-    Served { rig, addr, _server: server }
+    let serving = Arc::clone(&state);
+    server.spawn(async move { serve(listener, serving).await.unwrap() });
+    Served { rig, addr, state, _server: server }
 }
 
 async fn partition(served: &Served, topic: &str, index: i32) -> Result<PartitionClient, ClientError> {

@@ -11,7 +11,7 @@ mod table;
 pub use export::{CONTENT_TYPE, render};
 pub use latency::Latency;
 pub use reference::reference;
-pub use table::{Kind, Row, ShardCounters, SinkCounters};
+pub use table::{Kind, LogCounters, Row, ShardCounters, SinkCounters};
 
 /// Everything one shard counts, copied at the end of a round, so that sums over fields are consistent.
 #[derive(Debug, Clone)]

@@ -15,7 +15,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::metrics::{CONTENT_TYPE, ShardSample, render};
+use crate::log::Catalogue;
+use crate::metrics::{CONTENT_TYPE, LogCounters, ShardSample, render};
 
 /// Whether the node takes clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +38,22 @@ pub struct Http {
     pub scrape: Scrape,
     /// Names of the sinks, in the order of their counters.
     pub sink_names: Vec<String>,
+    /// The embedded log; `None` where there is none.
+    pub log: Option<Arc<Catalogue>>,
     /// What `/metrics` wants as `Authorization: Bearer`; `None` for nothing.
     pub token: Option<String>,
     /// Whether the node takes clients.
     pub stage: watch::Receiver<Stage>,
+}
+
+impl Http {
+    fn log_counters(&self) -> LogCounters {
+        let damage = self.log.as_ref().map(|log| log.damage());
+        damage.map_or_else(LogCounters::default, |damage| LogCounters {
+            damaged: damage.batches(),
+            damaged_bytes: damage.bytes(),
+        })
+    }
 }
 
 /// Answers requests until the future is dropped.
@@ -70,7 +83,7 @@ async fn metrics(State(http): State<Arc<Http>>, headers: HeaderMap) -> Response 
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response();
     }
     let samples = (http.scrape)().await;
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&samples, &http.sink_names)).into_response()
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&samples, &http.sink_names, http.log_counters())).into_response()
 }
 
 /// Whether a request bears the token; takes the same time wherever the two differ.

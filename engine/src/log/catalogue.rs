@@ -3,13 +3,14 @@
 //! Built once at start, then shared by the writer threads (which look up a directory and publish an end) and the listener
 //! (which looks up a topic and reads). The shards do not see it: they know numbers.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::scan::Mark;
+use super::scan::{Mark, Stretch};
 use super::segment;
 use super::{LogId, PublishedEnds};
 
@@ -50,21 +51,27 @@ impl TopicLogs {
 }
 
 /// Bytes found damaged, at start and while reading, since the process started. They stay where they are and nobody is
-/// shown them.
+/// shown them. Each stretch counts once, however often it is met.
 #[derive(Debug, Default)]
 pub struct Damage {
     batches: AtomicU64,
     bytes: AtomicU64,
+    /// Log, segment and position of every stretch; no more of them than batches on the disk.
+    met: Mutex<HashSet<(LogId, i64, u64)>>,
 }
 
 impl Damage {
-    /// Counts one damaged stretch that held about `batches` batches.
-    pub fn count(&self, batches: u64, bytes: u64) {
-        self.batches.fetch_add(batches, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Counts a stretch of a segment, usually what was one batch.
+    pub fn count(&self, log: LogId, segment: i64, stretch: Stretch) {
+        // A set is whole whatever happened to the thread that held it.
+        let is_new = self.met.lock().unwrap_or_else(PoisonError::into_inner).insert((log, segment, stretch.at));
+        if is_new {
+            self.batches.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(stretch.bytes, Ordering::Relaxed);
+        }
     }
 
-    /// Damaged batches.
+    /// Damaged stretches.
     pub fn batches(&self) -> u64 {
         self.batches.load(Ordering::Relaxed)
     }

@@ -87,8 +87,10 @@ pub fn open(data_dir: &Path, topics: &[TopicSpec]) -> Result<Opened, OpenError> 
             let end = readable_end(&dir, &found, &recovery)?;
             if !recovery.is_clean() {
                 notes.push(describe(&dir, &recovery));
-                damage.push((recovery.damaged_batches, recovery.damaged_bytes));
             }
+            // Recovery has looked at the segment that was the newest then; an empty one may have been begun behind it.
+            let scanned = found.segments.iter().rev().find(|segment| segment.bytes > 0);
+            damage.extend(scanned.map(|scanned| (log, scanned.base_offset, recovery.damaged)));
             let bases = found.segments.iter().map(|segment| segment.base_offset).collect();
             let ends = PublishedEnds::new(bases, end, found.next_offset, Arc::clone(&grown));
             places.push(LogPlace { partition, dir, ends });
@@ -97,8 +99,8 @@ pub fn open(data_dir: &Path, topics: &[TopicSpec]) -> Result<Opened, OpenError> 
     }
     sync_dir(&root)?;
     let catalogue = Catalogue::new(data_dir.to_owned(), mark, topic_logs, places, grown);
-    for (batches, bytes) in damage {
-        catalogue.damage().count(batches, bytes);
+    for (log, segment, stretches) in damage {
+        stretches.into_iter().for_each(|stretch| catalogue.damage().count(log, segment, stretch));
     }
     Ok(Opened { catalogue: Arc::new(catalogue), logs, notes })
 }
@@ -111,9 +113,9 @@ fn describe(dir: &Path, found: &Recovery) -> String {
             found.torn_bytes
         );
     }
-    if found.damaged_batches > 0 {
-        text +=
-            &format!(" {} stretches of damage, {} bytes, are left out;", found.damaged_batches, found.damaged_bytes);
+    if !found.damaged.is_empty() {
+        let bytes: u64 = found.damaged.iter().map(|stretch| stretch.bytes).sum();
+        text += &format!(" {} stretches of damage, {bytes} bytes, are left out;", found.damaged.len());
     }
     text + &format!(" going on at offset {}", found.next_offset)
 }

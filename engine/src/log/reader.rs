@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use kafka::record_batch::{self, Header};
 
-use super::scan::{Found, Scanner};
+use super::scan::{Found, Scanner, Stretch};
 use super::{Catalogue, LogId};
 
 /// Bytes between two entries of an index: a read walks at most this far before it finds its offset, some 20 µs.
@@ -240,22 +240,22 @@ impl LogReader {
         };
         let len = file.metadata()?.len();
         let mut scanner = Scanner::new(&file, catalogue.mark(), len, start.at, start.offset, limit);
-        let index = self.index(bases[n]);
+        let (log, index) = (self.log, self.index(bases[n]));
         let mut damage = None;
         loop {
             match scanner.next()? {
                 Found::Batch { at, header } => {
-                    if let Some((from, bytes)) = damage.take().filter(|&(from, _)| from == index.walked.at) {
+                    if let Some(stretch) = damage.take().filter(|stretch: &Stretch| stretch.at == index.walked.at) {
                         // Damage with a batch behind it is passed for good, and counted.
-                        catalogue.damage().count(1, bytes);
-                        index.walked = Place { at: from + bytes, offset: header.base_offset, ..index.walked };
+                        catalogue.damage().count(log, bases[n], stretch);
+                        index.walked = Place { at, offset: header.base_offset, ..index.walked };
                     }
                     index.met(at, &header);
                     if visit(&header, scanner.batch()) == Walk::Stop {
                         return Ok(Walk::Stop);
                     }
                 }
-                Found::Damaged { at, bytes } => damage = Some((at, bytes)),
+                Found::Damaged(stretch) => damage = Some(stretch),
                 Found::End { .. } => break,
             }
         }
@@ -263,8 +263,8 @@ impl LogReader {
         // more it is what it seems.
         if next.is_some() && !index.complete {
             index.complete = true;
-            if let Some((_, bytes)) = damage {
-                catalogue.damage().count(1, bytes);
+            if let Some(stretch) = damage {
+                catalogue.damage().count(log, bases[n], stretch);
             }
         }
         Ok(Walk::On)

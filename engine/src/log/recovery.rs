@@ -8,10 +8,10 @@
 
 use std::io;
 
-use super::scan::{Found, Mark, ReadAt, Scanner};
+use super::scan::{Found, Mark, ReadAt, Scanner, Stretch};
 
 /// The findings in one segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovery {
     /// Bytes to keep; what lies behind them is the rest of a write that was cut off.
     pub keep_bytes: u64,
@@ -21,17 +21,15 @@ pub struct Recovery {
     pub next_offset: i64,
     /// One above the last record that can be read; `None` where there is none.
     pub end_offset: Option<i64>,
-    /// Stretches of damaged bytes in what is kept; usually a batch each.
-    pub damaged_batches: u64,
-    /// Their bytes. They stay in the file and no reader is shown them.
-    pub damaged_bytes: u64,
+    /// What is damaged in what is kept; usually a batch each. It stays in the file and no reader is shown it.
+    pub damaged: Vec<Stretch>,
 }
 
 impl Recovery {
     /// Whether the segment is as a clean stop leaves it. One that is not gets no more appends: inside a segment offsets
     /// follow each other without a gap, which makes its damage countable.
     pub fn is_clean(&self) -> bool {
-        self.torn_bytes == 0 && self.damaged_batches == 0
+        self.torn_bytes == 0 && self.damaged.is_empty()
     }
 }
 
@@ -51,10 +49,7 @@ pub fn recover<R: ReadAt + ?Sized>(
     loop {
         match scanner.next()? {
             Found::Batch { header, .. } => found.end_offset = Some(header.next_offset()),
-            Found::Damaged { bytes, .. } => {
-                found.damaged_batches += 1;
-                found.damaged_bytes += bytes;
-            }
+            Found::Damaged(stretch) => found.damaged.push(stretch),
             Found::End { at, torn_bytes } => {
                 found.keep_bytes = at;
                 found.torn_bytes = torn_bytes;

@@ -63,6 +63,15 @@ impl ReadAt for [u8] {
     }
 }
 
+/// Bytes of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// Where they begin.
+    pub at: u64,
+    /// How many.
+    pub bytes: u64,
+}
+
 /// One step of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
@@ -74,12 +83,7 @@ pub enum Found {
         header: Header,
     },
     /// Bytes that belong to no valid batch, though they were written in full.
-    Damaged {
-        /// Where they begin.
-        at: u64,
-        /// How many.
-        bytes: u64,
-    },
+    Damaged(Stretch),
     /// Nothing more: the end of the bytes, the first offset that is not for the reader, or a write that was cut off.
     End {
         /// Where the last valid or damaged byte ends.
@@ -164,11 +168,11 @@ impl<'a, R: ReadAt + ?Sized> Scanner<'a, R> {
                 Verdict::Invalid => at = candidate + 1,
                 Verdict::Valid(header) => {
                     (self.at, self.expected) = (candidate, header.base_offset);
-                    return Ok(Found::Damaged { at: damaged_at, bytes: candidate - damaged_at });
+                    return Ok(Found::Damaged(Stretch { at: damaged_at, bytes: candidate - damaged_at }));
                 }
                 Verdict::BeyondLimit => {
                     (self.at, self.expected) = (candidate, self.limit);
-                    return Ok(Found::Damaged { at: damaged_at, bytes: candidate - damaged_at });
+                    return Ok(Found::Damaged(Stretch { at: damaged_at, bytes: candidate - damaged_at }));
                 }
             }
         }
@@ -196,7 +200,7 @@ impl<'a, R: ReadAt + ?Sized> Scanner<'a, R> {
             return Ok(Found::End { at: from, torn_bytes: rest });
         }
         self.at = self.len;
-        Ok(Found::Damaged { at: from, bytes: rest })
+        Ok(Found::Damaged(Stretch { at: from, bytes: rest }))
     }
 
     /// Judges the bytes at `at`, in front of which at most `lost_max` records were damaged.

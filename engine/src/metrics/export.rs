@@ -1,7 +1,7 @@
 //! The counters of all shards as Prometheus reads them (OpenMetrics text).
 //!
 //! What a shard counts for itself carries the label `shard`; what it counts for a sink is summed over the shards and carries the
-//! label `sink`. Each shard's sample was taken at the end of one of its rounds, so the identity of [`SinkCounters`] holds in
+//! label `sink`; what the embedded log counts carries none. Each shard's sample was taken at the end of one of its rounds, so the identity of [`SinkCounters`] holds in
 //! every sum.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::table::{Kind, Row};
-use super::{Latency, ShardCounters, ShardSample, SinkCounters};
+use super::{Latency, LogCounters, ShardCounters, ShardSample, SinkCounters};
 
 /// Content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,9 +31,9 @@ pub(super) const BUCKETS_US: [u64; 19] = [
 ];
 
 /// The samples of all shards as text. `sink_names[i]` names the sink whose counters stand at index `i` of every sample.
-pub fn render(samples: &[ShardSample], sink_names: &[String]) -> String {
+pub fn render(samples: &[ShardSample], sink_names: &[String], log: LogCounters) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot::of(samples, sink_names)));
+    registry.register_collector(Box::new(Snapshot::of(samples, sink_names, log)));
     let mut text = String::new();
     encode(&mut text, &registry).expect("a String takes any text");
     text
@@ -44,6 +44,7 @@ pub fn render(samples: &[ShardSample], sink_names: &[String]) -> String {
 struct Snapshot {
     shards: Vec<(String, ShardCounters)>,
     sinks: Vec<Sink>,
+    log: LogCounters,
 }
 
 #[derive(Debug)]
@@ -54,10 +55,10 @@ struct Sink {
 }
 
 impl Snapshot {
-    fn of(samples: &[ShardSample], sink_names: &[String]) -> Self {
+    fn of(samples: &[ShardSample], sink_names: &[String], log: LogCounters) -> Self {
         let shards = samples.iter().map(|sample| (sample.shard.to_string(), sample.own)).collect();
         let sinks = sink_names.iter().enumerate().map(|(i, name)| Sink::sum(name, i, samples)).collect();
-        Self { shards, sinks }
+        Self { shards, sinks, log }
     }
 }
 
@@ -79,10 +80,12 @@ impl Sink {
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let shards: Vec<_> = self.shards.iter().map(|(shard, own)| (shard.as_str(), own.values())).collect();
-        families(&mut encoder, "shard", ShardCounters::ROWS, &shards)?;
-        let sinks: Vec<_> = self.sinks.iter().map(|sink| (sink.name.as_str(), sink.counters.values())).collect();
-        families(&mut encoder, "sink", SinkCounters::ROWS, &sinks)?;
+        let shards: Vec<_> = self.shards.iter().map(|(shard, own)| (Some(("shard", &**shard)), own.values())).collect();
+        families(&mut encoder, ShardCounters::ROWS, &shards)?;
+        let sinks: Vec<_> =
+            self.sinks.iter().map(|sink| (Some(("sink", &*sink.name)), sink.counters.values())).collect();
+        families(&mut encoder, SinkCounters::ROWS, &sinks)?;
+        families(&mut encoder, LogCounters::ROWS, &[(None, self.log.values())])?;
         let (name, help) = ACK_LATENCY;
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for sink in &self.sinks {
@@ -92,12 +95,11 @@ impl Collector for Snapshot {
     }
 }
 
-/// Writes rows that share a name as one family, with a series for each owner of values.
+/// Writes rows that share a name as one family, with a series for each owner of values, by its label.
 fn families<const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
-    label: &str,
     rows: &[Row],
-    owners: &[(&str, [u64; N])],
+    owners: &[(Option<(&str, &str)>, [u64; N])],
 ) -> fmt::Result {
     let mut first = 0;
     for family in rows.chunk_by(|row, next| row.name == next.name) {
@@ -107,9 +109,12 @@ fn families<const N: usize>(
         let mut encoder = encoder.encode_descriptor(base, help.trim_end_matches('.'), None, kind.metric_type())?;
         for (owner, values) in owners {
             for (row, value) in family.iter().zip(&values[first..]) {
-                let mut labels = vec![(label, *owner)];
-                labels.extend(row.label);
-                number(encoder.encode_family(&labels)?, kind, *value)?;
+                let labels: Vec<_> = owner.iter().copied().chain(row.label).collect();
+                // A family of no labels would be written with empty braces.
+                match labels.is_empty() {
+                    true => number(&mut encoder, kind, *value)?,
+                    false => number(&mut encoder.encode_family(&labels)?, kind, *value)?,
+                }
             }
         }
         first += family.len();
@@ -117,7 +122,7 @@ fn families<const N: usize>(
     Ok(())
 }
 
-fn number(mut encoder: MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Result {
+fn number(encoder: &mut MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Result {
     match kind {
         Kind::Counter => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None),
         Kind::Gauge => encoder.encode_gauge(&value),
@@ -168,7 +173,8 @@ mod tests {
     }
 
     fn rendered() -> String {
-        render(&[sample(0, 3, 10), sample(1, 4, 20)], &["main".to_owned(), "other".to_owned()])
+        let log = LogCounters { damaged: 2, damaged_bytes: 300 };
+        render(&[sample(0, 3, 10), sample(1, 4, 20)], &["main".to_owned(), "other".to_owned()], log)
     }
 
     #[track_caller]
@@ -192,6 +198,12 @@ mod tests {
         check(r#"aqueduct_sink_matched_total{sink="main"} 32"#);
         check(r#"aqueduct_sink_success_total{sink="other"} 30"#);
         check(r#"aqueduct_sink_dropped_total{sink="main",reason="expired"} 0"#);
+    }
+
+    #[test]
+    fn counters_of_the_log_carry_no_label() {
+        check("aqueduct_log_damaged_total 2");
+        check("aqueduct_log_damaged_bytes_total 300");
     }
 
     #[test]

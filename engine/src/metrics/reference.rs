@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::export::{ACK_LATENCY, BUCKETS_US};
 use super::table::{Kind, Row};
-use super::{ShardCounters, SinkCounters};
+use super::{LogCounters, ShardCounters, SinkCounters};
 
 /// `docs/reference/metrics.md`.
 pub fn reference() -> String {
@@ -23,6 +23,8 @@ pub fn reference() -> String {
          ```text\nmatched = success + failed + dropped (all reasons) + queuing + inflight\n```\n\n",
     );
     table(&mut page, SinkCounters::ROWS);
+    page.push_str("\n## Embedded log\n\nOf the whole node, without a label.\n\n");
+    table(&mut page, LogCounters::ROWS);
     let (name, help) = ACK_LATENCY;
     let bounds: Vec<String> = BUCKETS_US.iter().map(|&us| (us as f64 / 1e6).to_string()).collect();
     write!(

@@ -105,6 +105,14 @@ table! {
 }
 
 table! {
+    /// What is counted for the embedded log of the whole node.
+    LogCounters {
+        damaged: Counter "aqueduct_log_damaged_total" "Stretches of the embedded log that were found damaged, at start and while reading; consumers are not shown them.";
+        damaged_bytes: Counter "aqueduct_log_damaged_bytes_total" "Bytes of those stretches.";
+    }
+}
+
+table! {
     /// What a shard counts for one sink. At every snapshot, and exactly at rest,
     /// `matched = success + failed + dropped_* + queuing + inflight`.
     SinkCounters {

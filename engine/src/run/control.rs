@@ -63,6 +63,7 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     let http = Http {
         scrape: scrape(control.shards.clone()),
         sink_names: control.sink_names,
+        log: control.kafka.as_ref().map(|kafka| Arc::clone(&kafka.catalogue)),
         token: control.token,
         stage: seen_stage,
     };

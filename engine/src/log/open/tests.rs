@@ -3,6 +3,7 @@
 use kafka::record_batch::{Span, Stamp, append, begin, seal, set_base_offset};
 
 use super::*;
+use crate::log::LogReader;
 
 const LIMITS: LogLimits = LogLimits { segment_bytes: 1000, retention_bytes: 2500, retention_ms: 600_000 };
 
@@ -133,6 +134,10 @@ fn damage_is_counted_and_stays_where_it_is() {
     assert_eq!((opened.logs[0].next_offset, bases), (109, vec![0, 100, 109]));
     let damage = opened.catalogue.damage();
     assert_eq!((damage.batches(), damage.bytes()), (1, third as u64));
+    // A reader meets it again.
+    let mut read = Vec::new();
+    LogReader::new(Arc::clone(&opened.catalogue), LogId(0)).read(100, 1 << 20, true, &mut read).unwrap();
+    assert_eq!((read.len(), damage.batches()), (2 * third, 1));
     assert_eq!(fs::read(scratch.segment(0, 100)).unwrap(), bytes);
     let ends = &opened.catalogue.place(LogId(0)).ends;
     assert_eq!((ends.log_start(), ends.end(), ends.next()), (0, 109, 109));

@@ -5,6 +5,8 @@ use std::fs;
 use super::*;
 use crate::log::rig::{LogRig, now};
 
+mod damage;
+
 /// A log of one partition and its reader.
 struct Rig {
     log: LogRig,

@@ -42,7 +42,7 @@ fn shown(bytes: &[u8]) -> Vec<i64> {
                 assert_eq!(scanner.batch(), &bytes[at as usize..at as usize + header.batch_bytes]);
                 offsets.push(header.base_offset);
             }
-            Found::Damaged { .. } => {}
+            Found::Damaged(_) => {}
             Found::End { .. } => return offsets,
         }
     }
@@ -70,7 +70,7 @@ fn every_truncation_keeps_the_whole_batches_before_it() {
         let whole = starts.iter().filter(|&&start| start <= cut).count() - 1;
         assert_eq!(found.keep_bytes, starts[whole] as u64, "cut at {cut}");
         assert_eq!(found.torn_bytes, (cut - starts[whole]) as u64, "cut at {cut}");
-        assert_eq!(found.damaged_batches, 0, "cut at {cut}");
+        assert_eq!(found.damaged.len(), 0, "cut at {cut}");
         // A header that survived says how many records there were; a shorter rest held none that anybody saw.
         let seen = if cut - starts[whole] >= HEADER_LEN { 3 } else { 0 };
         assert_eq!(found.next_offset, BASE + 3 * whole as i64 + seen, "cut at {cut}");
@@ -98,7 +98,7 @@ fn every_flipped_bit_costs_at_most_its_own_batch() {
         let readable = if harmless || hit < 4 { 15 } else { 12 };
         assert_eq!(found.end_offset, Some(BASE + readable), "bit {bit}");
         assert_eq!(found.keep_bytes + found.torn_bytes, bad.len() as u64, "bit {bit}");
-        assert!(found.damaged_batches <= 1, "bit {bit}");
+        assert!(found.damaged.len() <= 1, "bit {bit}");
         // The one thing that cannot be known: how many records the last batch had, when the bit hit that count.
         let count_hit = hit == 4 && (57..61).contains(&at);
         assert!(count_hit || found.next_offset >= BASE + 15, "bit {bit}: {}", found.next_offset);
@@ -124,7 +124,7 @@ fn a_zeroed_page_costs_the_batches_it_touched() {
         .collect();
     assert_eq!(shown(&bytes), survivors);
     let found = recovered(&bytes);
-    assert_eq!((found.damaged_batches, found.torn_bytes, found.next_offset), (1, 0, BASE + 40));
+    assert_eq!((found.damaged.len(), found.torn_bytes, found.next_offset), (1, 0, BASE + 40));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn space_that_was_never_written_is_no_damage() {
     let whole = bytes.len() as u64;
     bytes.resize(bytes.len() + 100_000, 0);
     let found = recovered(&bytes);
-    assert_eq!((found.keep_bytes, found.torn_bytes, found.damaged_batches), (whole, 100_000, 0));
+    assert_eq!((found.keep_bytes, found.torn_bytes, found.damaged.len()), (whole, 100_000, 0));
     assert_eq!(found.next_offset, BASE + 15);
 }
 
@@ -150,7 +150,7 @@ fn a_batch_inside_a_payload_is_not_taken_for_one() {
     // Its carrier's length breaks, so that the scan has to search byte by byte.
     bytes[carrier + 9] ^= 1;
     assert_eq!(shown(&bytes), [BASE, BASE + 4]);
-    assert_eq!(recovered(&bytes).damaged_batches, 1);
+    assert_eq!(recovered(&bytes).damaged.len(), 1);
     let mut scanner = Scanner::new(&bytes[..], MARK, bytes.len() as u64, 0, BASE, i64::MAX);
     while !matches!(scanner.next().unwrap(), Found::End { .. }) {
         assert!(!scanner.batch().windows(6).any(|w| w == b"forged"));

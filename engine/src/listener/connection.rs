@@ -56,6 +56,8 @@ pub struct Connection {
     pub closing: Option<CloseReason>,
     /// The client said DISCONNECT: its will is void.
     pub said_goodbye: bool,
+    /// When the timer wheel comes to it, milliseconds; an entry of another time is a leftover.
+    pub timer_ms: Option<u64>,
     /// Route of the last PUBLISH.
     pub memo: RouteMemo,
 }
@@ -110,6 +112,7 @@ impl Connection {
             dirty: false,
             closing: None,
             said_goodbye: false,
+            timer_ms: None,
             memo: RouteMemo::default(),
         }
     }

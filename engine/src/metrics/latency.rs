@@ -1,4 +1,4 @@
-//! A latency distribution in microseconds, three significant digits, 1 µs to 10 minutes.
+//! A latency distribution in microseconds, two significant digits, 1 µs to 10 minutes.
 
 use hdrhistogram::Histogram;
 

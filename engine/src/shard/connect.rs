@@ -11,7 +11,7 @@ use super::packet::Flow;
 use super::placement::home_of;
 use super::{SessionExpiry, Shard, ShardId};
 use crate::clock::{Mono, Now};
-use crate::listener::connection::Connection;
+use crate::listener::connection::{Connection, Held};
 use crate::session::Will;
 
 impl Shard {
@@ -25,18 +25,17 @@ impl Shard {
         self.add_connection(now, key, moved.listener, moved.peer);
         let Some(mut conn) = self.take_conn(key) else { return };
         conn.unread.put_back(moved.unread, 0, 0);
-        conn.held = Some(crate::listener::connection::Held::Publish);
+        conn.held = Some(Held::Publish);
         self.counters.backpressure_paused += 1;
         self.resume(now, conn, io);
     }
 
     fn add_connection(&mut self, now: Now, key: ConnKey, listener: u16, peer: SocketAddr) {
         let mqtt = ServerConnection::new(now.mono.as_ms(), &self.settings.mqtt);
-        if let Some(deadline_ms) = mqtt.deadline_ms() {
-            self.wheel.add(key, deadline_ms);
-        }
+        let mut conn = Box::new(Connection::new(key, listener, peer, mqtt));
+        self.watch(&mut conn);
         self.counters.connections += 1;
-        self.put_conn(Box::new(Connection::new(key, listener, peer, mqtt)));
+        self.put_conn(conn);
     }
 
     /// The home of the client that `frame`, a first packet, names, if it is another shard.
@@ -85,9 +84,7 @@ impl Shard {
             ..Accepted::default()
         };
         conn.mqtt.accept(now.mono.as_ms(), &accepted, &mut conn.out);
-        if let Some(deadline_ms) = conn.mqtt.deadline_ms() {
-            self.wheel.add(conn.key, deadline_ms);
-        }
+        self.watch(conn);
         Self::mark_dirty(&mut self.lists, conn);
         Flow::Next
     }
@@ -258,8 +255,13 @@ impl Shard {
 
     fn check_timeout(&mut self, now: Now, key: ConnKey, io: &mut impl Io) {
         let Some(mut conn) = self.take_conn(key) else { return };
-        if conn.held.is_some() {
-            // We do not read it, so its silence is ours: the timer stands still.
+        if conn.timer_ms.is_some_and(|at_ms| at_ms > now.mono.as_ms()) {
+            // It was watched for a sooner time meanwhile, and stands in the wheel again since.
+            return self.put_conn(conn);
+        }
+        conn.timer_ms = None;
+        if conn.held.is_some_and(|why| why != Held::Output) {
+            // We do not read it, so its silence is ours: the timer stands still. Not for one that does not read us.
             conn.mqtt.received(now.mono.as_ms());
         }
         if let Some(error) = conn.mqtt.handle_timeout(now.mono.as_ms()) {
@@ -268,10 +270,16 @@ impl Shard {
             self.count_flush(&mut conn, io);
             return self.end_connection(now, conn, CloseReason::Timeout, io);
         }
-        if let Some(deadline_ms) = conn.mqtt.deadline_ms() {
-            self.wheel.add(key, deadline_ms);
-        }
+        self.watch(&mut conn);
         self.put_conn(conn);
+    }
+
+    /// Has the connection looked at by its deadline. One that stands in the wheel for sooner stays there: it is asked then.
+    fn watch(&mut self, conn: &mut Connection) {
+        let Some(deadline_ms) = conn.mqtt.deadline_ms() else { return };
+        if conn.timer_ms.is_none_or(|at_ms| deadline_ms < at_ms) {
+            conn.timer_ms = Some(self.wheel.add(conn.key, deadline_ms));
+        }
     }
 }
 

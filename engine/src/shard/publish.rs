@@ -20,7 +20,7 @@ use crate::session::table::SessionTable;
 use crate::session::tickets::{Ticket, Verdict};
 use crate::sink::accumulator::{At, Record, Room};
 use crate::sink::partitioning::Choice;
-use crate::sink::route::{MemoRoute, RouteMemo, Value};
+use crate::sink::route::{Chosen, MemoRoute, RouteMemo, Value};
 use crate::sink::{Answered, Sink};
 use crate::ticket::{FailReason, Lane, Outcome};
 
@@ -267,7 +267,8 @@ impl Shard {
     #[inline]
     pub(super) fn placer(&mut self, now: Now, copied: Option<&Copied>) -> (Placer<'_>, &SessionTable, &mut EventIds) {
         let placer = Placer {
-            at: At { now: now.mono, opened: self.round.linger_from },
+            at: At { now: now.mono, opened: self.round.opened(now.mono) },
+            read: self.counters.reads,
             publication: copied.map(|c| c.seat),
             sinks: &mut self.sinks,
             writers: &self.writers,
@@ -303,6 +304,8 @@ impl Shard {
 /// The parts of a shard that placing records needs.
 pub(super) struct Placer<'a> {
     at: At,
+    /// Number of the read that brought the PUBLISH.
+    read: u64,
     /// Where the publication stands whose subscribers wait for the outcomes.
     publication: Option<LaneSeat>,
     sinks: &'a mut [Sink],
@@ -325,14 +328,15 @@ impl Placer<'_> {
         let mut placed = Placed::default();
         if let [route] = memo.routes.as_mut_slice() {
             self.choose(route, event, scratch)?;
-            self.place_one(route, event, seat, scratch, true, &mut placed)?;
-            return Ok(placed);
+            let result = self.place_one(route, event, seat, scratch, true, &mut placed);
+            return result.map(|()| placed).inspect_err(|_| choose_anew(route));
         }
         // Several sinks: reserve for each first. Records are rendered twice, which costs less than keeping them.
         if let Err(why) = self.reserve_all(memo, event, scratch) {
-            for route in &memo.routes {
+            for route in &mut memo.routes {
                 let accumulator = &mut self.sinks[usize::from(route.sink)].accumulator;
                 accumulator.cancel(route.reserved, self.pool, self.budget);
+                choose_anew(route);
             }
             return Err(why);
         }
@@ -447,10 +451,11 @@ impl Placer<'_> {
         let sink = &mut self.sinks[index];
         let writer = &self.writers[sink.connector];
         let count = writer.partitions(route.sink)?;
-        if let Some((partition, known)) = route.partition
-            && known == count
+        if let Some(chosen) = route.partition
+            && chosen.count == count
+            && chosen.read.is_none_or(|read| read == self.read)
         {
-            return Some(partition);
+            return Some(chosen.partition);
         }
         let key = match &route.key {
             Some(key) => key.as_deref(),
@@ -458,12 +463,19 @@ impl Placer<'_> {
         };
         let choice = Choice { key, client_id: event.client_id, topic: event.topic };
         let fixed = route.key.is_some() && sink.partitioner.is_fixed(key.is_none_or(<[u8]>::is_empty));
+        let for_a_read = sink.partitioner.holds_for_a_read();
         let partition = sink.choose(route.sink, &choice, writer, self.at.now)?;
-        if fixed {
-            route.partition = Some((partition, count));
+        if fixed || for_a_read {
+            route.partition = Some(Chosen { partition, count, read: for_a_read.then_some(self.read) });
         }
         Some(partition)
     }
+}
+
+/// A partition that was chosen for a read and has no room is not waited for: another may have.
+#[cold]
+fn choose_anew(route: &mut MemoRoute) {
+    route.partition.take_if(|chosen| chosen.read.is_some());
 }
 
 /// Applies `overflow` where a record has no room; `Ok` if it has now.

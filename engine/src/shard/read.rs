@@ -81,9 +81,12 @@ impl Shard {
     }
 
     fn try_again(&mut self, now: Now, mut conn: Box<Connection>, io: &mut impl Io) {
-        conn.held = None;
+        let why = conn.held.take();
         self.counters.backpressure_paused -= 1;
-        conn.mqtt.received(now.mono.as_ms());
+        if why != Some(Held::Output) {
+            // Its silence was ours.
+            conn.mqtt.received(now.mono.as_ms());
+        }
         if conn.unread.is_large() || conn.unread.bytes().is_empty() {
             return self.serve(now, conn, io);
         }

@@ -63,6 +63,13 @@ impl Round {
         }
     }
 
+    /// From when a record that is placed now counts its linger and its age: it may have waited in the kernel for as long as
+    /// clients are left alone, but not since before they were last read.
+    #[inline]
+    pub(super) fn opened(&self, now: Mono) -> Mono {
+        self.linger_from.max(Mono(now.0.saturating_sub(self.wait_ns_max)))
+    }
+
     /// Decides how long clients are left alone after this round, and starts the next.
     fn turn(&mut self, now: Mono, target_bytes: usize) {
         if self.bytes > 0 {

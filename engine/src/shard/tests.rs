@@ -11,4 +11,5 @@ mod rig;
 mod several_shards;
 mod standstill;
 mod subscribe;
+mod timeouts;
 mod will;

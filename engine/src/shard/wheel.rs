@@ -28,13 +28,15 @@ impl Wheel {
         Self { slots: vec![Vec::new(); SLOTS], tick: now.as_ms() / TICK_MS, entries: 0, earliest: None }
     }
 
-    /// Looks at `conn` again at `deadline_ms` or up to a tick later (or at the horizon, if that is earlier).
-    pub(super) fn add(&mut self, conn: ConnKey, deadline_ms: u64) {
+    /// Looks at `conn` again at `deadline_ms` or up to a tick later (or at the horizon, if that is earlier). Returns when, in
+    /// milliseconds.
+    pub(super) fn add(&mut self, conn: ConnKey, deadline_ms: u64) -> u64 {
         let wanted = deadline_ms.div_ceil(TICK_MS);
         let tick = wanted.clamp(self.tick, self.tick + SLOTS as u64 - 1);
         self.slots[(tick % SLOTS as u64) as usize].push(conn);
         self.entries += 1;
         self.earliest = if self.entries == 1 { Some(tick) } else { self.earliest.map(|e| e.min(tick)) };
+        tick * TICK_MS
     }
 
     /// Moves every connection whose time has come into `due`.
@@ -51,6 +53,12 @@ impl Wheel {
             self.tick += 1;
         }
         self.tick = self.tick.max(last);
+    }
+
+    /// Entries, leftovers included.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries
     }
 
     /// When to look again.

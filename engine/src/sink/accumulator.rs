@@ -262,6 +262,7 @@ impl Accumulator {
         let limits = self.limits;
         let partitions = &mut self.partitions;
         let queued_bytes = &mut self.queued_bytes;
+        let ahead_until = &mut self.ahead_until;
         self.open.retain(|&index| {
             let slot = &mut partitions[index as usize];
             while slot.unanswered < limits.inflight_max {
@@ -269,6 +270,8 @@ impl Accumulator {
                 slot.unanswered += 1;
                 slot.waiting_bytes -= batch.queued_bytes;
                 *queued_bytes -= batch.queued_bytes;
+                // The queue is shorter: who waits for that is heard at once.
+                *ahead_until = ahead_until.map(|_| Mono(0));
                 send(batch);
             }
             slot.listed = slot.filling.is_some() || !slot.full.is_empty();

@@ -93,10 +93,21 @@ pub struct MemoRoute {
     pub sink: u16,
     /// The rendered key, where it is the same for every PUBLISH of this client to this topic: `Some(None)` is null.
     pub key: Option<Option<Box<[u8]>>>,
-    /// The partition, where key and strategy fix it, and the partition count it was chosen for.
-    pub partition: Option<(u32, u32)>,
+    /// The partition chosen before, while the choice holds.
+    pub partition: Option<Chosen>,
     /// The partition in which room was reserved for the present PUBLISH.
     pub reserved: u32,
+}
+
+/// A partition, and how long the choice holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    /// The partition.
+    pub partition: u32,
+    /// Partitions there were: another count means another choice.
+    pub count: u32,
+    /// Number of the read whose messages it is for; `None`: for all of this client's messages to this topic.
+    pub read: Option<u64>,
 }
 
 impl RouteMemo {

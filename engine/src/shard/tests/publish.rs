@@ -208,3 +208,33 @@ fn the_parts_of_a_sample_add_up_and_drain_ends_when_nothing_is_open() {
     assert_eq!((sent[4], sent[6]), (0xe0, 0x8b));
     assert!(matches!(rig.world.control.pop(), Some(ControlMsg::Drained { .. })));
 }
+
+#[test]
+fn the_random_strategy_chooses_once_for_the_messages_of_a_read() {
+    let roaming = SinkSettings { partition_strategy: crate::config::PartitionStrategy::Random, ..sink() };
+    let writer = crate::sink::Writer::Script(crate::sink::script::Script::new(Some(1_000)));
+    let mut rig = Rig::with_writer(settings(vec![roaming]), writer);
+    let conn = rig.connect("c", 4);
+    for _ in 0..5 {
+        rig.feed(conn, &publish(4, 0, 0, "t", b"x").repeat(20));
+        rig.after_ms(10);
+    }
+    let crate::sink::Writer::Script(script) = &rig.shard.writers[0] else { panic!("a script") };
+    let records: Vec<u32> = script.batches().map(|batch| batch.records).collect();
+    assert_eq!(records, [20; 5], "one batch a read");
+    let partitions: std::collections::BTreeSet<u32> = script.batches().map(|batch| batch.part.partition).collect();
+    assert!(partitions.len() > 1, "and another partition for the next: {partitions:?}");
+}
+
+#[test]
+fn a_message_after_a_silence_has_not_waited_through_it() {
+    let mut rig = Rig::new(settings(vec![sink()]));
+    let conn = rig.connect("c", 4);
+    rig.feed(conn, &publish(4, 1, 1, "t", b"x"));
+    rig.after_ms(10);
+    rig.after_ms(50_000);
+    rig.feed(conn, &publish(4, 1, 2, "t", b"x"));
+    rig.after_ms(10);
+    assert_eq!(acks(&rig.sent(conn)), [(PUBACK, 1), (PUBACK, 2)]);
+    assert_eq!(rig.shard.latency[0].count_up_to(100_000), 2);
+}

@@ -165,6 +165,7 @@ fn clients_wait_while_kafka_keeps_up_and_are_buffered_when_it_does_not() {
     assert_eq!(rig.put(until, &[1; 1000]), Room::Ready, "nothing has left for half a second");
     // Another slot is free again: what waited leaves, and the queue has room.
     rig.accumulator.answered(0);
+    assert_eq!(rig.put(until, &[1; 1000]), Room::Ready);
     assert_eq!(rig.due(until).len(), 1);
     assert_eq!(rig.accumulator.ahead_until(), None);
 }

@@ -115,7 +115,7 @@ fn describe(dir: &Path, found: &Recovery) -> String {
     }
     if !found.damaged.is_empty() {
         let bytes: u64 = found.damaged.iter().map(|stretch| stretch.bytes).sum();
-        text += &format!(" {} stretches of damage, {bytes} bytes, are left out;", found.damaged.len());
+        text += &format!(" left out {bytes} damaged bytes;");
     }
     text + &format!(" going on at offset {}", found.next_offset)
 }

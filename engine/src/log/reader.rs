@@ -232,11 +232,13 @@ impl LogReader {
         let next = bases.get(n + 1).copied();
         let limit = next.map_or(end, |next| next.min(end));
         let catalogue = Arc::clone(&self.catalogue);
-        let file = match File::open(catalogue.place(self.log).segment_path(bases[n])) {
+        let path = catalogue.place(self.log).segment_path(bases[n]);
+        let file = match File::open(&path) {
             Ok(file) => file,
-            // Retention was faster than we: the offset is below the start by now. An empty segment may have no file yet.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.missing(bases[n], limit, error),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let named = io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+                return self.not_open(bases[n], limit, named);
+            }
         };
         let len = file.metadata()?.len();
         let mut scanner = Scanner::new(&file, catalogue.mark(), len, start.at, start.offset, limit);
@@ -260,8 +262,8 @@ impl LogReader {
             }
         }
         // Damage at the end of the newest segment may be an append that is just being written; in a segment that takes no
-        // more it is what it seems.
-        if next.is_some() && !index.complete {
+        // more it is what it seems. The segments were listed after `end` was read, and may be ahead of it.
+        if next.is_some_and(|next| next <= end) && !index.complete {
             index.complete = true;
             if let Some(stretch) = damage {
                 catalogue.damage().count(log, bases[n], stretch);
@@ -270,11 +272,15 @@ impl LogReader {
         Ok(Walk::On)
     }
 
-    fn missing(&self, base_offset: i64, limit: i64, error: io::Error) -> Result<Walk, ReadError> {
-        match limit <= base_offset {
-            true => Ok(Walk::On),
-            false if self.ends().log_start() > base_offset => Err(ReadError::OutOfRange),
-            false => Err(error.into()),
+    /// What it means that the file of a segment cannot be opened.
+    fn not_open(&self, base_offset: i64, limit: i64, error: io::Error) -> Result<Walk, ReadError> {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        match is_missing {
+            // An empty segment may have no file yet.
+            true if limit <= base_offset => Ok(Walk::On),
+            // Retention was faster than we: the offset is below the start by now.
+            true if self.ends().log_start() > base_offset => Err(ReadError::OutOfRange),
+            _ => Err(error.into()),
         }
     }
 }

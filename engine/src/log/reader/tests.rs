@@ -238,3 +238,31 @@ fn a_time_finds_the_first_record_not_older() {
         assert_eq!(find(4_951), None);
     }
 }
+
+#[test]
+fn a_file_that_is_gone_is_an_error_with_its_name_and_hides_no_other_segment() {
+    let mut rig = Rig::new("gone", 400);
+    for n in 0..20 {
+        rig.append(&[n], &[b'x'; 100]);
+    }
+    let (second, third) = (rig.ends().segments()[1], rig.ends().segments()[2]);
+    fs::remove_file(rig.log.segment(0, second)).unwrap();
+    let error = rig.reader.read(second, 1000, true, &mut Vec::new()).unwrap_err();
+    let ReadError::Io(error) = error else { panic!("{error:?}") };
+    assert!(error.to_string().contains(&format!("{second:020}.log")), "{error}");
+    assert_eq!(rig.read(0, 1)[0], 0);
+    assert_eq!(rig.read(third, 1)[0], third);
+}
+
+#[test]
+fn a_segment_is_not_done_with_where_the_end_was_read_before_it() {
+    let mut rig = Rig::new("ahead", 400);
+    for n in 0..20 {
+        rig.append(&[n * 100], &[b'x'; 100]);
+    }
+    // As a reader that took the end, was held up, and then listed the segments.
+    let bases = rig.ends().segments();
+    let start = rig.reader.index(0).before_offset(0);
+    rig.reader.walk(&bases, 0, 1, start, |_, _| Walk::On).unwrap();
+    assert_eq!(rig.reader.find_time(100).unwrap(), Some((1, 100)));
+}

@@ -1,12 +1,11 @@
-//! A write that was cut off leaves a hole in the embedded log that no consumer waits at.
+//! A write that was cut off, or a bit that has flipped, leaves a hole in the embedded log that no consumer waits at.
 //!
-//! Setup: a node without Kafka, one partition, killed with signal 9; the last byte of its segment is cut off, as a crash in the
-//! middle of a write does. Action: it is started again, read to the end, and published to. Expectation: readers are told the
-//! end of what is left; nobody who stands in the hole is sent back; the next record comes to all of them.
+//! Setup: a node without Kafka, one partition, killed with signal 9; its segment loses its last byte, as a crash in the middle
+//! of a write does, or a bit of it flips. Action: it is started again, read to the end, and published to. Expectation: readers
+//! are told the end of what is left; nobody who stands in the hole is sent back; the next record comes to all of them.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::path::PathBuf;
+use std::fs;
 
 use aqueduct_tests::support::kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
@@ -15,10 +14,10 @@ use aqueduct_tests::support::peer::{self, Peer};
 
 #[test]
 fn readers_end_before_the_hole_and_go_on_behind_it() {
-    let mut node = Plan::embedded().connector("partitions = 1").sink("value = \"${payload}\"").start();
+    let mut node = node();
     publish(&node, &["one", "two", "torn"]);
     node.kill();
-    cut_last_byte(&node);
+    spoil(&node, |bytes| bytes.truncate(bytes.len() - 1));
     // Twice, because the second start finds nothing to repair.
     for found in [true, false] {
         node.start_again();
@@ -36,6 +35,28 @@ fn readers_end_before_the_hole_and_go_on_behind_it() {
         kcat(&node, offset, &["behind"]);
     }
     kcat(&node, "beginning", &["one", "two", "behind"]);
+}
+
+#[test]
+fn a_flipped_bit_costs_its_batch_and_is_counted() {
+    let mut node = node();
+    publish(&node, &["one", "flipped", "three"]);
+    node.kill();
+    spoil(&node, |bytes| {
+        let at = bytes.windows(7).position(|window| window == b"flipped").expect("the record");
+        bytes[at] ^= 1;
+    });
+    node.start_again();
+    assert!(node.said().contains("damaged bytes"), "{}", node.said());
+    assert_eq!(read(&node), [(0, "one".to_owned()), (2, "three".to_owned())]);
+    kcat(&node, "1", &["three"]);
+    assert_eq!(node.metrics().sum("aqueduct_log_damaged_total", &[]), 1.0);
+    publish(&node, &["four"]);
+    kcat(&node, "beginning", &["one", "three", "four"]);
+}
+
+fn node() -> Node {
+    Plan::embedded().connector("partitions = 1").sink("value = \"${payload}\"").start()
 }
 
 fn publish(node: &Node, values: &[&str]) {
@@ -59,9 +80,9 @@ fn kcat(node: &Node, offset: &str, expected: &[&str]) {
     assert_eq!(said.lines().collect::<BTreeSet<_>>(), expected.iter().copied().collect(), "from {offset}");
 }
 
-fn cut_last_byte(node: &Node) {
-    let segment: PathBuf = node.folder().join("data/log/mqtt-0/00000000000000000000.log");
-    let file = OpenOptions::new().write(true).open(&segment).expect("the segment");
-    let len = file.metadata().expect("its size").len();
-    file.set_len(len - 1).expect("it is cut");
+fn spoil(node: &Node, how: impl FnOnce(&mut Vec<u8>)) {
+    let segment = node.folder().join("data/log/mqtt-0/00000000000000000000.log");
+    let mut bytes = fs::read(&segment).expect("the segment");
+    how(&mut bytes);
+    fs::write(segment, bytes).expect("it is writable");
 }

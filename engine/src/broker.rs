@@ -300,6 +300,14 @@ impl Cluster {
         Some(format!("{}: {why}", broker.name()))
     }
 
+    /// A broker that leads partitions of this shard and has left a question open for so long, or `None`.
+    pub fn silence(&self, now: Mono, patience_ns: u64) -> Option<String> {
+        let mut links = self.brokers.links().filter(|(_, link)| link.wanted);
+        let (broker, silent_ns) = links
+            .find_map(|(broker, link)| Some((broker, link.silent_ns(now)?)).filter(|(_, ns)| *ns >= patience_ns))?;
+        Some(format!("{}: no answer for {} s", broker.name(), silent_ns / 1_000_000_000))
+    }
+
     /// The next line for the log.
     pub fn pop_note(&mut self) -> Option<(Level, String)> {
         self.notes.pop_front()

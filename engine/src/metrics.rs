@@ -4,11 +4,13 @@
 //! reason. No client id and no topic is ever a label.
 
 mod export;
+mod health;
 mod latency;
 mod reference;
 mod table;
 
 pub use export::{CONTENT_TYPE, render};
+pub use health::Health;
 pub use latency::Latency;
 pub use reference::reference;
 pub use table::{Kind, LogCounters, Row, ShardCounters, SinkCounters};
@@ -22,6 +24,8 @@ pub struct ShardSample {
     pub own: ShardCounters,
     /// What it counts for each sink, by the sink's index in the configuration.
     pub sinks: Vec<SinkCounters>,
+    /// How each sink stands with what it writes to, by the same index.
+    pub health: Vec<Health>,
     /// From the first record of a batch until its outcome came home, one sample a batch and record count.
     pub ack_latency: Vec<Latency>,
 }

@@ -80,6 +80,7 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
         http,
         kafka,
         sink_names: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
+        sink_connectors: config.sinks.iter().map(|sink| config.connectors[sink.connector].name.clone()).collect(),
         token,
         shutdown_timeout: Duration::from_millis(config.node.shutdown_timeout_ms),
         banner: banner::banner(config, plan, &addresses, demo.as_ref()),

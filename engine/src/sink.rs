@@ -5,6 +5,7 @@
 //! the partitions its shard owns ([`Writer`]). Between them travel whole batches and nothing else.
 
 pub mod accumulator;
+pub mod ceiling;
 pub mod discard;
 pub mod embedded;
 pub mod kafka;
@@ -15,6 +16,7 @@ pub mod script;
 
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
+use crate::metrics::Health;
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{Input, Io};
@@ -22,6 +24,7 @@ use crate::ticket::Outcome;
 
 use self::kafka::Produce;
 use accumulator::Accumulator;
+use ceiling::Ceiling;
 use discard::Discard;
 use embedded::Embedded;
 use partitioning::{Choice, Partitioner, Partitions};
@@ -44,9 +47,22 @@ pub struct Sink {
     pub partitioner: Partitioner,
     /// Index of its connector, and of the writer there.
     pub connector: usize,
+    /// How large batches may get for now.
+    pub ceiling: Ceiling,
 }
 
 impl Sink {
+    /// A batch has come home: its size may say how large the next ones may be.
+    #[inline]
+    pub fn learn_size(&mut self, batch: &Batch, stored: bool) {
+        if batch.too_large {
+            self.ceiling.refused(batch.bytes.len());
+        } else if !stored || !self.ceiling.stored() {
+            return;
+        }
+        self.accumulator.set_bytes_max(self.ceiling.bytes());
+    }
+
     /// The partition for a record, or `None` while the topic's partitions are not known.
     #[inline]
     pub fn choose(&mut self, sink: u16, choice: &Choice<'_>, writer: &Writer, now: Mono) -> Option<u32> {
@@ -114,19 +130,6 @@ pub struct WriterCounts {
     pub requests: u64,
     /// Records sent again under a new producer epoch because their fate was open.
     pub possible_duplicate: u64,
-}
-
-/// How a sink stands with what it writes to. The text says why, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// Nothing keeps records from being written.
-    Connected,
-    /// Something does, and is being worked on: a leader, a topic, a link.
-    Connecting(String),
-    /// Nobody answers.
-    Disconnected(String),
-    /// Nothing will be written until somebody acts.
-    Stopped(String),
 }
 
 impl Writer {
@@ -225,10 +228,10 @@ impl Writer {
     }
 
     /// How the sink stands with what it writes to.
-    pub fn health(&self, sink: u16) -> Health {
+    pub fn health(&self, sink: u16, now: Mono) -> Health {
         match self {
             Writer::Discard(_) | Writer::Embedded(_) => Health::Connected,
-            Writer::Kafka(w) => w.health(sink),
+            Writer::Kafka(w) => w.health(sink, now),
             #[cfg(test)]
             Writer::Script(_) => Health::Connected,
         }

@@ -156,7 +156,9 @@ fn it_serves_and_drains_on_sigterm() {
     let mut node = place.start();
     let mut client = place.publish();
     assert!(place.get("/healthz").starts_with("HTTP/1.1 200"));
-    assert!(place.get("/readyz").starts_with("HTTP/1.1 200"));
+    let ready = place.get("/readyz");
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    assert!(ready.contains(r#""sinks":{"mqtt":{"health":"connected","reason":null}}"#), "{ready}");
     let metrics = place.get("/metrics");
     assert!(metrics.contains("aqueduct_sink_success_total{sink=\"mqtt\"} 1"), "{metrics}");
     let busy = |line: &str| line.starts_with("aqueduct_busy_nanoseconds_total") && !line.ends_with(" 0");
@@ -172,6 +174,68 @@ fn it_serves_and_drains_on_sigterm() {
     let mut node = place.start();
     node.signal(Signal::INT);
     assert_eq!(node.ended().0, Some(0));
+}
+
+/// A node whose Kafka is away takes clients, and says why nothing is written.
+#[test]
+fn it_tells_which_sink_does_not_write_and_why() {
+    let place = Place::new("kafka-away");
+    let nobody = free_port();
+    let config = place.config().replace("type = \"embedded\"\nbind", "type = \"kafka\"\nbootstrap_hosts");
+    let config: String = config
+        .lines()
+        .map(|line| match line.starts_with("bootstrap_hosts") {
+            true => format!("bootstrap_hosts = \"127.0.0.1:{nobody}\"\n"),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(place.dir.join("aqueduct.toml"), config).expect("a configuration");
+    let _node = place.start();
+    let until = Instant::now() + Duration::from_secs(10);
+    let ready = loop {
+        let ready = place.get("/readyz");
+        if ready.contains("onnection refused") || Instant::now() > until {
+            break ready;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    assert!(ready.contains(r#""connectors":{"main":{"health":"disconnected","reason":"topic mqtt"#), "{ready}");
+    assert!(ready.contains("onnection refused"), "{ready}");
+    let metrics = place.get("/metrics");
+    assert!(metrics.contains("aqueduct_sink_health{sink=\"mqtt\",state=\"disconnected\"} 2"), "{metrics}");
+    assert!(metrics.contains("aqueduct_sink_health{sink=\"mqtt\",state=\"connected\"} 0"), "{metrics}");
+}
+
+/// Without descriptors the node leaves connections in the kernel's queue, looks again a few times a second, and takes them
+/// when there is room.
+#[test]
+fn it_rests_when_no_descriptor_is_left() {
+    let place = Place::new("descriptors");
+    // Four of five are for clients as planned; the rest is less than the node itself has open.
+    let mut command = place.command(&["sh", "-c", "ulimit -n 70; exec \"$0\" \"$@\""]);
+    let mut child = command.spawn().expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    lines.next().expect("a line").expect("text");
+    let mut node = Node { child };
+    let crowd: Vec<TcpStream> =
+        (0..60).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, place.mqtt)).expect("the kernel accepts")).collect();
+    std::thread::sleep(Duration::from_secs(1));
+    drop(crowd);
+    place.publish();
+    let metrics = place.get("/metrics");
+    let sum = |name: &str| -> u64 {
+        let of = |line: &str| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse::<u64>().ok();
+        metrics.lines().filter_map(of).sum()
+    };
+    let failed = sum("aqueduct_accepts_failed_total");
+    assert!((1..=60).contains(&failed), "ten times a second and shard: {failed}\n{metrics}");
+    assert!(sum("aqueduct_rounds_total") < 5_000, "the shards do not spin\n{metrics}");
+    node.signal(Signal::TERM);
+    let (code, text) = node.ended();
+    assert_eq!(code, Some(0), "{text}");
+    let said = text.lines().filter(|line| line.contains("Raise the limit of open files")).count();
+    assert!((1..=2).contains(&said), "once a shard, not at every try\n{text}");
 }
 
 /// As in `aqueduct run | head -1`: a pipe that nobody reads any more is not a reason to end.

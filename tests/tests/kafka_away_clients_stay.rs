@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Packet, Version};
 use aqueduct_tests::support::node::Plan;
@@ -57,6 +58,15 @@ fn for_a_minute() {
     // sync_timeout has passed for each of them; on_sync_timeout = "wait" counts and keeps waiting.
     assert_eq!(metrics.sink("late_total"), (2 * OPEN) as f64);
 
+    assert_eq!(metrics.sum("aqueduct_sink_health", &["sink=\"main\"", "state=\"connected\""]), 0.0);
+    let (status, ready) = http::get(node.ports().http, "/readyz").expect("the node answers");
+    assert_eq!(status, 200, "clients are taken all the same: {ready}");
+    let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
+    let health = |of: &str| ready[of]["main"]["health"].as_str().map(str::to_owned);
+    assert!(["connecting", "disconnected"].map(|word| Some(word.to_owned())).contains(&health("sinks")), "{ready}");
+    assert_eq!(health("sinks"), health("connectors"));
+    assert!(ready["sinks"]["main"]["reason"].is_string(), "{ready}");
+
     kill_process(broker, Signal::CONT).expect("it runs");
     for (client, ids) in clients.iter_mut().zip(ids) {
         for id in ids {
@@ -67,5 +77,7 @@ fn for_a_minute() {
         }
     }
     kafka.read_count("away", 2 * (OPEN + 1));
-    assert_eq!(node.metrics().sink("late_success_total"), (2 * OPEN) as f64);
+    let metrics = node.metrics();
+    assert_eq!(metrics.sink("late_success_total"), (2 * OPEN) as f64);
+    assert_eq!(metrics.sum("aqueduct_sink_health", &["sink=\"main\"", "state=\"connected\""]), 1.0);
 }

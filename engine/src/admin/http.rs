@@ -1,7 +1,10 @@
 //! The management port: health, readiness and metrics.
 //!
-//! `/healthz` and `/readyz` answer anybody. `/metrics` names sinks and rates, so on an address that others can reach it asks
-//! for the token, unless `metrics.public` says otherwise.
+//! `/healthz` and `/readyz` answer anybody. `/metrics` and the details of `/readyz` name sinks and brokers, so on an address
+//! that others can reach they ask for the token, unless `metrics.public` says otherwise.
+//!
+//! A node is ready when it takes clients. It stays so while Kafka is away: what clients publish is held, and a load balancer
+//! that took every node out would only make them reconnect. Why a sink does not write stands in the details.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,11 +15,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::log::Catalogue;
-use crate::metrics::{CONTENT_TYPE, LogCounters, ShardSample, render};
+use crate::metrics::{CONTENT_TYPE, Health, LogCounters, ShardSample, render};
 
 /// Whether the node takes clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,22 +42,14 @@ pub struct Http {
     pub scrape: Scrape,
     /// Names of the sinks, in the order of their counters.
     pub sink_names: Vec<String>,
+    /// The connector of each.
+    pub sink_connectors: Vec<String>,
     /// The embedded log; `None` where there is none.
     pub log: Option<Arc<Catalogue>>,
-    /// What `/metrics` wants as `Authorization: Bearer`; `None` for nothing.
+    /// What `/metrics` and the details of `/readyz` want as `Authorization: Bearer`; `None` for nothing.
     pub token: Option<String>,
     /// Whether the node takes clients.
     pub stage: watch::Receiver<Stage>,
-}
-
-impl Http {
-    fn log_counters(&self) -> LogCounters {
-        let damage = self.log.as_ref().map(|log| log.damage());
-        damage.map_or_else(LogCounters::default, |damage| LogCounters {
-            damaged: damage.batches(),
-            damaged_bytes: damage.bytes(),
-        })
-    }
 }
 
 /// Answers requests until the future is dropped.
@@ -69,21 +65,63 @@ pub async fn serve(listener: TcpListener, http: Http) -> std::io::Result<()> {
     axum::serve(listener, router).await
 }
 
-async fn ready(State(http): State<Arc<Http>>) -> (StatusCode, &'static str) {
-    match *http.stage.borrow() {
-        Stage::Ready => (StatusCode::OK, "ready\n"),
-        Stage::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting: not every shard runs yet\n"),
-        Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining: no new clients are taken\n"),
+async fn ready(State(http): State<Arc<Http>>, headers: HeaderMap) -> Response {
+    let stage = *http.stage.borrow();
+    let (code, word, reason) = match stage {
+        Stage::Ready => (StatusCode::OK, "ready", None),
+        Stage::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting", Some("not every shard runs yet")),
+        Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", Some("no new clients are taken")),
+    };
+    let mut body = json!({ "ready": code == StatusCode::OK, "stage": word, "reason": reason });
+    if stage != Stage::Starting && http.admits(&headers) {
+        let samples = (http.scrape)().await;
+        (body["connectors"], body["sinks"]) = http.health(&samples);
     }
+    (code, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 
 async fn metrics(State(http): State<Arc<Http>>, headers: HeaderMap) -> Response {
-    if !http.token.as_ref().is_none_or(|token| shows(&headers, token)) {
+    if !http.admits(&headers) {
         let text = "show the token of the data directory as `Authorization: Bearer TOKEN`\n";
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response();
     }
     let samples = (http.scrape)().await;
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&samples, &http.sink_names, http.log_counters())).into_response()
+}
+
+impl Http {
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        self.token.as_ref().is_none_or(|token| shows(headers, token))
+    }
+
+    /// How connectors and sinks stand: of all shards' views the worst, of a connector's sinks too.
+    fn health(&self, samples: &[ShardSample]) -> (Value, Value) {
+        let (mut connectors, mut sinks) = (Map::new(), Map::new());
+        let mut worst: Vec<(&str, &Health)> = Vec::new();
+        for (index, (name, connector)) in self.sink_names.iter().zip(&self.sink_connectors).enumerate() {
+            let views = samples.iter().filter_map(|sample| sample.health.get(index));
+            let health = views.fold(&Health::Connected, Health::worse);
+            sinks.insert(name.clone(), shown(health));
+            match worst.iter_mut().find(|(known, _)| known == connector) {
+                Some((_, known)) => *known = known.worse(health),
+                None => worst.push((connector, health)),
+            }
+        }
+        connectors.extend(worst.into_iter().map(|(name, health)| (name.to_string(), shown(health))));
+        (connectors.into(), sinks.into())
+    }
+
+    fn log_counters(&self) -> LogCounters {
+        let damage = self.log.as_ref().map(|log| log.damage());
+        damage.map_or_else(LogCounters::default, |damage| LogCounters {
+            damaged: damage.batches(),
+            damaged_bytes: damage.bytes(),
+        })
+    }
+}
+
+fn shown(health: &Health) -> Value {
+    json!({ "health": health.word(), "reason": health.reason() })
 }
 
 /// Whether a request bears the token; takes the same time wherever the two differ.

@@ -174,8 +174,12 @@ impl Link {
 
     /// Whether the broker has let no question wait for more than a second.
     pub fn answers(&self, now: Mono) -> bool {
-        self.is_ready()
-            && self.open.front().is_none_or(|oldest| now.since(self.heard.max(oldest.since)) < ANSWERS_WITHIN_NS)
+        self.is_ready() && self.silent_ns(now).is_none_or(|ns| ns < ANSWERS_WITHIN_NS)
+    }
+
+    /// How long the broker has said nothing while a question was open, nanoseconds; `None` if it owes no answer.
+    pub fn silent_ns(&self, now: Mono) -> Option<u64> {
+        self.open.front().map(|oldest| now.since(self.heard.max(oldest.since)))
     }
 
     /// Begins to connect.

@@ -28,6 +28,8 @@ pub struct Batch {
     pub records: u32,
     /// Records that have another outcome than the batch; nearly always none.
     pub refused: Vec<Refused>,
+    /// Kafka refused it as a whole for its size: its parts were sent in its place, and smaller ones are to follow.
+    pub too_large: bool,
     /// Where they go.
     pub part: PartKey,
     /// Placement epoch under which the partition was chosen.

@@ -33,6 +33,7 @@ impl BatchPool {
                 runs: Vec::new(),
                 records: 0,
                 refused: Vec::new(),
+                too_large: false,
                 part,
                 epoch,
                 home: self.home,
@@ -60,6 +61,7 @@ impl BatchPool {
         batch.runs.clear();
         batch.records = 0;
         batch.refused.clear();
+        batch.too_large = false;
         batch.queued_bytes = 0;
         self.free_bytes += batch.bytes.capacity();
         self.free.push(batch);

@@ -10,8 +10,8 @@ use super::option::Section;
 use super::problem::{Place, Problem};
 use super::reader::Load;
 use super::{
-    Config, ConnectorKind, Deliver, Listener, QueryMode, RequiredAcks, Sink, connector, http, listener, log, node,
-    sink, unit,
+    Config, Connector, ConnectorKind, Deliver, Listener, QueryMode, RequiredAcks, Sink, connector, http, listener, log,
+    node, sink, unit,
 };
 
 /// Checks a configuration whose options are each in order, settles what depends on several, and drops what is not
@@ -24,6 +24,7 @@ pub(crate) fn check(mut config: Config, load: &mut Load) -> Option<Config> {
     for sink in config.sinks.iter_mut().filter(|sink| sink.enable) {
         check.sink_sizes(sink);
         check.sink_promises(sink);
+        check.sink_patience(sink, &config.connectors);
     }
     check.completeness(&config);
     Some(enabled(config))
@@ -221,6 +222,30 @@ impl Check<'_> {
             let problem = Problem::warning(fault, "leave it out, or write query_mode = \"sync\"");
             self.report(problem, &sink::SECTION, name, "deliver");
         }
+    }
+
+    /// A broker that may take `ack_timeout` over an answer must not be given up before. What the user did not choose gives
+    /// way.
+    fn sink_patience(&mut self, sink: &mut Sink, connectors: &[Connector]) {
+        let Some(connector) = connectors.get(sink.connector) else { return };
+        let ConnectorKind::Kafka(kafka) = &connector.kind else { return };
+        if sink.ack_timeout_ms < kafka.request_timeout_ms {
+            return;
+        }
+        if !self.is_chosen(&sink::SECTION, &sink.name, "ack_timeout") {
+            sink.ack_timeout_ms = kafka.request_timeout_ms / 2;
+            return;
+        }
+        let name = Some(sink.name.as_str());
+        let fault = format!(
+            "`{}` is {}, not less than the {} of {}: a broker that waits for its replicas would be given up and asked again",
+            sink::SECTION.path(name, "ack_timeout"),
+            unit::show_duration(sink.ack_timeout_ms * 1_000),
+            unit::show_duration(kafka.request_timeout_ms * 1_000),
+            connector::SECTION.path(Some(&connector.name), "request_timeout"),
+        );
+        let remedy = "lower ack_timeout, or raise request_timeout of the connector";
+        self.report(Problem::error(fault, remedy), &sink::SECTION, name, "ack_timeout");
     }
 
     fn completeness(&mut self, config: &Config) {

@@ -26,7 +26,8 @@ options! {
         "pin" => pin: bool = Flag, or("true");
         /// Directory of everything this node keeps: the embedded log, the access token, its lock.
         "data_dir" => data_dir: PathBuf = File, or("./aqueduct-data");
-        /// How long a drain may take; what is left then is dropped and counted, and the exit code is 1.
+        /// How long a drain may take; what is left then is dropped and counted, and the exit code is 1 if a client had been told
+        /// that it is safe.
         "shutdown_timeout" => shutdown_timeout_ms: u64 = Millis::within(0, 24 * HOUR), or("30s");
         /// Memory this process plans with; a percentage is of the machine's, or of its cgroup's where that is less.
         "memory_limit" => memory_limit_bytes: u64 = MemoryShare { min: 64 * MB }, or("70%");

@@ -166,7 +166,7 @@ options! {
         /// Whose word Kafka waits for: every in-sync replica, the leader, or nobody. Less than all can lose what was
         /// acknowledged.
         "required_acks" => required_acks: RequiredAcks = Choice::of(), or("all_isr");
-        /// Time Kafka has to collect the acknowledgements of its replicas.
+        /// Time Kafka has to collect the acknowledgements of its replicas; less than the connector's `request_timeout`.
         "ack_timeout" => ack_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("10s");
         /// Numbers batches so that Kafka drops repeats and keeps order through retries; off where not every replica
         /// is waited for.

@@ -103,6 +103,13 @@ fn a_size_that_was_not_chosen_gives_way_to_one_that_was() {
 }
 
 #[test]
+fn an_ack_timeout_that_was_not_chosen_gives_way_to_the_request_timeout() {
+    let text = BASE.replace("[connectors.k]\n", "[connectors.k]\nrequest_timeout = \"4s\"\n");
+    let config = load(&text).map_err(|problems| rendered(problems.iter())).unwrap().config;
+    assert_eq!(config.sinks[0].ack_timeout_ms, 2_000);
+}
+
+#[test]
 fn what_is_not_enabled_is_left_out_and_references_follow() {
     let text = "[connectors.a]\nenable = false\n[connectors.b]\n\
                 [sinks.x]\nenable = false\nconnector = \"a\"\ntopic = \"x\"\n\

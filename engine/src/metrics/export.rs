@@ -160,6 +160,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Health;
 
     fn sample(shard: u16, connections: u64, success: u64) -> ShardSample {
         let mut latency = Latency::default();
@@ -168,6 +169,7 @@ mod tests {
             shard,
             own: ShardCounters { connections, received_publishes_qos1: success, ..Default::default() },
             sinks: vec![SinkCounters { matched: success + 1, success, queuing: 1, ..Default::default() }; 2],
+            health: vec![Health::Connected; 2],
             ack_latency: vec![latency, Latency::default()],
         }
     }

@@ -1,5 +1,7 @@
 //! The metric table: one row each, from which fields, export and the reference page follow.
 
+use super::Health;
+
 /// How a value behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -10,6 +12,14 @@ pub enum Kind {
 }
 
 impl SinkCounters {
+    /// Sets the gauges of health: this is how one shard sees the sink.
+    pub fn set_health(&mut self, health: &Health) {
+        self.health_connected = u64::from(matches!(health, Health::Connected));
+        self.health_connecting = u64::from(matches!(health, Health::Connecting(_)));
+        self.health_disconnected = u64::from(matches!(health, Health::Disconnected(_)));
+        self.health_stopped = u64::from(matches!(health, Health::Stopped(_)));
+    }
+
     /// Records that came to an end, whichever.
     pub fn ended(&self) -> u64 {
         self.success
@@ -123,6 +133,10 @@ table! {
         dropped_rejected: Counter "aqueduct_sink_dropped_total" {"reason" = "rejected"} "Records discarded, by reason.";
         dropped_expired: Counter "aqueduct_sink_dropped_total" {"reason" = "expired"} "Records discarded, by reason.";
         dropped_shutdown: Counter "aqueduct_sink_dropped_total" {"reason" = "shutdown"} "Records discarded, by reason.";
+        health_connected: Gauge "aqueduct_sink_health" {"state" = "connected"} "Shards that see the sink in this state; /readyz tells why.";
+        health_connecting: Gauge "aqueduct_sink_health" {"state" = "connecting"} "Shards that see the sink in this state; /readyz tells why.";
+        health_disconnected: Gauge "aqueduct_sink_health" {"state" = "disconnected"} "Shards that see the sink in this state; /readyz tells why.";
+        health_stopped: Gauge "aqueduct_sink_health" {"state" = "stopped"} "Shards that see the sink in this state; /readyz tells why.";
         queuing: Gauge "aqueduct_sink_queuing" "Records open, handed over, or queued at the owner; counted by the shard that received them.";
         queuing_bytes: Gauge "aqueduct_sink_queuing_bytes" "Bytes of those records.";
         inflight: Gauge "aqueduct_sink_inflight" "Records in requests that the broker has not answered.";

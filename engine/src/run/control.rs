@@ -28,6 +28,7 @@ pub(super) struct Control {
     pub http: TcpListener,
     pub kafka: Option<KafkaListener>,
     pub sink_names: Vec<String>,
+    pub sink_connectors: Vec<String>,
     pub token: Option<String>,
     pub shutdown_timeout: Duration,
     /// Printed once everything listens.
@@ -64,6 +65,7 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
         scrape: scrape(control.shards.clone()),
         sink_names: control.sink_names,
         log: control.kafka.as_ref().map(|kafka| Arc::clone(&kafka.catalogue)),
+        sink_connectors: control.sink_connectors,
         token: control.token,
         stage: seen_stage,
     };

@@ -120,7 +120,7 @@ impl Shard {
         self.return_credits(io);
         self.step_drain(now, io);
         self.counters.rounds += 1;
-        self.answer_scrapes(io);
+        self.answer_scrapes(now.mono, io);
         self.round.turn(now.mono, self.settings.round_target_bytes());
         self.wait(now, writers_deadline)
     }
@@ -249,21 +249,24 @@ impl Shard {
         self.round.released |= conn.held == Some(Held::Output) && conn.out.is_empty();
     }
 
-    fn answer_scrapes(&mut self, io: &mut impl Io) {
+    fn answer_scrapes(&mut self, now: Mono, io: &mut impl Io) {
         while let Some(token) = self.scrapes.pop() {
-            let sample = Box::new(self.sample());
+            let sample = Box::new(self.sample(now));
             io.control(ControlMsg::Sample { token, sample });
         }
     }
 
     /// A copy of all counters. For every sink the parts add up to `matched`.
-    fn sample(&mut self) -> ShardSample {
+    fn sample(&mut self, now: Mono) -> ShardSample {
         self.counters.memory_bytes = (self.budget.used_bytes() + self.deliver.budget.used_bytes()) as u64;
         self.counters.memory_budget_bytes = (self.budget.limit_bytes() + self.deliver.budget.limit_bytes()) as u64;
         self.counters.notes_suppressed = self.notes.suppressed;
+        let mut health = Vec::with_capacity(self.sinks.len());
         for (index, counters) in self.sink_counters.iter_mut().enumerate() {
             let sink = &self.sinks[index];
             let writer = &self.writers[sink.connector];
+            health.push(writer.health(index as u16, now));
+            health.last().into_iter().for_each(|health| counters.set_health(health));
             counters.inflight = writer.inflight_records(index as u16, self.id);
             let written = writer.counts(index as u16);
             (counters.retried, counters.requests) = (written.retried, written.requests);
@@ -275,6 +278,7 @@ impl Shard {
             shard: self.id.0,
             own: self.counters,
             sinks: self.sink_counters.clone(),
+            health,
             ack_latency: self.latency.clone(),
         }
     }

@@ -9,6 +9,7 @@ use crate::rule::TemplateError;
 use crate::session::deliveries::QueueLimits;
 use crate::sink::Sink;
 use crate::sink::accumulator::{Accumulator, BatchLimits};
+use crate::sink::ceiling::Ceiling;
 use crate::sink::partitioning::{Partitioner, Random};
 use crate::sink::route::Route;
 
@@ -201,6 +202,7 @@ impl SinkSettings {
             accumulator: Accumulator::new(index, self.limits),
             partitioner: Partitioner::new(self.partition_strategy, self.key_hash, shard, shards, random.next_u64()),
             connector: self.connector,
+            ceiling: Ceiling::new(self.limits.bytes_max),
         }
     }
 

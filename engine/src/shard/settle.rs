@@ -58,7 +58,9 @@ impl Shard {
         let sink = usize::from(batch.part.sink);
         count_outcome(&mut self.sink_counters[sink], &batch, outcome);
         self.sinks[sink].accumulator.settled(&batch);
-        if matches!(outcome, Outcome::Stored { .. }) {
+        let stored = matches!(outcome, Outcome::Stored { .. });
+        self.sinks[sink].learn_size(&batch, stored);
+        if stored {
             let records = batch.records - refused_records(&batch);
             self.latency[sink].record(now.mono.since(batch.opened), u64::from(records));
         }

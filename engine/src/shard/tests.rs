@@ -2,6 +2,7 @@
 
 mod audit;
 mod back_pressure;
+mod batch_size;
 mod cluster;
 mod deliver;
 mod mqtt_client;

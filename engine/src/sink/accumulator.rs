@@ -361,6 +361,11 @@ impl Accumulator {
         &self.limits
     }
 
+    /// No batch that is begun or continued grows beyond `bytes` from now on, unless a single record is larger.
+    pub fn set_bytes_max(&mut self, bytes: usize) {
+        self.limits.bytes_max = bytes;
+    }
+
     /// Whether nothing waits and nothing is unanswered.
     pub fn is_idle(&self) -> bool {
         self.open.is_empty() && self.partitions.iter().all(|slot| slot.unanswered == 0)

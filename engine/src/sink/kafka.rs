@@ -21,11 +21,13 @@ mod split;
 
 use std::collections::VecDeque;
 
-use super::{Answered, Health, WriterCounts};
+use super::ceiling::Ceiling;
+use super::{Answered, WriterCounts};
 use crate::broker::{Cluster, Event};
 use crate::buffer::{Batch, PartKey};
 use crate::clock::{Mono, Now};
 use crate::config::Config;
+use crate::metrics::Health;
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{Input, Io, Request};
@@ -48,6 +50,8 @@ pub struct Produce {
     shards: usize,
     /// By sink; `None` for those of other connectors.
     terms: Vec<Option<Terms>>,
+    /// By sink: how long Kafka may be silent before the sink is no longer `connected`, nanoseconds.
+    patience_ns: Vec<u64>,
     cluster: Cluster,
     topics: Vec<TopicState>,
     producer_id: ProducerId,
@@ -73,13 +77,22 @@ pub struct Produce {
 }
 
 /// A topic's partitions, indexed by their numbers; only those that this shard owns are ever used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct TopicState {
     partitions: Vec<Partition>,
     /// What Kafka last said against writing to it.
     trouble: Option<String>,
     /// It was made anew with this many partitions; those above are gone for good.
     ends_at: Option<u32>,
+    /// How large merged batches may get for now.
+    ceiling: Ceiling,
+}
+
+impl TopicState {
+    /// A topic that sinks with the terms of this one write.
+    fn new(terms: &Terms) -> Self {
+        Self { partitions: Vec::new(), trouble: None, ends_at: None, ceiling: Ceiling::new(terms.batch_bytes_max) }
+    }
 }
 
 /// A partition by topic and number.
@@ -99,13 +112,14 @@ impl Produce {
             shards: usize::from(shards),
             idempotent: settings.terms.iter().flatten().any(|terms| terms.idempotent),
             backoff_ms_max: settings.cluster.patience.reconnect_delay_ms,
-            topics: settings.cluster.topics.iter().map(|_| TopicState::default()).collect(),
+            topics: topic_states(&settings),
+            patience_ns: settings.patience_ns,
             terms: settings.terms,
             cluster: Cluster::new(settings.cluster),
             producer_id: ProducerId::new(),
             listed: Vec::new(),
             splits: Splits::default(),
-            carriers: Carriers::new(shard),
+            carriers: Carriers::new(shard, settings.carrier_bytes_max),
             answered: VecDeque::new(),
             open_batches: 0,
             counts: vec![WriterCounts::default(); sinks],
@@ -184,14 +198,15 @@ impl Produce {
     }
 
     /// How the sink stands with its cluster.
-    pub fn health(&self, sink: u16) -> Health {
+    pub fn health(&self, sink: u16, now: Mono) -> Health {
         let Some(terms) = self.terms_of(sink) else { return Health::Connected };
         if terms.idempotent
             && let Some((why, _)) = self.producer_id.denied()
         {
             return Health::Stopped(why.to_string());
         }
-        let cluster = self.cluster.trouble(terms.topic);
+        let patience_ns = self.patience_ns.get(usize::from(sink)).copied().unwrap_or(u64::MAX);
+        let cluster = self.cluster.trouble(terms.topic).or_else(|| self.cluster.silence(now, patience_ns));
         let own = self.topics.get(usize::from(terms.topic)).and_then(|topic| topic.trouble.clone());
         match cluster.or(own) {
             None => Health::Connected,
@@ -311,6 +326,13 @@ impl Produce {
             self.requests.push(request);
         }
     }
+}
+
+/// Sinks that write one topic share its limits.
+fn topic_states(settings: &Settings) -> Vec<TopicState> {
+    let of_topic = |topic: usize| settings.terms.iter().flatten().find(|terms| usize::from(terms.topic) == topic);
+    // Every topic of a connector is there for the sake of a sink.
+    (0..settings.cluster.topics.len()).filter_map(of_topic).map(TopicState::new).collect()
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("an option of another type", "[connectors.log]\ntype = \"embedded\"\nbootstrap_hosts = \"kafka:9092\"\n"),
     ("more batches than order bears", "max_inflight = 6\n"),
     ("sizes that contradict each other", "max_batch_bytes = \"64KB\"\nbatch_target_bytes = \"128KB\"\n"),
+    ("a request given up before its answer is due", "ack_timeout = \"30s\"\n"),
     (
         "a sink on a connector that is off",
         "[connectors.off]\nenable = false\n[sinks.x]\nconnector = \"off\"\ntopic = \"t\"\n",

@@ -131,6 +131,7 @@ impl Produce {
     fn stored(&mut self, now: Mono, place: Place, at: usize, base_offset: i64) {
         if let Some(topic) = self.topics.get_mut(usize::from(place.topic)) {
             topic.trouble = None;
+            topic.ceiling.stored();
         }
         if let Some(shipment) = self.partition_mut(place).stored(now, at) {
             self.complete(shipment, Outcome::Stored { base_offset });
@@ -156,6 +157,9 @@ impl Produce {
             return self.fail(place, at, result, reason);
         }
         let Some(mut shipment) = self.partition_mut(place).take_out(at) else { return };
+        if reason == FailReason::TooLarge {
+            self.note_size(place, &mut shipment);
+        }
         let parts = match std::mem::replace(&mut shipment.cargo, Cargo::Batch) {
             Cargo::Merged(mut sources) => {
                 let parts = sources.drain(..).map(Shipment::alone).collect();
@@ -173,6 +177,19 @@ impl Produce {
             self.carriers.give(carrier);
         }
         self.partition_mut(place).put_in(at, &shipment, parts);
+    }
+
+    /// What comes after a batch that was too large is to be smaller: merged batches here, others at the shard that fills them.
+    fn note_size(&mut self, place: Place, shipment: &mut Shipment) {
+        let Some(batch) = shipment.batch.as_deref_mut() else { return };
+        if matches!(shipment.cargo, Cargo::Batch) {
+            batch.too_large = true;
+        }
+        if let (Some(topic), false) =
+            (self.topics.get_mut(usize::from(place.topic)), matches!(shipment.cargo, Cargo::Piece { .. }))
+        {
+            topic.ceiling.refused(batch.bytes.len());
+        }
     }
 
     /// Cuts `n` records from `first` on: around those the broker names, or in halves.

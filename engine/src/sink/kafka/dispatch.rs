@@ -124,8 +124,9 @@ impl Produce {
 
     /// The next shipment of a partition; small batches that wait together become one.
     fn take_next(&mut self, place: Place) -> Option<Shipment> {
-        let queue =
-            &mut self.topics.get_mut(usize::from(place.topic))?.partitions.get_mut(place.partition as usize)?.queue;
+        let topic = self.topics.get_mut(usize::from(place.topic))?;
+        let ceiling = topic.ceiling.bytes();
+        let queue = &mut topic.partitions.get_mut(place.partition as usize)?.queue;
         let mut shipment = queue.pop_front()?;
         if !shipment.merges() {
             return Some(shipment);
@@ -136,7 +137,7 @@ impl Produce {
         while let Some(next) = queue.front() {
             let same = next.batch.as_ref().and_then(|b| self.terms.get(usize::from(b.part.sink))) == Some(&Some(terms));
             bytes += next.merged_bytes_max();
-            if !same || !next.merges() || bytes > terms.batch_bytes_max {
+            if !same || !next.merges() || bytes > terms.batch_bytes_max.min(ceiling) {
                 break;
             }
             let Some(next) = queue.pop_front() else { break };

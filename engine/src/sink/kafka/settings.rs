@@ -35,7 +35,15 @@ pub(super) struct Settings {
     pub(super) cluster: ClusterSettings,
     /// By sink; `None` for those of other connectors.
     pub(super) terms: Vec<Option<Terms>>,
+    /// By sink: how long Kafka may be silent before the sink is no longer `connected`, nanoseconds.
+    pub(super) patience_ns: Vec<u64>,
+    /// Most bytes of merged copies.
+    pub(super) carrier_bytes_max: usize,
 }
+
+/// Part of a shard's memory that copies of merged batches may take, as a divisor: it comes out of what the plan leaves
+/// spare.
+const CARRIER_DIVISOR: u64 = 32;
 
 impl Settings {
     /// The part of `config` that concerns the connector with this index. `None` if it reaches no Kafka cluster.
@@ -78,7 +86,10 @@ impl Settings {
             refresh_max_ms: refresh_max_ms.unwrap_or(60_000),
             topics,
         };
-        Some(Self { cluster, terms })
+        let patience_ns = config.sinks.iter().map(|sink| sink.sync_timeout_ms.saturating_mul(1_000_000)).collect();
+        let carrier_bytes_max = config.node.memory_limit_bytes / u64::from(shards.max(1)) / CARRIER_DIVISOR;
+        let carrier_bytes_max = usize::try_from(carrier_bytes_max).unwrap_or(usize::MAX);
+        Some(Self { cluster, terms, patience_ns, carrier_bytes_max })
     }
 }
 

@@ -182,10 +182,17 @@ fn copy_records(batch: &Batch, first: u32, n: u32, carrier: &mut Batch) -> Resul
 }
 
 /// Carriers: boxes that hold the bytes of merged and split batches. They are nobody's charge: their bytes are a copy of
-/// bytes that are charged, and at most one copy exists.
+/// bytes that are charged, and at most one copy exists. Those of merges, which are for speed alone, are bounded: beyond
+/// `bytes_max` small batches travel as they are. What a split needs is taken whatever is left: it is rare, short, and the
+/// only way to an outcome.
 #[derive(Debug)]
 pub(super) struct Carriers {
     home: ShardId,
+    /// Most bytes of all carriers, idle ones included, at which another batch is merged.
+    bytes_max: usize,
+    /// Bytes of all carriers; of those that are out, as counted when they were last written to. What a carrier has counted
+    /// stands in its `charge_bytes`.
+    bytes: usize,
     // The box is what travels.
     #[expect(clippy::vec_box)]
     idle: Vec<Box<Batch>>,
@@ -195,8 +202,8 @@ pub(super) struct Carriers {
 }
 
 impl Carriers {
-    pub(super) fn new(home: ShardId) -> Self {
-        Self { home, idle: Vec::new(), lists: Vec::new() }
+    pub(super) fn new(home: ShardId, bytes_max: usize) -> Self {
+        Self { home, bytes_max, bytes: 0, idle: Vec::new(), lists: Vec::new() }
     }
 
     pub(super) fn take(&mut self, part: PartKey) -> Box<Batch> {
@@ -206,6 +213,7 @@ impl Carriers {
                 runs: Vec::new(),
                 records: 0,
                 refused: Vec::new(),
+                too_large: false,
                 part,
                 epoch: 0,
                 home: self.home,
@@ -221,10 +229,30 @@ impl Carriers {
         carrier
     }
 
-    pub(super) fn give(&mut self, carrier: Box<Batch>) {
-        if self.idle.len() < CARRIERS_KEPT {
+    pub(super) fn give(&mut self, mut carrier: Box<Batch>) {
+        self.count(&mut carrier);
+        if self.idle.len() < CARRIERS_KEPT && self.bytes <= self.bytes_max {
             self.idle.push(carrier);
+        } else {
+            self.bytes -= carrier.charge_bytes;
         }
+    }
+
+    fn count(&mut self, carrier: &mut Batch) {
+        let capacity = carrier.bytes.capacity();
+        self.bytes = self.bytes - carrier.charge_bytes + capacity;
+        carrier.charge_bytes = capacity;
+    }
+
+    /// Whether `bytes` more may be copied into a carrier; its buffer may grow to twice of what it must hold.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes + 2 * bytes <= self.bytes_max
+    }
+
+    /// Bytes of all carriers.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Takes back an emptied list of sources.
@@ -238,8 +266,13 @@ impl Carriers {
     /// Merges `next` into `into`. Both are mergeable; together they fit a batch.
     ///
     /// # Errors
-    /// Gives `next` back if its records do not read as our own encoder writes them, which is a bug of ours.
+    /// Gives `next` back if carriers hold all the bytes they may, or if its records do not read as our own encoder writes
+    /// them, which is a bug of ours.
     pub(super) fn merge(&mut self, into: &mut Shipment, next: Shipment) -> Result<(), Shipment> {
+        let bytes = |shipment: &Shipment| shipment.batch.as_ref().map_or(0, |batch| batch.bytes.len());
+        if !self.has_room(bytes(into) + bytes(&next)) {
+            return Err(next);
+        }
         if matches!(into.cargo, Cargo::Batch) && !self.make_carrier(into) {
             return Err(next);
         }
@@ -247,7 +280,10 @@ impl Carriers {
             return Err(next);
         };
         let Some(source) = next.batch.as_deref() else { return Err(next) };
-        if !copy_into(carrier, source) {
+        let merged = copy_into(carrier, source);
+        let (before, after) = (carrier.charge_bytes, carrier.bytes.capacity());
+        (self.bytes, carrier.charge_bytes) = (self.bytes - before + after, after);
+        if !merged {
             return Err(next);
         }
         into.records = carrier.records;
@@ -265,6 +301,7 @@ impl Carriers {
             self.give(carrier);
             return false;
         }
+        self.count(&mut carrier);
         let mut sources = self.lists.pop().unwrap_or_default();
         sources.push(source);
         shipment.batch = Some(carrier);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::Produce;
 use crate::buffer::PartKey;
-use crate::sink::Health;
+use crate::metrics::Health;
 use crate::sink::partitioning::Random;
 use crate::ticket::{FailReason, Outcome};
 use cluster::{Faults, POISON};
@@ -90,7 +90,7 @@ fn records_arrive_once_and_in_order() {
         rig.run_ms(200);
         check(&rig, 0, true);
         assert!(rig.writer.is_idle());
-        assert_eq!(rig.writer.health(0), Health::Connected);
+        assert_eq!(rig.health(0), Health::Connected);
         assert_eq!(rig.world.cluster.sequences_refused, 0);
         assert_eq!(rig.writer.counts(0).retried, 0);
         assert_eq!(rig.writer.inflight_records(0, crate::shard::ShardId(0)), 0);
@@ -172,14 +172,14 @@ fn a_broker_that_comes_back_is_found_and_nothing_is_lost() {
     rig.cut_off(0);
     rig.cut_off(1);
     rig.run_ms(5_000);
-    assert!(matches!(rig.writer.health(0), Health::Disconnected(_)), "{:?}", rig.writer.health(0));
+    assert!(matches!(rig.health(0), Health::Disconnected(_)), "{:?}", rig.health(0));
     let dials = rig.world.dials;
     rig.run_ms(10_000);
     assert!(rig.world.dials - dials < 25, "{} dials in ten seconds", rig.world.dials - dials);
     rig.world.dead = vec![false; 2];
     rig.run_ms(5_000);
     check(&rig, 0, true);
-    assert_eq!(rig.writer.health(0), Health::Connected);
+    assert_eq!(rig.health(0), Health::Connected);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_topic_that_does_not_exist_is_waited_for() {
     rig.round();
     rig.run_ms(20_000);
     assert_eq!(rig.writer.partitions(0), None);
-    assert!(matches!(rig.writer.health(0), Health::Connecting(why) if why.contains("UNKNOWN_TOPIC")));
+    assert!(matches!(rig.health(0), Health::Connecting(why) if why.contains("UNKNOWN_TOPIC")));
     rig.world.cluster.create("t", 2);
     rig.run_ms(4_000);
     assert_eq!(rig.writer.partitions(0), Some(2));
@@ -262,6 +262,63 @@ fn a_batch_that_is_too_large_is_cut_until_it_fits() {
 }
 
 #[test]
+fn after_a_batch_that_was_too_large_merged_ones_are_smaller() {
+    let mut rig = connected("", "max_inflight = 1");
+    rig.world.cluster.batch_bytes_max = 10_000;
+    rig.submit(0, 0, (0..20).map(|i| value(i, 1_000)).collect());
+    rig.submit(0, 0, vec![value(20, 12_000)]);
+    rig.run_ms(1_000);
+    assert!(rig.sent[0].too_large, "the shard that filled it is told");
+    assert!(!rig.sent[1].too_large, "a single record is nobody's choice");
+    // Many small batches wait for the only slot, and are merged.
+    for round in 0..20 {
+        for i in 0..30 {
+            rig.submit(0, 0, vec![value(100 + round * 30 + i, 1_000)]);
+        }
+        rig.run_ms(200);
+    }
+    check(&rig, 0, true);
+    assert!(rig.world.cluster.too_large < 8, "refusals: {}", rig.world.cluster.too_large);
+    assert!(rig.world.cluster.produce_requests < 300, "they are merged nevertheless");
+}
+
+#[test]
+fn copies_of_merged_batches_are_bounded() {
+    let batch_of = |rig: &mut Rig, number: u64| {
+        rig.submit(0, (number % 4) as u32, vec![value(number, 12_000)]);
+    };
+    let mut rig = connected("", "max_inflight = 1");
+    let bytes_max = 200_000;
+    rig.writer.carriers = super::Carriers::new(crate::shard::ShardId(0), bytes_max);
+    (0..400).for_each(|number| batch_of(&mut rig, number));
+    for _ in 0..2_000 {
+        rig.step_after_round();
+        assert!(rig.writer.carriers.bytes() <= bytes_max, "{}", rig.writer.carriers.bytes());
+    }
+    rig.run_ms(20_000);
+    check(&rig, 0, true);
+    assert!(rig.world.cluster.produce_requests < 380, "some were merged: {}", rig.world.cluster.produce_requests);
+}
+
+#[test]
+fn a_broker_that_owes_an_answer_for_long_is_no_longer_connected() {
+    let mut rig = connected("", "sync_timeout = \"3s\"");
+    rig.world.stalled[0] = true;
+    rig.submit(0, 0, vec![value(1, 100)]);
+    rig.run_ms(2_500);
+    assert_eq!(rig.health(0), Health::Connected);
+    rig.run_ms(1_000);
+    assert!(
+        matches!(rig.health(0), Health::Connecting(why) if why.contains("no answer for 3 s")),
+        "{:?}",
+        rig.health(0)
+    );
+    rig.world.stalled[0] = false;
+    rig.run_ms(500);
+    assert_eq!(rig.health(0), Health::Connected);
+}
+
+#[test]
 fn a_denied_topic_fails_its_batches_and_says_so() {
     let mut rig = connected("", "");
     rig.submit(0, 0, vec![value(100, 10)]);
@@ -272,12 +329,12 @@ fn a_denied_topic_fails_its_batches_and_says_so() {
     }
     rig.run_ms(1_000);
     assert!(rig.sent.iter().skip(1).all(|s| s.outcome == Some(Outcome::Failed(FailReason::Unauthorized))));
-    assert!(matches!(rig.writer.health(0), Health::Connecting(why) if why.contains("TOPIC_AUTHORIZATION_FAILED")));
+    assert!(matches!(rig.health(0), Health::Connecting(why) if why.contains("TOPIC_AUTHORIZATION_FAILED")));
     rig.world.cluster.deny_produce = 0;
     rig.submit(0, 0, vec![value(11, 10)]);
     rig.run_ms(1_000);
     assert!(matches!(rig.sent[10].outcome, Some(Outcome::Stored { .. })));
-    assert_eq!(rig.writer.health(0), Health::Connected);
+    assert_eq!(rig.health(0), Health::Connected);
     assert!(!rig.notes.iter().any(|note| note.contains("numbered anew")), "what was refused left its numbers");
 }
 
@@ -328,7 +385,7 @@ fn without_a_producer_id_nothing_is_written_until_one_is_given() {
     rig.submit(0, 0, vec![value(1, 10)]);
     rig.run_ms(1_000);
     assert_eq!(rig.sent[0].outcome, Some(Outcome::Failed(FailReason::Unauthorized)));
-    assert!(matches!(rig.writer.health(0), Health::Stopped(why) if why.contains("CLUSTER_AUTHORIZATION_FAILED")));
+    assert!(matches!(rig.health(0), Health::Stopped(why) if why.contains("CLUSTER_AUTHORIZATION_FAILED")));
     assert_eq!(rig.world.cluster.produce_requests, 0);
     rig.world.cluster.deny_producer = 0;
     rig.run_ms(20_000);
@@ -488,6 +545,7 @@ fn bad_day(seed: u64) {
     rig.run_ms(60_000);
     assert!(rig.writer.is_idle(), "all is answered a minute after the last fault");
     assert_eq!(rig.writer.inflight_records(0, crate::shard::ShardId(0)), 0);
+    assert!(rig.writer.carriers.bytes() <= 1 << 20, "carriers come back: {}", rig.writer.carriers.bytes());
     // A broker that forgets a producer in the middle of its batches takes what comes next, whatever was before it.
     let forgetful = amnesia > 0;
     let twice_max = if idempotent && !forgetful { possible_duplicates(&rig) } else { u64::MAX };

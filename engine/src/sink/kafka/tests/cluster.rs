@@ -76,6 +76,8 @@ pub(super) struct Cluster {
     next_producer: i64,
     /// Batches that came out of order although nothing had failed before them.
     pub(super) sequences_refused: u32,
+    /// Batches refused for their size.
+    pub(super) too_large: u32,
     pub(super) produce_requests: u32,
     /// Batches in the largest request.
     pub(super) widest_request: usize,
@@ -94,6 +96,7 @@ impl Cluster {
             deny_produce: 0,
             next_producer: 1000,
             sequences_refused: 0,
+            too_large: 0,
             produce_requests: 0,
             widest_request: 0,
         }
@@ -251,6 +254,7 @@ impl Cluster {
             return ([6, 19, 5, 56, 2, 3, -1][pick as usize % 7], -1, Vec::new());
         }
         if batch.len() > self.batch_bytes_max {
+            self.too_large += 1;
             return (10, -1, Vec::new());
         }
         let values: Vec<Vec<u8>> = record_batch::records(batch)

@@ -12,6 +12,7 @@ use crate::buffer::{Batch, PartKey};
 use crate::clock::{Mono, Now};
 use crate::config::{Document, Loaded, Machine, Sources};
 use crate::log::DiskOp;
+use crate::metrics::Health;
 use crate::shard::ShardId;
 use crate::shard::control::ControlMsg;
 use crate::shard::io::{BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, Recv, Request};
@@ -159,6 +160,7 @@ pub(super) struct Sent {
     pub(super) values: Vec<Vec<u8>>,
     pub(super) outcome: Option<Outcome>,
     pub(super) refused: Vec<crate::ticket::Refused>,
+    pub(super) too_large: bool,
 }
 
 /// A writer in its world.
@@ -204,6 +206,11 @@ impl Rig {
         Self { writer, world, sent: Vec::new(), notes: Vec::new(), woken_at: u64::MAX }
     }
 
+    /// How the sink stands now.
+    pub(super) fn health(&self, sink: u16) -> Health {
+        self.writer.health(sink, self.now().mono)
+    }
+
     pub(super) fn now(&self) -> Now {
         Now { mono: Mono(self.world.now), wall_ms: 0 }
     }
@@ -222,6 +229,7 @@ impl Rig {
             runs: Vec::new(),
             records: values.len() as u32,
             refused: Vec::new(),
+            too_large: false,
             part,
             epoch: 0,
             home: ShardId(0),
@@ -230,7 +238,7 @@ impl Rig {
             max_timestamp_ms: 1_700_000_000_000 + values.len() as i64 - 1,
             opened: Mono(self.world.now),
         });
-        self.sent.push(Sent { part, values, outcome: None, refused: Vec::new() });
+        self.sent.push(Sent { part, values, outcome: None, refused: Vec::new(), too_large: false });
         self.writer.submit(batch);
     }
 
@@ -249,6 +257,7 @@ impl Rig {
             assert!(sent.outcome.is_none(), "a batch has one outcome");
             assert_eq!(sent.part, answered.batch.part);
             sent.outcome = Some(answered.outcome);
+            sent.too_large = answered.batch.too_large;
             sent.refused = answered.batch.refused;
         }
         while let Some((_, text)) = self.writer.pop_note() {

@@ -160,23 +160,22 @@ impl Check<'_> {
         }
     }
 
-    /// `min_batch_bytes <= batch_target_bytes <= max_batch_bytes <= buffer.per_partition_limit`. What the user did not
-    /// choose gives way to what the user did.
+    /// `min_batch_bytes, batch_target_bytes <= max_batch_bytes <= buffer.per_partition_limit`. What the user did not choose
+    /// gives way to what the user did.
     fn sink_sizes(&mut self, sink: &mut Sink) {
         if !self.is_chosen(&sink::SECTION, &sink.name, "batch_target_bytes") {
             sink.batch_target_bytes = sink.batch_target_bytes.min(sink.batch_bytes_max);
         }
         if !self.is_chosen(&sink::SECTION, &sink.name, "max_batch_bytes") {
-            sink.batch_bytes_max = sink.batch_bytes_max.max(sink.batch_target_bytes);
+            sink.batch_bytes_max = sink.batch_bytes_max.max(sink.batch_target_bytes).max(sink.batch_bytes_min);
         }
+        let max = ("max_batch_bytes", u64::from(sink.batch_bytes_max));
         let sizes = [
-            ("min_batch_bytes", u64::from(sink.batch_bytes_min)),
-            ("batch_target_bytes", u64::from(sink.batch_target_bytes)),
-            ("max_batch_bytes", u64::from(sink.batch_bytes_max)),
-            ("buffer.per_partition_limit", sink.per_partition_limit_bytes),
+            (("min_batch_bytes", u64::from(sink.batch_bytes_min)), max),
+            (("batch_target_bytes", u64::from(sink.batch_target_bytes)), max),
+            (max, ("buffer.per_partition_limit", sink.per_partition_limit_bytes)),
         ];
-        for pair in sizes.windows(2) {
-            let &[(low, low_bytes), (high, high_bytes)] = pair else { continue };
+        for ((low, low_bytes), (high, high_bytes)) in sizes {
             if low_bytes > high_bytes {
                 let name = Some(sink.name.as_str());
                 let fault = format!(

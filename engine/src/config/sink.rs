@@ -187,7 +187,7 @@ options! {
         "max_batch_bytes" => batch_bytes_max: u32 = Size::within(KB, 64 * MB), or("896KB");
         /// Bytes at which a batch is sealed while Kafka keeps up.
         "batch_target_bytes" => batch_target_bytes: u32 = Size::within(KB, 64 * MB), or("128KB");
-        /// Bytes below which a batch waits for `linger` even if Kafka is idle.
+        /// Bytes below which a batch waits for its `linger` in any case; above `batch_target_bytes` it takes that one's place.
         "min_batch_bytes" => batch_bytes_min: u32 = Size::within(0, 64 * MB), or("0");
         /// Longest a batch waits for more records; time in the kernel's socket buffers counts.
         "linger" => linger_us: u64 = Micros::within(0, 10 * SECOND), or("5ms");

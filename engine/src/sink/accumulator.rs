@@ -171,7 +171,8 @@ impl Accumulator {
             if needed <= self.limits.bytes_max || batch.records == 0 {
                 return grow(batch, needed, self.limits.bytes_max, budget);
             }
-            if let Some(until) = slot.keeps_up_until(at.now)
+            if slot.unanswered >= self.limits.inflight_max
+                && let Some(until) = slot.keeps_up_until(at.now)
                 && self.queued_bytes > self.limits.ahead_bytes
                 && !budget.is_reserve_open()
             {
@@ -373,7 +374,7 @@ impl Accumulator {
 }
 
 impl Partition {
-    /// Until when batches of this partition count as leaving in time, if one waits for a slot and they do.
+    /// Until when batches of this partition count as leaving in time, if one waits and they do.
     fn keeps_up_until(&self, now: Mono) -> Option<Mono> {
         let until = self.full.front()?.opened + KEEPS_UP_NS;
         (now < until).then_some(until)

@@ -165,13 +165,21 @@ fn a_record_fits_wherever_its_own_bytes_do() {
 /// Nothing is answered and nothing is full: the clients that were ahead of Kafka are heard again by the clock alone.
 #[test]
 fn clients_ahead_of_kafka_are_heard_again_when_it_stays_away() {
-    let close = BatchLimits { bytes_max: 8 << 10, target_bytes: 8 << 10, ahead_bytes: 8 << 10, ..sink().limits };
+    let close = BatchLimits {
+        bytes_max: 8 << 10,
+        target_bytes: 8 << 10,
+        ahead_bytes: 8 << 10,
+        inflight_max: 1,
+        ..sink().limits
+    };
     let ahead = SinkSettings { limits: close, ..sink() };
     let drop = Settings { qos0_on_full: Qos0OnFull::Drop, ..settings(vec![ahead]) };
     let mut rig = scripted(drop, Some(1));
     let conn = rig.connect("c", 4);
-    let burst = publish(4, 0, 0, "t", &[0; 1000]).repeat(100);
-    rig.feed(conn, &burst);
+    let message = publish(4, 0, 0, "t", &[0; 1000]);
+    rig.feed(conn, &message.repeat(10));
+    rig.round();
+    rig.feed(conn, &message.repeat(90));
     rig.round();
     assert_eq!(rig.shard.counters.backpressure_paused, 1);
     assert!(rig.shard.sink_counters[0].matched < 100);

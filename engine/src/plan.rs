@@ -54,7 +54,9 @@ const HANDOVER_CREDITS: u32 = 256;
 const MOVE_CREDITS: u32 = 128;
 /// Publications that may be under way from one shard to another for its subscribers.
 const PARCEL_CREDITS: u32 = 256;
-/// Pressure and filter changes that may be under way from one shard to another.
+/// The token of a pair of shards.
+const SHARE_TOKENS: u32 = 1;
+/// Filter changes that may be under way from one shard to another.
 const NOTICE_CREDITS: u32 = 128;
 
 /// Every derived limit.
@@ -200,7 +202,7 @@ impl MeshPlan {
     fn new() -> Self {
         // What is handed over comes back, and what is told is confirmed, through the other ring of the pair, which so needs
         // room for both directions.
-        let messages = MOVE_CREDITS + 2 * (HANDOVER_CREDITS + PARCEL_CREDITS + NOTICE_CREDITS);
+        let messages = MOVE_CREDITS + SHARE_TOKENS + 2 * (HANDOVER_CREDITS + PARCEL_CREDITS + NOTICE_CREDITS);
         let plan = Self {
             handover_credits: HANDOVER_CREDITS,
             move_credits: MOVE_CREDITS,

@@ -32,6 +32,7 @@ mod read;
 mod round;
 mod settings;
 mod settle;
+pub mod shares;
 mod subscribe;
 mod wheel;
 mod will;
@@ -58,6 +59,7 @@ use io::{ConnKey, Input, Io, Machine, Spent, Wait};
 use mesh::MeshMsg;
 use notes::Notes;
 use round::Round;
+use shares::Shares;
 use subscribe::Filters;
 use wheel::Wheel;
 
@@ -81,6 +83,7 @@ pub struct Shard {
     wheel: Wheel,
     lists: Lists,
     round: Round,
+    shares: Shares,
     /// Changes with everything a [`crate::sink::route::RouteMemo`] rests on.
     route_generation: u64,
     event_ids: EventIds,
@@ -133,6 +136,7 @@ impl Shard {
             wheel: Wheel::new(now),
             lists: Lists::default(),
             round: Round::new(now, settings.round_wait_ns()),
+            shares: Shares::new(id, settings.shards, settings.sinks.len()),
             route_generation: 1,
             event_ids: EventIds::new(&settings.node, id.0),
             random,
@@ -190,6 +194,7 @@ impl Machine for Shard {
             Input::Mesh(from, MeshMsg::FiltersKnown) => self.on_filters_known(from),
             Input::Mesh(from, MeshMsg::Parcel(publication)) => self.on_parcel(now, from, publication, io),
             Input::Mesh(from, MeshMsg::ParcelsTaken { parcels, bytes }) => self.on_parcels_taken(from, parcels, bytes),
+            Input::Mesh(from, MeshMsg::Share(token)) => self.on_share(from, token),
             Input::Command(Command::Scrape { token }) => self.scrapes.push(token),
             Input::Command(Command::Drain) => self.begin_drain(now),
             Input::Command(Command::DrainNow) => self.end_drain(now, io),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::shares::Token;
 use crate::buffer::Batch;
 use crate::publication::Publication;
 use crate::ticket::Outcome;
@@ -26,6 +27,8 @@ pub enum MeshMsg {
         /// Bytes of their publications.
         bytes: usize,
     },
+    /// The sender's recent bytes of each sink; the receiver answers with its own a second later.
+    Share(Token),
 }
 
 /// A shard's first subscriber to a filter has come, or its last has gone.

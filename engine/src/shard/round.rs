@@ -7,7 +7,8 @@ use super::control::ControlMsg;
 use super::io::{ConnKey, Io, Wait};
 use super::mesh::MeshMsg;
 use super::placement::owner_of;
-use super::{Shard, conn_mut};
+use super::shares::Token;
+use super::{Shard, ShardId, conn_mut};
 use crate::clock::{Mono, Now};
 use crate::listener::connection::{Connection, Held};
 use crate::metrics::ShardSample;
@@ -117,6 +118,7 @@ impl Shard {
         self.send_due(now);
         self.flush_dirty(now, io);
         self.tell_filters(io);
+        self.compare_shares(now, io);
         self.return_credits(io);
         self.step_drain(now, io);
         self.counters.rounds += 1;
@@ -149,12 +151,14 @@ impl Shard {
     fn seal_and_send(&mut self, now: Now, io: &mut impl Io) {
         let drain = self.drain.is_draining();
         let (id, shards) = (self.id, self.settings.shards);
-        for sink in &mut self.sinks {
+        let shares = &mut self.shares;
+        for (index, sink) in self.sinks.iter_mut().enumerate() {
             let writer = &mut self.writers[sink.connector];
             let partitioner = &mut sink.partitioner;
             sink.accumulator.seal_due(now.mono, drain, |batch| {
                 let partition = batch.part.partition;
                 partitioner.sealed(partition);
+                shares.note(now.mono, index, batch.queued_bytes);
                 match owner_of(partition, shards) {
                     owner if owner == id => writer.submit(now, batch),
                     owner => io.mesh(owner, MeshMsg::HandOver(batch)),
@@ -249,6 +253,24 @@ impl Shard {
         self.round.released |= conn.held == Some(Held::Output) && conn.out.is_empty();
     }
 
+    /// Once a second: tells the other shards what this one brings, and has `sticky` know whether it brings its share.
+    fn compare_shares(&mut self, now: Now, io: &mut impl Io) {
+        if self.shares.look(now.mono, |to, token| io.mesh(to, MeshMsg::Share(token))) {
+            self.spread_or_keep();
+        }
+    }
+
+    pub(super) fn on_share(&mut self, from: ShardId, token: Token) {
+        self.shares.heard(from, token);
+        self.spread_or_keep();
+    }
+
+    fn spread_or_keep(&mut self) {
+        for (index, sink) in self.sinks.iter_mut().enumerate() {
+            sink.partitioner.prefer_owned(self.shares.is_even(index));
+        }
+    }
+
     fn answer_scrapes(&mut self, now: Mono, io: &mut impl Io) {
         while let Some(token) = self.scrapes.pop() {
             let sample = Box::new(self.sample(now));
@@ -304,6 +326,7 @@ impl Shard {
             writers,
             self.wheel.deadline(),
             self.round.next_expiry,
+            self.shares.deadline(),
             self.drain.deadline(),
         ];
         Wait { deadline: deadlines.into_iter().flatten().min(), clients }

@@ -52,6 +52,8 @@ pub struct Partitioner {
     random: Random,
     /// Partition of the present sticky batch.
     sticky: Option<u32>,
+    /// `sticky` keeps to the partitions this shard owns.
+    prefers_owned: bool,
 }
 
 /// What a choice rests on.
@@ -68,7 +70,7 @@ pub struct Choice<'a> {
 impl Partitioner {
     /// A partitioner for `shard` of `shards`.
     pub fn new(strategy: PartitionStrategy, hash: KeyHash, shard: ShardId, shards: u16, seed: u64) -> Self {
-        Self { strategy, hash, shard, shards, random: Random::new(seed), sticky: None }
+        Self { strategy, hash, shard, shards, random: Random::new(seed), sticky: None, prefers_owned: true }
     }
 
     /// Whether equal client, topic and key always mean the same partition, so that a memo may keep it.
@@ -98,6 +100,11 @@ impl Partitioner {
             PartitionStrategy::Sticky => self.sticky(partitions),
             PartitionStrategy::Random => self.uniform(partitions),
         }
+    }
+
+    /// Whether `sticky` keeps to the partitions this shard owns, where it owns any: as long as all shards bring about as much.
+    pub fn prefer_owned(&mut self, yes: bool) {
+        self.prefers_owned = yes;
     }
 
     /// The present sticky batch was sealed: the next record chooses anew.
@@ -131,9 +138,10 @@ impl Partitioner {
         chosen
     }
 
-    /// Prefers usable partitions this shard owns, the less loaded the likelier; all partitions if there is none.
+    /// Prefers usable partitions this shard owns, the less loaded the likelier; all partitions if there is none, or if this
+    /// shard brings more or less than its share.
     fn weighted(&mut self, partitions: &impl Partitions) -> u32 {
-        let owned = |p: &u32| owner_of(*p, self.shards) == self.shard;
+        let owned = |p: &u32| self.prefers_owned && owner_of(*p, self.shards) == self.shard;
         let count = partitions.count();
         let any_owned = (0..count).any(|p| owned(&p) && partitions.usable(p));
         let any_usable = (0..count).any(|p| partitions.usable(p));
@@ -235,5 +243,14 @@ mod tests {
         }
         assert_eq!((counts[1], counts[3]), (0, 0), "owned by the other shard");
         assert!(counts[0] > 3 * counts[2] && counts[2] > 0, "{counts:?}");
+        // A shard that brings more than its share would make its own partitions fuller than the others.
+        p.prefer_owned(false);
+        let mut counts = [0u32; 4];
+        for _ in 0..1000 {
+            let partition = p.choose(&CHOICE, &fake);
+            counts[partition as usize] += 1;
+            p.sealed(partition);
+        }
+        assert!(counts.iter().all(|&n| n > 0) && counts[1].abs_diff(counts[3]) < 100, "{counts:?}");
     }
 }

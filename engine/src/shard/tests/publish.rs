@@ -2,10 +2,10 @@
 
 use super::rig::{Rig, connect, packet, publish, settings, sink};
 use crate::config::QueryMode;
-use crate::shard::SinkSettings;
 use crate::shard::control::{Command, ControlMsg};
 use crate::shard::io::{CloseReason, Input, Machine, ShardId};
 use crate::shard::mesh::MeshMsg;
+use crate::shard::{Settings, SinkSettings};
 use crate::ticket::{FailReason, Outcome, Refused};
 
 const PUBACK: u8 = 0x40;
@@ -237,4 +237,34 @@ fn a_message_after_a_silence_has_not_waited_through_it() {
     rig.after_ms(10);
     assert_eq!(acks(&rig.sent(conn)), [(PUBACK, 1), (PUBACK, 2)]);
     assert_eq!(rig.shard.latency[0].count_up_to(100_000), 2);
+}
+
+#[test]
+fn a_shard_that_brings_more_than_its_share_spreads_it_over_all_partitions() {
+    let sticky = SinkSettings { partition_strategy: crate::config::PartitionStrategy::Sticky, ..sink() };
+    let mut rig = Rig::at(ShardId(0), Settings { shards: 2, ..settings(vec![sticky]) }, discard());
+    let client = (0..).map(|n| format!("c{n}")).find(|c| crate::shard::placement::home_of(c, 2).0 == 0).unwrap();
+    let conn = rig.connect(&client, 4);
+    let mut hand_overs = [0; 2];
+    for second in 0..2 {
+        for _ in 0..100 {
+            rig.feed(conn, &publish(4, 0, 0, "t", b"x"));
+            rig.after_ms(11);
+            let handed = std::mem::take(&mut rig.world.mesh);
+            for (_, message) in handed {
+                let answer = match message {
+                    MeshMsg::HandOver(batch) => {
+                        hand_overs[second] += 1;
+                        MeshMsg::Return(batch, Outcome::Stored { base_offset: 0 })
+                    }
+                    // The other shard has brought nothing.
+                    MeshMsg::Share(_) => MeshMsg::Share(vec![0].into()),
+                    other => panic!("not expected: {other:?}"),
+                };
+                rig.shard.on(rig.now, Input::Mesh(ShardId(1), answer), &mut rig.world);
+            }
+        }
+    }
+    assert!(hand_overs[0] < 20, "until its share is known, it keeps to its own: {hand_overs:?}");
+    assert!((25..75).contains(&hand_overs[1]), "half of the partitions are the other shard's: {hand_overs:?}");
 }

@@ -19,6 +19,7 @@ pub mod budget;
 pub mod control;
 pub mod io;
 pub mod mesh;
+mod place;
 pub mod placement;
 
 mod connect;

@@ -1,9 +1,10 @@
 //! House rules that a compiler does not know. `cargo tidy` runs them; `AQUEDUCT_BLESS=1 cargo tidy` writes the reference pages anew.
 //!
-//! Each rule reads the sources as text, skips comments, and names file, line and remedy.
+//! Most rules read the sources as text, skip comments, and name file, line and remedy; two ask the toolchain's own judges.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Files that grow past this hide more than one noun.
 const LINES_MAX: usize = 700;
@@ -237,6 +238,24 @@ fn every_dependency_is_argued_for() {
         argued += 1;
     }
     assert!(argued > 10, "the table was not understood");
+}
+
+#[test]
+fn sources_are_formatted() {
+    judged(&["fmt", "--all", "--check"], "run: cargo fmt --all");
+}
+
+#[test]
+fn clippy_has_nothing_to_say() {
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    judged(&clippy, "run: cargo clippy --workspace --all-targets");
+}
+
+/// Runs a cargo subcommand, which must succeed.
+fn judged(args: &[&str], remedy: &str) {
+    let output = Command::new(env!("CARGO")).args(args).current_dir(root()).output().expect("cargo runs");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}\n{remedy}", String::from_utf8_lossy(&said));
 }
 
 #[test]

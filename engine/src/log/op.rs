@@ -25,7 +25,6 @@ pub enum DiskOp {
         /// Offset after the last record: readers may see records below it once this append is durable.
         end_offset: i64,
         /// The batches, sealed and stamped with their offsets.
-        #[expect(clippy::vec_box)]
         batches: Vec<Box<Batch>>,
     },
     /// Remove a segment that retention has passed; readers are told before the file goes. A file that is missing is no
@@ -61,7 +60,6 @@ pub enum DiskDone {
         /// As given.
         end_offset: i64,
         /// The buffers return.
-        #[expect(clippy::vec_box)]
         batches: Vec<Box<Batch>>,
         /// Durable, or why not.
         result: Result<(), DiskError>,

@@ -95,12 +95,11 @@ impl Collector for Snapshot {
     }
 }
 
+/// Whose values they are, by label name and value, and the values.
+type Owner<'a, const N: usize> = (Option<(&'a str, &'a str)>, [u64; N]);
+
 /// Writes rows that share a name as one family, with a series for each owner of values, by its label.
-fn families<const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    rows: &[Row],
-    owners: &[(Option<(&str, &str)>, [u64; N])],
-) -> fmt::Result {
+fn families<const N: usize>(encoder: &mut DescriptorEncoder<'_>, rows: &[Row], owners: &[Owner<'_, N>]) -> fmt::Result {
     let mut first = 0;
     for family in rows.chunk_by(|row, next| row.name == next.name) {
         let Row { name, kind, help, .. } = family[0];

@@ -63,6 +63,7 @@ const IDLE_CAPACITY_MAX: usize = 64;
 
 /// What the client has to say next.
 #[derive(Debug)]
+#[expect(clippy::enum_variant_names, reason = "named after the packets they are answered with")]
 enum Step {
     PubAck(Queued),
     PubRec(Queued),

@@ -19,7 +19,7 @@ use mqtt::{Publish, QoS};
 use super::budget::Budget;
 use super::io::Io;
 use super::mesh::MeshMsg;
-use super::publish::{NoPlace, Placed};
+use super::place::{NoPlace, Placed};
 use super::will::DueWill;
 use super::{Settings, Shard, ShardId};
 use crate::clock::Now;

@@ -98,7 +98,6 @@ pub struct Request {
     /// `cuts[i]` is the position in `head` after which `batches[i].bytes` follows; ascending, as many as batches.
     pub cuts: Vec<u32>,
     /// The batches; they stay with the request until its response or the end of the link, by type.
-    #[expect(clippy::vec_box)]
     pub batches: Vec<Box<Batch>>,
     /// False for `required_acks = none`: the broker sends no response, and the request is answered (`Input::Sent`) when the
     /// kernel has taken all of it.

@@ -1,65 +1,23 @@
 //! One PUBLISH: from the decoded packet to records in batches and a ticket in a lane.
 //!
-//! Either all records of a PUBLISH are placed or none is: room is reserved for each before the first is written. A PUBLISH
-//! without room is held with its connection, byte for byte, and looked at again when something is released.
+//! A PUBLISH whose records have no room is held with its connection, byte for byte, and looked at again when something is
+//! released. How records find their room is [`place`](super::place)'s.
 
 use mqtt::{Publish, QoS, ReasonCode};
 
 use super::Shard;
-use super::deliver::Copied;
 use super::io::Io;
 use super::packet::Flow;
+use super::place::{NoPlace, Placed, Seat};
 use crate::clock::Now;
-use crate::config::{Overflow, Qos0OnFull};
-use crate::event::{Event, EventIds};
+use crate::config::Qos0OnFull;
+use crate::event::Event;
 use crate::listener::connection::{Connection, Held};
 use crate::plants::{Plant, is_planted};
-use crate::session::publications::LaneSeat;
 use crate::session::qos2::Received;
-use crate::session::table::SessionTable;
 use crate::session::tickets::{Ticket, Verdict};
-use crate::sink::accumulator::{At, Record, Room};
-use crate::sink::partitioning::Choice;
-use crate::sink::route::{Chosen, MemoRoute, RouteMemo, Value};
-use crate::sink::{Answered, Sink};
-use crate::ticket::{FailReason, Lane, Outcome};
-
-/// Where the ticket of a PUBLISH will stand, known before it is written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seat {
-    session: u32,
-    lane: Lane,
-    generation: u32,
-    number: u32,
-}
-
-/// What became of a PUBLISH's records.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Placed {
-    /// Records whose outcome the ticket waits for.
-    pending: u16,
-    /// The first sink it waits for.
-    sink: u16,
-    /// Bytes of all records.
-    bytes: u32,
-    /// A sink refused its record.
-    refused: Option<FailReason>,
-    /// Records whose outcome subscribers wait for.
-    pub(super) awaited: u16,
-    /// A sink that subscribers wait for refused its record.
-    pub(super) withheld: bool,
-}
-
-/// Why there is no place for a record now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoPlace {
-    /// Hold the PUBLISH: memory, a full partition under back-pressure, or a topic that is not known yet.
-    Hold,
-    /// As `Hold`, for a moment: its client is faster than a Kafka that keeps up. Nothing is full, so nothing is dropped.
-    Wait,
-    /// The sink refuses it.
-    Refuse(FailReason),
-}
+use crate::sink::route::{MemoRoute, RouteMemo};
+use crate::ticket::Lane;
 
 impl Shard {
     pub(super) fn on_publish(
@@ -94,7 +52,7 @@ impl Shard {
                     }
                     silences = true;
                 }
-                self.seat(slot, qos)
+                self.seat(slot, qos, silences)
             }
         };
         let placed = match self.place(now, conn, publish, slot, version, seat.as_ref()) {
@@ -116,22 +74,21 @@ impl Shard {
             QoS::AtLeastOnce => self.counters.received_publishes_qos1 += 1,
             QoS::ExactlyOnce => self.counters.received_publishes_qos2 += 1,
         }
-        let unmatched = conn.memo.routes.is_empty() && !conn.memo.subscribed;
-        self.counters.unmatched_publishes += u64::from(unmatched);
+        self.counters.unmatched_publishes += u64::from(conn.memo.is_unmatched());
         match seat {
-            Some(seat) => self.write_ticket(now, conn, publish, &seat, &placed, unmatched, silences),
+            Some(seat) => self.write_ticket(now, conn, publish, &seat, &placed),
             None => Flow::Next,
         }
     }
 
     #[inline]
-    fn seat(&self, slot: u32, qos: QoS) -> Option<Seat> {
+    fn seat(&self, slot: u32, qos: QoS, silences: bool) -> Option<Seat> {
         let session = self.sessions.get(slot)?;
         let (lane, tickets) = match qos {
             QoS::ExactlyOnce => (Lane::PubRec, &session.pubrec),
             _ => (Lane::PubAck, &session.puback),
         };
-        Some(Seat { session: slot, lane, generation: tickets.generation(), number: tickets.next_number() })
+        Some(Seat { session: slot, lane, generation: tickets.generation(), number: tickets.next_number(), silences })
     }
 
     /// A QoS 2 PUBLISH whose identifier is known makes no record: it attaches to the first, or is answered at once
@@ -178,22 +135,20 @@ impl Shard {
         publish: &Publish<'_>,
         seat: &Seat,
         placed: &Placed,
-        unmatched: bool,
-        silences: bool,
     ) -> Flow {
         let Some(session) = self.sessions.get_mut(seat.session) else { return Flow::End };
         let ticket = Ticket {
             packet_id: publish.packet_id,
             pending: if is_planted(Plant::AckEarly) { 0 } else { placed.pending },
             verdict: placed.refused.map_or(Verdict::Good, Verdict::Bad),
-            unmatched,
+            unmatched: conn.memo.is_unmatched(),
             silent: false,
             late: false,
             sink: placed.sink,
             opened_ms: now.mono.as_ms() as u32,
             bytes: placed.bytes,
         };
-        if silences {
+        if seat.silences {
             session.puback.silence(publish.packet_id);
         }
         let number = if seat.lane == Lane::PubRec {
@@ -231,7 +186,7 @@ impl Shard {
         if !memo.knows(topic, self.route_generation) {
             self.remember_route(memo, topic);
         }
-        if memo.routes.is_empty() && !memo.subscribed {
+        if memo.is_unmatched() {
             return Ok(Placed::default());
         }
         let copied = if memo.subscribed { self.copy_publication(now, Some(slot), topic, publish)? } else { None };
@@ -263,24 +218,6 @@ impl Shard {
         placed
     }
 
-    /// What placing records needs, and apart from it the sessions and the numbers of events.
-    #[inline]
-    pub(super) fn placer(&mut self, now: Now, copied: Option<&Copied>) -> (Placer<'_>, &SessionTable, &mut EventIds) {
-        let placer = Placer {
-            at: At { now: now.mono, opened: self.round.opened(now.mono) },
-            read: self.counters.reads,
-            publication: copied.map(|c| c.seat),
-            sinks: &mut self.sinks,
-            writers: &self.writers,
-            settings: &self.settings,
-            counters: &mut self.sink_counters,
-            pool: &mut self.pool,
-            budget: &mut self.budget,
-            discarded: &mut self.round.discarded,
-        };
-        (placer, &self.sessions, &mut self.event_ids)
-    }
-
     /// Finds the sinks that take `topic`, and whether subscribers do.
     #[cold]
     pub(super) fn remember_route(&mut self, memo: &mut RouteMemo, topic: &str) {
@@ -297,210 +234,6 @@ impl Shard {
             let counters = &mut self.sink_counters[usize::from(route.sink)];
             counters.matched += 1;
             counters.dropped_queue_full += 1;
-        }
-    }
-}
-
-/// The parts of a shard that placing records needs.
-pub(super) struct Placer<'a> {
-    at: At,
-    /// Number of the read that brought the PUBLISH.
-    read: u64,
-    /// Where the publication stands whose subscribers wait for the outcomes.
-    publication: Option<LaneSeat>,
-    sinks: &'a mut [Sink],
-    writers: &'a [crate::sink::Writer],
-    pub(super) settings: &'a super::Settings,
-    counters: &'a mut [crate::metrics::SinkCounters],
-    pool: &'a mut crate::buffer::BatchPool,
-    budget: &'a mut super::budget::Budget,
-    discarded: &'a mut Vec<Answered>,
-}
-
-impl Placer<'_> {
-    pub(super) fn place_all(
-        &mut self,
-        memo: &mut RouteMemo,
-        event: &Event<'_>,
-        seat: Option<&Seat>,
-        scratch: &mut Vec<u8>,
-    ) -> Result<Placed, NoPlace> {
-        let mut placed = Placed::default();
-        if let [route] = memo.routes.as_mut_slice() {
-            self.choose(route, event, scratch)?;
-            let result = self.place_one(route, event, seat, scratch, true, &mut placed);
-            return result.map(|()| placed).inspect_err(|_| choose_anew(route));
-        }
-        // Several sinks: reserve for each first. Records are rendered twice, which costs less than keeping them.
-        if let Err(why) = self.reserve_all(memo, event, scratch) {
-            for route in &mut memo.routes {
-                let accumulator = &mut self.sinks[usize::from(route.sink)].accumulator;
-                accumulator.cancel(route.reserved, self.pool, self.budget);
-                choose_anew(route);
-            }
-            return Err(why);
-        }
-        for route in &mut memo.routes {
-            let written = self.place_one(route, event, seat, scratch, true, &mut placed);
-            assert!(written.is_ok(), "a record is written where room was reserved for it");
-        }
-        Ok(placed)
-    }
-
-    fn reserve_all(&mut self, memo: &mut RouteMemo, event: &Event<'_>, scratch: &mut Vec<u8>) -> Result<(), NoPlace> {
-        for route in &mut memo.routes {
-            self.choose(route, event, scratch)?;
-            self.place_one(route, event, None, scratch, false, &mut Placed::default())?;
-        }
-        Ok(())
-    }
-
-    /// Chooses the partition of one sink's record. Once a PUBLISH: some strategies would choose another one next time.
-    #[inline]
-    fn choose(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) -> Result<(), NoPlace> {
-        if route.key.is_none() {
-            self.remember_key(route, event, scratch);
-        }
-        route.reserved = self.partition(route, event, scratch).ok_or(NoPlace::Hold)?;
-        Ok(())
-    }
-
-    /// Renders the record of one sink and reserves room for it in the chosen partition; appends it if `write`.
-    #[inline]
-    fn place_one(
-        &mut self,
-        route: &MemoRoute,
-        event: &Event<'_>,
-        seat: Option<&Seat>,
-        scratch: &mut Vec<u8>,
-        write: bool,
-        placed: &mut Placed,
-    ) -> Result<(), NoPlace> {
-        let index = usize::from(route.sink);
-        let partition = route.reserved;
-        let direct = &self.settings.sinks[index].route;
-        let mut key_scratch = Vec::new();
-        let key = match &route.key {
-            Some(key) => key.as_deref(),
-            None => direct.key.render(event, &mut key_scratch),
-        };
-        let timestamp_ms = direct.timestamp_ms(event, scratch);
-        let value = match direct.render_value(event, scratch) {
-            Value::Is(value) => value,
-            Value::Dropped => return Ok(()),
-        };
-        let record = Record { key, value, timestamp_ms, headers: &[] };
-        let accumulator = &mut self.sinks[index].accumulator;
-        let room = accumulator.reserve(partition, record.bytes_max(), self.at, self.pool, self.budget);
-        if room != Room::Ready
-            && let Err(why) = make_room(self, index, partition, record.bytes_max(), room)
-        {
-            let NoPlace::Refuse(reason) = why else { return Err(why) };
-            if write {
-                self.counters[index].matched += 1;
-                self.counters[index].dropped_rejected += 1;
-                placed.refused = Some(reason);
-                placed.withheld |= self.settings.sinks[index].delivers_after_kafka();
-                if placed.pending == 0 {
-                    placed.sink = index as u16;
-                }
-            }
-            return Ok(());
-        }
-        if write {
-            self.write(index, partition, &record, seat, placed);
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn write(&mut self, index: usize, partition: u32, record: &Record<'_>, seat: Option<&Seat>, placed: &mut Placed) {
-        let accumulator = &mut self.sinks[index].accumulator;
-        let bytes = accumulator.append(partition, record);
-        self.counters[index].matched += 1;
-        placed.bytes += bytes;
-        if let Some(seat) = seat
-            && self.settings.sinks[index].is_sync()
-        {
-            if placed.pending == 0 {
-                placed.sink = index as u16;
-            }
-            placed.pending += 1;
-            accumulator.note_ticket(partition, seat.session, seat.generation, seat.number, seat.lane);
-        }
-        if let Some(seat) = self.publication
-            && self.settings.sinks[index].delivers_after_kafka()
-        {
-            placed.awaited += 1;
-            accumulator.note_ticket(partition, seat.lane, seat.generation, seat.number, Lane::Publication);
-        }
-    }
-
-    /// Keeps the key where it is the same for all PUBLISHes of the memo.
-    fn remember_key(&self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) {
-        let direct = &self.settings.sinks[usize::from(route.sink)].route;
-        if direct.key_is_fixed() {
-            route.key = Some(direct.key.render(event, scratch).map(Into::into));
-        }
-    }
-
-    /// The record's partition: from the memo if it is fixed there and the count is still the same.
-    #[inline]
-    fn partition(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) -> Option<u32> {
-        let index = usize::from(route.sink);
-        let sink = &mut self.sinks[index];
-        let writer = &self.writers[sink.connector];
-        let count = writer.partitions(route.sink)?;
-        if let Some(chosen) = route.partition
-            && chosen.count == count
-            && chosen.read.is_none_or(|read| read == self.read)
-        {
-            return Some(chosen.partition);
-        }
-        let key = match &route.key {
-            Some(key) => key.as_deref(),
-            None => self.settings.sinks[index].route.key.render(event, scratch),
-        };
-        let choice = Choice { key, client_id: event.client_id, topic: event.topic };
-        let fixed = route.key.is_some() && sink.partitioner.is_fixed(key.is_none_or(<[u8]>::is_empty));
-        let for_a_read = sink.partitioner.holds_for_a_read();
-        let partition = sink.choose(route.sink, &choice, writer, self.at.now)?;
-        if fixed || for_a_read {
-            route.partition = Some(Chosen { partition, count, read: for_a_read.then_some(self.read) });
-        }
-        Some(partition)
-    }
-}
-
-/// A partition that was chosen for a read and has no room is not waited for: another may have.
-#[cold]
-fn choose_anew(route: &mut MemoRoute) {
-    route.partition.take_if(|chosen| chosen.read.is_some());
-}
-
-/// Applies `overflow` where a record has no room; `Ok` if it has now.
-#[cold]
-fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize, room: Room) -> Result<(), NoPlace> {
-    match placer.settings.sinks[index].overflow {
-        _ if room == Room::Ahead => Err(NoPlace::Wait),
-        Overflow::Backpressure => Err(NoPlace::Hold),
-        Overflow::Reject => Err(NoPlace::Refuse(FailReason::Rejected)),
-        Overflow::DropOldest => {
-            let accumulator = &mut placer.sinks[index].accumulator;
-            let mut room = room;
-            while room != Room::Ready {
-                if room == Room::Ahead {
-                    return Err(NoPlace::Wait);
-                }
-                let victim = if room == Room::PartitionFull { Some(partition) } else { accumulator.oldest() };
-                let Some(mut batch) = victim.and_then(|p| accumulator.drop_oldest(p)) else {
-                    return Err(NoPlace::Hold);
-                };
-                placer.budget.release(std::mem::take(&mut batch.charge_bytes));
-                placer.discarded.push(Answered { batch, outcome: Outcome::Failed(FailReason::QueueFull) });
-                room = accumulator.reserve(partition, bytes, placer.at, placer.pool, placer.budget);
-            }
-            Ok(())
         }
     }
 }

@@ -8,7 +8,7 @@ use mqtt::{Connect, Publish};
 
 use super::Shard;
 use super::io::CloseReason;
-use super::publish::NoPlace;
+use super::place::NoPlace;
 use crate::clock::{Mono, Now};
 use crate::event::Event;
 use crate::publication::Publication;

@@ -72,7 +72,6 @@ pub struct Accumulator {
 struct Partition {
     filling: Option<Box<Batch>>,
     /// Full batches that wait for a slot, oldest first.
-    #[expect(clippy::vec_box)]
     full: VecDeque<Box<Batch>>,
     unanswered: u32,
     waiting_bytes: usize,

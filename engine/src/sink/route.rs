@@ -111,6 +111,12 @@ pub struct Chosen {
 }
 
 impl RouteMemo {
+    /// Whether nobody takes the topic: no sink, no subscriber.
+    #[inline]
+    pub fn is_unmatched(&self) -> bool {
+        self.routes.is_empty() && !self.subscribed
+    }
+
     /// Whether the memo speaks of `topic` under `generation`.
     #[inline]
     pub fn knows(&self, topic: &str, generation: u64) -> bool {

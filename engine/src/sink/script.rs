@@ -44,8 +44,8 @@ impl Script {
     }
 
     pub(super) fn inflight_records(&self, sink: u16, home: ShardId) -> u64 {
-        let mine = |b: &&Box<Batch>| b.part.sink == sink && b.home == home;
-        self.open.iter().filter(mine).map(|b| u64::from(b.records)).sum()
+        let mine = self.open.iter().filter(|b| b.part.sink == sink && b.home == home);
+        mine.map(|b| u64::from(b.records)).sum()
     }
 
     pub(super) fn take_changed(&mut self) -> bool {

@@ -204,7 +204,9 @@ impl Inner {
     fn deliver(&mut self) {
         while let Some((token, reply)) = self.groups.poll_reply() {
             // A client that has gone takes no answer; its membership ends by silence.
-            let _ = self.waiting.remove(&token).map(|client| client.send(reply));
+            if let Some(client) = self.waiting.remove(&token) {
+                let _ = client.send(reply);
+            }
         }
     }
 }

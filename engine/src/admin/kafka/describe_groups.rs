@@ -16,7 +16,7 @@ use super::read::list;
 pub(super) fn answer(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     let (flexible, coordinator, r) = (call.flexible, &call.state.coordinator, &mut call.body);
     // Each once: a name of a few bytes is answered with all that its members said.
-    let names = BTreeSet::from_iter(list(r, flexible, |r| Ok(r.string(flexible)?))?);
+    let names = BTreeSet::from_iter(list(r, flexible, |r| r.string(flexible))?);
     let groups = names.into_iter().map(|name| {
         let group = DescribedGroup::default().with_group_id(GroupId(StrBytes::from_string(name.to_owned())));
         match coordinator.describe(name) {

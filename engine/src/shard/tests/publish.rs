@@ -246,7 +246,7 @@ fn a_shard_that_brings_more_than_its_share_spreads_it_over_all_partitions() {
     let client = (0..).map(|n| format!("c{n}")).find(|c| crate::shard::placement::home_of(c, 2).0 == 0).unwrap();
     let conn = rig.connect(&client, 4);
     let mut hand_overs = [0; 2];
-    for second in 0..2 {
+    for count in &mut hand_overs {
         for _ in 0..100 {
             rig.feed(conn, &publish(4, 0, 0, "t", b"x"));
             rig.after_ms(11);
@@ -254,7 +254,7 @@ fn a_shard_that_brings_more_than_its_share_spreads_it_over_all_partitions() {
             for (_, message) in handed {
                 let answer = match message {
                     MeshMsg::HandOver(batch) => {
-                        hand_overs[second] += 1;
+                        *count += 1;
                         MeshMsg::Return(batch, Outcome::Stored { base_offset: 0 })
                     }
                     // The other shard has brought nothing.

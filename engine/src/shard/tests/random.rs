@@ -158,7 +158,8 @@ impl Net {
             }
             85..=87 => self.connect_somewhere(device),
             88 => self.part(device),
-            89..=90 => self.devices[device].wire.iter().any(|w| w.pings < 3).then(|| self.ping(device)).unwrap_or(()),
+            89..=90 if self.devices[device].wire.iter().any(|w| w.pings < 3) => self.ping(device),
+            89..=90 => {}
             91..=93 => self.unblock(shard),
             94 => self.rigs[shard].world.send_room = pick(&mut self.random, &[0, 1, 7, 100, usize::MAX, usize::MAX]),
             95 => {
@@ -337,7 +338,7 @@ impl Net {
         self.listen(shard);
         // Recounting costs more than what it recounts.
         self.inputs += 1;
-        if self.inputs % 4 == 0 {
+        if self.inputs.is_multiple_of(4) {
             self.audit();
         }
         let world = &mut self.rigs[shard].world;

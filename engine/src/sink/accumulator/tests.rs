@@ -30,6 +30,7 @@ impl Rig {
         room
     }
 
+    #[expect(clippy::vec_box, reason = "the box is what travels")]
     fn due(&mut self, at: Mono) -> Vec<Box<Batch>> {
         let mut sent = Vec::new();
         self.accumulator.seal_due(at, false, |batch| sent.push(batch));
@@ -86,10 +87,10 @@ fn while_all_slots_are_taken_batches_fill_to_the_cap_and_keep_their_order() {
     assert!(next[0].bytes.len() <= 8 << 10);
     let records: Vec<u32> = sent.iter().chain(&next).map(|b| b.records).collect();
     let first_of_next = records[0] + records[1];
-    assert_eq!(u32::from(first_value_byte(next.into_iter().next().unwrap())), first_of_next);
+    assert_eq!(u32::from(first_value_byte(*next.into_iter().next().unwrap())), first_of_next);
 }
 
-fn first_value_byte(mut batch: Box<Batch>) -> u8 {
+fn first_value_byte(mut batch: Batch) -> u8 {
     let stamp = record_batch::Stamp {
         base_timestamp_ms: batch.base_timestamp_ms,
         max_timestamp_ms: batch.max_timestamp_ms,
@@ -141,7 +142,7 @@ fn a_full_partition_says_so_and_gives_up_its_oldest() {
     let batch = rig.accumulator.drop_oldest(0).expect("something waits");
     let dropped = batch.records;
     rig.accumulator.settled(&batch);
-    assert_eq!(first_value_byte(batch), 0, "the oldest goes first");
+    assert_eq!(first_value_byte(*batch), 0, "the oldest goes first");
     assert_eq!(rig.accumulator.open_records(), u64::from(n) - u64::from(dropped));
 }
 

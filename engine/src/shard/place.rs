@@ -1,0 +1,283 @@
+//! Placing the records of one publication: partition, room, and the runs that wait for the outcome.
+//!
+//! Either all records of a publication are placed or none is: room is reserved for each before the first is written.
+
+use super::Shard;
+use super::deliver::Copied;
+use crate::clock::Now;
+use crate::config::Overflow;
+use crate::event::{Event, EventIds};
+use crate::session::publications::LaneSeat;
+use crate::session::table::SessionTable;
+use crate::sink::accumulator::{At, Record, Room};
+use crate::sink::partitioning::Choice;
+use crate::sink::route::{Chosen, MemoRoute, RouteMemo, Value};
+use crate::sink::{Answered, Sink};
+use crate::ticket::{FailReason, Lane, Outcome};
+
+/// Where the ticket of a PUBLISH will stand, known before it is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seat {
+    /// Slot of the session.
+    pub(super) session: u32,
+    /// Its lane.
+    pub(super) lane: Lane,
+    /// Generation of the lane.
+    pub(super) generation: u32,
+    /// Number of the ticket in the lane.
+    pub(super) number: u32,
+    /// An earlier PUBLISH with its identifier stays without an answer of its own: this one's speaks for both.
+    pub(super) silences: bool,
+}
+
+/// What became of a PUBLISH's records.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Placed {
+    /// Records whose outcome the ticket waits for.
+    pub(super) pending: u16,
+    /// The first sink it waits for.
+    pub(super) sink: u16,
+    /// Bytes of all records.
+    pub(super) bytes: u32,
+    /// A sink refused its record.
+    pub(super) refused: Option<FailReason>,
+    /// Records whose outcome subscribers wait for.
+    pub(super) awaited: u16,
+    /// A sink that subscribers wait for refused its record.
+    pub(super) withheld: bool,
+}
+
+/// Why there is no place for a record now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// Hold the PUBLISH: memory, a full partition under back-pressure, or a topic that is not known yet.
+    Hold,
+    /// As `Hold`, for a moment: its client is faster than a Kafka that keeps up. Nothing is full, so nothing is dropped.
+    Wait,
+    /// The sink refuses it.
+    Refuse(FailReason),
+}
+
+impl Shard {
+    /// What placing records needs, and apart from it the sessions and the numbers of events.
+    #[inline]
+    pub(super) fn placer(&mut self, now: Now, copied: Option<&Copied>) -> (Placer<'_>, &SessionTable, &mut EventIds) {
+        let placer = Placer {
+            at: At { now: now.mono, opened: self.round.opened(now.mono) },
+            read: self.counters.reads,
+            publication: copied.map(|c| c.seat),
+            sinks: &mut self.sinks,
+            writers: &self.writers,
+            settings: &self.settings,
+            counters: &mut self.sink_counters,
+            pool: &mut self.pool,
+            budget: &mut self.budget,
+            discarded: &mut self.round.discarded,
+        };
+        (placer, &self.sessions, &mut self.event_ids)
+    }
+}
+
+/// The parts of a shard that placing records needs.
+pub(super) struct Placer<'a> {
+    at: At,
+    /// Number of the read that brought the PUBLISH.
+    read: u64,
+    /// Where the publication stands whose subscribers wait for the outcomes.
+    publication: Option<LaneSeat>,
+    sinks: &'a mut [Sink],
+    writers: &'a [crate::sink::Writer],
+    pub(super) settings: &'a super::Settings,
+    counters: &'a mut [crate::metrics::SinkCounters],
+    pool: &'a mut crate::buffer::BatchPool,
+    budget: &'a mut super::budget::Budget,
+    discarded: &'a mut Vec<Answered>,
+}
+
+impl Placer<'_> {
+    pub(super) fn place_all(
+        &mut self,
+        memo: &mut RouteMemo,
+        event: &Event<'_>,
+        seat: Option<&Seat>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Placed, NoPlace> {
+        let mut placed = Placed::default();
+        if let [route] = memo.routes.as_mut_slice() {
+            self.choose(route, event, scratch)?;
+            let result = self.place_one(route, event, seat, scratch, true, &mut placed);
+            return result.map(|()| placed).inspect_err(|_| choose_anew(route));
+        }
+        // Several sinks: reserve for each first. Records are rendered twice, which costs less than keeping them.
+        if let Err(why) = self.reserve_all(memo, event, scratch) {
+            for route in &mut memo.routes {
+                let accumulator = &mut self.sinks[usize::from(route.sink)].accumulator;
+                accumulator.cancel(route.reserved, self.pool, self.budget);
+                choose_anew(route);
+            }
+            return Err(why);
+        }
+        for route in &mut memo.routes {
+            let written = self.place_one(route, event, seat, scratch, true, &mut placed);
+            assert!(written.is_ok(), "a record is written where room was reserved for it");
+        }
+        Ok(placed)
+    }
+
+    fn reserve_all(&mut self, memo: &mut RouteMemo, event: &Event<'_>, scratch: &mut Vec<u8>) -> Result<(), NoPlace> {
+        for route in &mut memo.routes {
+            self.choose(route, event, scratch)?;
+            self.place_one(route, event, None, scratch, false, &mut Placed::default())?;
+        }
+        Ok(())
+    }
+
+    /// Chooses the partition of one sink's record. Once a PUBLISH: some strategies would choose another one next time.
+    #[inline]
+    fn choose(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) -> Result<(), NoPlace> {
+        if route.key.is_none() {
+            self.remember_key(route, event, scratch);
+        }
+        route.reserved = self.partition(route, event, scratch).ok_or(NoPlace::Hold)?;
+        Ok(())
+    }
+
+    /// Renders the record of one sink and reserves room for it in the chosen partition; appends it if `write`.
+    #[inline]
+    fn place_one(
+        &mut self,
+        route: &MemoRoute,
+        event: &Event<'_>,
+        seat: Option<&Seat>,
+        scratch: &mut Vec<u8>,
+        write: bool,
+        placed: &mut Placed,
+    ) -> Result<(), NoPlace> {
+        let index = usize::from(route.sink);
+        let partition = route.reserved;
+        let direct = &self.settings.sinks[index].route;
+        let mut key_scratch = Vec::new();
+        let key = match &route.key {
+            Some(key) => key.as_deref(),
+            None => direct.key.render(event, &mut key_scratch),
+        };
+        let timestamp_ms = direct.timestamp_ms(event, scratch);
+        let value = match direct.render_value(event, scratch) {
+            Value::Is(value) => value,
+            Value::Dropped => return Ok(()),
+        };
+        let record = Record { key, value, timestamp_ms, headers: &[] };
+        let accumulator = &mut self.sinks[index].accumulator;
+        let room = accumulator.reserve(partition, record.bytes_max(), self.at, self.pool, self.budget);
+        if room != Room::Ready
+            && let Err(why) = make_room(self, index, partition, record.bytes_max(), room)
+        {
+            let NoPlace::Refuse(reason) = why else { return Err(why) };
+            if write {
+                self.counters[index].matched += 1;
+                self.counters[index].dropped_rejected += 1;
+                placed.refused = Some(reason);
+                placed.withheld |= self.settings.sinks[index].delivers_after_kafka();
+                if placed.pending == 0 {
+                    placed.sink = index as u16;
+                }
+            }
+            return Ok(());
+        }
+        if write {
+            self.write(index, partition, &record, seat, placed);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn write(&mut self, index: usize, partition: u32, record: &Record<'_>, seat: Option<&Seat>, placed: &mut Placed) {
+        let accumulator = &mut self.sinks[index].accumulator;
+        let bytes = accumulator.append(partition, record);
+        self.counters[index].matched += 1;
+        placed.bytes += bytes;
+        if let Some(seat) = seat
+            && self.settings.sinks[index].is_sync()
+        {
+            if placed.pending == 0 {
+                placed.sink = index as u16;
+            }
+            placed.pending += 1;
+            accumulator.note_ticket(partition, seat.session, seat.generation, seat.number, seat.lane);
+        }
+        if let Some(seat) = self.publication
+            && self.settings.sinks[index].delivers_after_kafka()
+        {
+            placed.awaited += 1;
+            accumulator.note_ticket(partition, seat.lane, seat.generation, seat.number, Lane::Publication);
+        }
+    }
+
+    /// Keeps the key where it is the same for all PUBLISHes of the memo.
+    fn remember_key(&self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) {
+        let direct = &self.settings.sinks[usize::from(route.sink)].route;
+        if direct.key_is_fixed() {
+            route.key = Some(direct.key.render(event, scratch).map(Into::into));
+        }
+    }
+
+    /// The record's partition: from the memo if it is fixed there and the count is still the same.
+    #[inline]
+    fn partition(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) -> Option<u32> {
+        let index = usize::from(route.sink);
+        let sink = &mut self.sinks[index];
+        let writer = &self.writers[sink.connector];
+        let count = writer.partitions(route.sink)?;
+        if let Some(chosen) = route.partition
+            && chosen.count == count
+            && chosen.read.is_none_or(|read| read == self.read)
+        {
+            return Some(chosen.partition);
+        }
+        let key = match &route.key {
+            Some(key) => key.as_deref(),
+            None => self.settings.sinks[index].route.key.render(event, scratch),
+        };
+        let choice = Choice { key, client_id: event.client_id, topic: event.topic };
+        let fixed = route.key.is_some() && sink.partitioner.is_fixed(key.is_none_or(<[u8]>::is_empty));
+        let for_a_read = sink.partitioner.holds_for_a_read();
+        let partition = sink.choose(route.sink, &choice, writer, self.at.now)?;
+        if fixed || for_a_read {
+            route.partition = Some(Chosen { partition, count, read: for_a_read.then_some(self.read) });
+        }
+        Some(partition)
+    }
+}
+
+/// A partition that was chosen for a read and has no room is not waited for: another may have.
+#[cold]
+fn choose_anew(route: &mut MemoRoute) {
+    route.partition.take_if(|chosen| chosen.read.is_some());
+}
+
+/// Applies `overflow` where a record has no room; `Ok` if it has now.
+#[cold]
+fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize, room: Room) -> Result<(), NoPlace> {
+    match placer.settings.sinks[index].overflow {
+        _ if room == Room::Ahead => Err(NoPlace::Wait),
+        Overflow::Backpressure => Err(NoPlace::Hold),
+        Overflow::Reject => Err(NoPlace::Refuse(FailReason::Rejected)),
+        Overflow::DropOldest => {
+            let accumulator = &mut placer.sinks[index].accumulator;
+            let mut room = room;
+            while room != Room::Ready {
+                if room == Room::Ahead {
+                    return Err(NoPlace::Wait);
+                }
+                let victim = if room == Room::PartitionFull { Some(partition) } else { accumulator.oldest() };
+                let Some(mut batch) = victim.and_then(|p| accumulator.drop_oldest(p)) else {
+                    return Err(NoPlace::Hold);
+                };
+                placer.budget.release(std::mem::take(&mut batch.charge_bytes));
+                placer.discarded.push(Answered { batch, outcome: Outcome::Failed(FailReason::QueueFull) });
+                room = accumulator.reserve(partition, bytes, placer.at, placer.pool, placer.budget);
+            }
+            Ok(())
+        }
+    }
+}

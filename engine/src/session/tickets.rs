@@ -85,13 +85,16 @@ impl AckLane {
         self.generation
     }
 
-    /// Tickets `first .. first + n` got an outcome each. Numbers already answered are ignored.
+    /// Tickets `first .. first + n` got an outcome each. Returns how many of them had been answered without waiting for it.
     #[inline]
-    pub fn settle(&mut self, first: u32, n: u16, verdict: Verdict) {
-        let start = first.wrapping_sub(self.base) as usize;
-        let end = start.saturating_add(usize::from(n)).min(self.ring.len());
+    pub fn settle(&mut self, first: u32, n: u16, verdict: Verdict) -> u16 {
+        // Below zero where the run begins before the oldest ticket.
+        let at = first.wrapping_sub(self.base) as i32;
+        let answered = at.min(0).unsigned_abs().min(u32::from(n)) as u16;
+        let start = at.max(0) as usize;
+        let end = start.saturating_add(usize::from(n - answered)).min(self.ring.len());
         if start >= end {
-            return;
+            return answered;
         }
         for ticket in self.ring.range_mut(start..end) {
             ticket.pending = ticket.pending.saturating_sub(1);
@@ -99,6 +102,7 @@ impl AckLane {
                 ticket.verdict = verdict;
             }
         }
+        answered
     }
 
     /// The oldest ticket, if all its records have an outcome.
@@ -202,6 +206,21 @@ mod tests {
 
     fn ready(lane: &mut AckLane) -> Vec<u16> {
         std::iter::from_fn(|| lane.pop_ready()).map(|t| t.packet_id).collect()
+    }
+
+    #[test]
+    fn a_run_whose_first_tickets_were_answered_early_settles_the_others() {
+        for answered_early in 0..=3u16 {
+            let mut lane = AckLane { base: u32::MAX - 1, ..AckLane::default() };
+            let first = lane.push(ticket(1, 1));
+            lane.push(ticket(2, 1));
+            lane.push(ticket(3, 1));
+            lane.iter_mut().take(usize::from(answered_early)).for_each(|t| t.pending = 0);
+            assert_eq!(ready(&mut lane).len(), usize::from(answered_early));
+            assert_eq!(lane.settle(first, 3, Verdict::Good), answered_early);
+            assert_eq!(ready(&mut lane).len(), 3 - usize::from(answered_early));
+            assert!(lane.is_empty());
+        }
     }
 
     #[test]

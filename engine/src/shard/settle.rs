@@ -70,7 +70,7 @@ impl Shard {
         };
         if batch.refused.is_empty() {
             for run in batch.runs.drain(..) {
-                self.settle_run(run, verdict);
+                self.settle_run(sink, run, verdict);
             }
         } else {
             self.settle_each(&mut batch, verdict);
@@ -83,25 +83,30 @@ impl Shard {
     /// Some records have an outcome of their own: their tickets are resolved one by one.
     #[cold]
     fn settle_each(&mut self, batch: &mut Batch, verdict: Verdict) {
+        let sink = usize::from(batch.part.sink);
         let refused = std::mem::take(&mut batch.refused);
         for run in batch.runs.drain(..) {
             for i in 0..u32::from(run.n) {
                 let record = run.record + i;
                 let own = refused.iter().find(|r| (r.first..r.first + r.n).contains(&record));
                 let verdict = own.map_or(verdict, |r| Verdict::Bad(r.why));
-                self.settle_run(Run { first: run.first.wrapping_add(i), record, n: 1, ..run }, verdict);
+                self.settle_run(sink, Run { first: run.first.wrapping_add(i), record, n: 1, ..run }, verdict);
             }
         }
     }
 
-    fn settle_run(&mut self, run: Run, verdict: Verdict) {
+    fn settle_run(&mut self, sink: usize, run: Run, verdict: Verdict) {
         if run.lane == Lane::Publication {
             return self.settle_publications(run, verdict == Verdict::Good);
         }
         let Some(session) = self.sessions.get_mut(run.session) else { return };
         let lane = if run.lane == Lane::PubRec { &mut session.pubrec } else { &mut session.puback };
         if lane.generation() == run.lane_gen {
-            lane.settle(run.first, run.n, verdict);
+            let answered = lane.settle(run.first, run.n, verdict);
+            if verdict == Verdict::Good {
+                // Those whose clients were told, by `on_sync_timeout = "reject"`, that it took too long.
+                self.sink_counters[sink].late_success += u64::from(answered);
+            }
             self.answer(run.session);
         }
     }

@@ -268,3 +268,30 @@ fn a_shard_that_brings_more_than_its_share_spreads_it_over_all_partitions() {
     assert!(hand_overs[0] < 20, "until its share is known, it keeps to its own: {hand_overs:?}");
     assert!((25..75).contains(&hand_overs[1]), "half of the partitions are the other shard's: {hand_overs:?}");
 }
+
+#[test]
+fn a_timeout_answers_those_that_are_late_and_leaves_the_rest_of_their_batch_alone() {
+    let slow = crate::sink::accumulator::BatchLimits { linger_ns: 1_400_000_000, ..sink().limits };
+    let rejecting = SinkSettings {
+        limits: slow,
+        sync_timeout_ms: 1_000,
+        on_sync_timeout: crate::config::OnSyncTimeout::Reject,
+        ..sink()
+    };
+    let mut rig = Rig::new(settings(vec![rejecting]));
+    let conn = rig.connect("c", 5);
+    rig.feed(conn, &publish(5, 1, 1, "t", b"x"));
+    rig.after_ms(900);
+    rig.feed(conn, &publish(5, 1, 2, "t", b"x"));
+    rig.after_ms(1);
+    rig.after_ms(300);
+    let said = rig.sent(conn);
+    assert_eq!((&said[..4], said[4]), (&[0x40, said[1], 0, 1][..], 0x83), "the first is late: {said:02x?}");
+    assert_eq!(said.len(), 2 + usize::from(said[1]), "the second is not: {said:02x?}");
+    for _ in 0..4 {
+        rig.after_ms(100);
+    }
+    assert_eq!(rig.sent(conn), [0x40, 2, 0, 2], "its outcome was good");
+    let counters = rig.shard.sink_counters[0];
+    assert_eq!((counters.success, counters.late, counters.late_success), (2, 1, 1));
+}

@@ -1,6 +1,6 @@
 //! A PUBLISH that does not fit is held with its connection, and nothing before it waits.
 
-use super::rig::{Rig, publish, settings, sink};
+use super::rig::{Rig, publish, publish_unheard, settings, sink};
 use crate::shard::SinkSettings;
 use crate::sink::accumulator::BatchLimits;
 
@@ -46,14 +46,7 @@ fn a_full_budget_holds_the_publish_and_answers_the_pings_before_it() {
 fn a_client_that_does_not_read_its_acks_is_not_read_either() {
     let mut rig = Rig::new(settings(vec![sink()]));
     let conn = rig.connect("c", 4);
-    rig.world.send_room = 0;
-    for n in 0..40 {
-        let ids = n * 1000 + 1..=(n + 1) * 1000;
-        let bytes: Vec<u8> = ids.flat_map(|id| publish(4, 1, id, "t", b"x")).collect();
-        rig.feed(conn, &bytes);
-        rig.round();
-    }
-    assert_eq!(rig.shard.counters.backpressure_paused, 1);
+    publish_unheard(&mut rig, conn);
     let matched = rig.shard.sink_counters[0].matched;
     assert!(matched < 40_000, "{matched}");
     rig.world.send_room = usize::MAX;

@@ -203,6 +203,18 @@ impl Rig {
     }
 }
 
+/// A 3.1.1 client publishes 40,000 messages and reads none of its acknowledgements, until it is held for that.
+pub(super) fn publish_unheard(rig: &mut Rig, conn: ConnKey) {
+    rig.world.send_room = 0;
+    for n in 0..40 {
+        let ids = n * 1000 + 1..=(n + 1) * 1000;
+        let bytes: Vec<u8> = ids.flat_map(|id| publish(4, 1, id, "t", b"x")).collect();
+        rig.feed(conn, &bytes);
+        rig.round();
+    }
+    assert_eq!(rig.shard.counters.backpressure_paused, 1);
+}
+
 /// A CONNECT with clean start; keep-alive 60 s.
 pub(super) fn connect(client_id: &str, level: u8) -> Vec<u8> {
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', level, 0x02, 0, 60];

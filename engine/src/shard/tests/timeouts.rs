@@ -1,6 +1,6 @@
 //! Keep-alive: who is closed for silence, and that watching for it costs one entry a client.
 
-use super::rig::{Rig, publish, settings, sink};
+use super::rig::{Rig, publish_unheard, settings, sink};
 
 #[test]
 fn a_client_stands_in_the_wheel_once() {
@@ -22,14 +22,7 @@ fn a_client_stands_in_the_wheel_once() {
 fn a_client_that_never_reads_its_acks_is_closed_for_its_silence() {
     let mut rig = Rig::new(settings(vec![sink()]));
     let conn = rig.connect("c", 4);
-    rig.world.send_room = 0;
-    for n in 0..40 {
-        let ids = n * 1000 + 1..=(n + 1) * 1000;
-        let bytes: Vec<u8> = ids.flat_map(|id| publish(4, 1, id, "t", b"x")).collect();
-        rig.feed(conn, &bytes);
-        rig.round();
-    }
-    assert_eq!(rig.shard.counters.backpressure_paused, 1);
+    publish_unheard(&mut rig, conn);
     for _ in 0..8 {
         rig.after_ms(10_000);
         assert_eq!(rig.shard.counters.timeouts, 0, "one and a half times its keep-alive have not passed");

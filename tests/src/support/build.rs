@@ -14,7 +14,9 @@ pub fn binary(package: &str) -> PathBuf {
     let target = profile.parent().expect("target/PROFILE");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", package, "--bin", package, "--target-dir"]).arg(target);
+    // Exactly the features that `cargo test --workspace` has built everything with: those of the whole workspace, and of
+    // dependencies that only tests have, which cargo counts in as soon as any test is built.
+    build.args(["build", "--quiet", "--workspace", "--bin", package, "--test", "tidy", "--target-dir"]).arg(target);
     if profile.ends_with("release") {
         build.arg("--release");
     }

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rskafka::BackoffConfig;
+use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder};
 
+use super::deadline;
 use super::peer::{self, Background};
 use super::scratch::Scratch;
 use super::wait;
@@ -66,6 +71,7 @@ impl Kafka {
         // The watchman removes it.
         std::mem::forget(scratch);
         watch(&folder);
+        deadline::doing("starting Kafka");
         let output = script(&folder)
             .args(["up", "--brokers", &brokers.to_string()])
             .env("KAFKA_SET", settings)
@@ -116,27 +122,36 @@ impl Kafka {
     /// # Panics
     /// If that fails.
     pub fn create_topic(&self, name: &str, partitions: i32) {
-        block_on(async {
-            let client = client(&self.bootstrap).await;
-            let controller = client.controller_client().expect("a controller");
-            controller.create_topic(name, partitions, 1, 10_000).await.expect("the topic is created");
+        self.create_replicated_topic(name, partitions, 1);
+    }
+
+    /// As [`create_topic`](Self::create_topic), with `replicas` copies of each partition.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn create_replicated_topic(&self, name: &str, partitions: i32, replicas: i16) {
+        ask(&format!("creating topic {name}"), &self.bootstrap, async |client| {
+            let created = client.controller_client()?.create_topic(name, partitions, replicas, 10_000).await;
+            // An earlier attempt may have succeeded without our hearing of it.
+            match created {
+                Err(Error::ServerError { protocol_error: ProtocolError::TopicAlreadyExists, .. }) => Ok(()),
+                other => other,
+            }
         });
-        wait::until("the new topic's leaders", 20, || (self.counts(name)?.len() == partitions as usize).then_some(()));
+        wait::until("the new topic's leaders", 60, || (self.counts(name)?.len() == partitions as usize).then_some(()));
     }
 
     /// How many records each partition has had; `None` until the topic is known.
     fn counts(&self, topic: &str) -> Option<Vec<i64>> {
-        block_on(async {
-            let client = client(&self.bootstrap).await;
-            let topics = client.list_topics().await.ok()?;
-            let topic = topics.into_iter().find(|known| known.name == topic)?;
+        ask(&format!("asking for the ends of {topic}"), &self.bootstrap, async |client| {
+            let topics = client.list_topics().await?;
+            let Some(topic) = topics.into_iter().find(|known| known.name == topic) else { return Ok(None) };
             let mut counts = Vec::new();
             for partition in topic.partitions {
-                let partition =
-                    client.partition_client(&*topic.name, partition, UnknownTopicHandling::Error).await.ok()?;
-                counts.push(partition.get_offset(OffsetAt::Latest).await.ok()?);
+                let partition = client.partition_client(&*topic.name, partition, UnknownTopicHandling::Error).await?;
+                counts.push(partition.get_offset(OffsetAt::Latest).await?);
             }
-            Some(counts)
+            Ok(Some(counts))
         })
     }
 
@@ -193,24 +208,23 @@ pub fn read_count(bootstrap: &str, topic: &str, count: usize) -> Vec<Record> {
 /// # Panics
 /// If it cannot be read.
 pub fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
-    block_on(async {
-        let client = client(bootstrap).await;
-        let topics = client.list_topics().await.expect("metadata");
-        let Some(topic) = topics.into_iter().find(|known| known.name == topic) else { return Vec::new() };
+    ask(&format!("reading {topic}"), bootstrap, async |client| {
+        let topics = client.list_topics().await?;
+        let Some(topic) = topics.into_iter().find(|known| known.name == topic) else { return Ok(Vec::new()) };
         let mut records = Vec::new();
         for partition in topic.partitions {
-            read_partition(&client, &topic.name, partition, &mut records).await;
+            read_partition(&client, &topic.name, partition, &mut records).await?;
         }
-        records
+        Ok(records)
     })
 }
 
-async fn read_partition(client: &Client, topic: &str, partition: i32, into: &mut Vec<Record>) {
-    let reader = client.partition_client(topic, partition, UnknownTopicHandling::Error).await.expect("a partition");
-    let mut offset = reader.get_offset(OffsetAt::Earliest).await.expect("the first offset");
-    let end = reader.get_offset(OffsetAt::Latest).await.expect("the last offset");
+async fn read_partition(client: &Client, topic: &str, partition: i32, into: &mut Vec<Record>) -> Result<(), Error> {
+    let reader = client.partition_client(topic, partition, UnknownTopicHandling::Error).await?;
+    let mut offset = reader.get_offset(OffsetAt::Earliest).await?;
+    let end = reader.get_offset(OffsetAt::Latest).await?;
     while offset < end {
-        let (found, _) = reader.fetch_records(offset, 1..4_000_000, 1_000).await.expect("a fetch");
+        let (found, _) = reader.fetch_records(offset, 1..4_000_000, 1_000).await?;
         let Some(last) = found.last() else { continue };
         offset = last.offset + 1;
         into.extend(found.into_iter().map(|found| Record {
@@ -221,6 +235,7 @@ async fn read_partition(client: &Client, topic: &str, partition: i32, into: &mut
             timestamp_ms: found.record.timestamp.timestamp_millis(),
         }));
     }
+    Ok(())
 }
 
 /// One of Kafka's own command line tools, for a log that is not Apache's; `folder` holds its settings. `None` (and a line on
@@ -241,9 +256,31 @@ pub fn tool(folder: &Path, name: &str) -> Option<Command> {
     Some(tool)
 }
 
-async fn client(bootstrap: &str) -> Client {
+/// Puts a question to a new client, again and again until there is an answer: the client itself would retry for ever, and waits
+/// for ever for an answer that does not come.
+///
+/// # Panics
+/// If there is none after two minutes.
+#[track_caller]
+fn ask<T>(what: &str, bootstrap: &str, question: impl AsyncFn(Client) -> Result<T, Error>) -> T {
+    deadline::doing(what);
+    let began = Instant::now();
+    loop {
+        let attempt = async { question(client(bootstrap).await?).await };
+        let failed = match block_on(async { tokio::time::timeout(Duration::from_secs(30), attempt).await }) {
+            Ok(Ok(answer)) => return answer,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer for 30 s".to_owned(),
+        };
+        assert!(began.elapsed() < Duration::from_secs(120), "{what}: {failed}");
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+async fn client(bootstrap: &str) -> Result<Client, Error> {
     let addresses = bootstrap.split(',').map(str::to_owned).collect();
-    ClientBuilder::new(addresses).build().await.expect("a Kafka broker answers")
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..Default::default() };
+    ClientBuilder::new(addresses).backoff_config(backoff).build().await
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::deadline;
 pub use packet::{Connect, Packet, Properties, Publication, Version, publish_head};
 
 /// How long [`Client::packet`] waits.
@@ -51,6 +52,7 @@ impl Client {
     /// If nobody listens.
     #[track_caller]
     pub fn open(to: SocketAddr, version: Version) -> Self {
+        deadline::doing("connecting to the node");
         let stream = TcpStream::connect(to).expect("the listener takes connections");
         stream.set_nodelay(true).expect("a TCP option");
         Self { stream, version, received: Vec::new(), last_id: 0 }
@@ -70,6 +72,7 @@ impl Client {
     /// # Errors
     /// If the connection is gone.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        deadline::doing("sending to the node");
         self.stream.write_all(bytes)
     }
 
@@ -216,6 +219,7 @@ impl Client {
     /// If the bytes are no packet.
     #[track_caller]
     pub fn packet_within(&mut self, patience: Duration) -> Option<Packet> {
+        deadline::doing("waiting for a packet");
         let end = Instant::now() + patience;
         loop {
             if let Some((packet, len)) = packet::decode(self.version, &self.received) {

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use super::deadline;
+
 /// How long a peer may take in [`run`].
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -134,6 +136,7 @@ pub fn run(command: &mut Command) -> String {
 /// If it cannot start or takes longer than a minute.
 #[track_caller]
 pub fn finish(command: &mut Command, input: &[u8]) -> Output {
+    deadline::doing(&format!("{command:?}"));
     let mut child = Background::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let mut stdin = child.0.stdin.take().expect("piped");
     let mut stdout = child.0.stdout.take().expect("piped");

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::{peer, wait};
-use rskafka::client::ClientBuilder;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::broker::{Batch, Broker, Producer, produce_codes};
@@ -62,13 +61,7 @@ fn everything_waits_for_a_long_poll() {
 
 /// Creates a topic, and returns a batch for a partition that broker 1 leads.
 fn led_by_first(kafka: &Kafka, topic: &str, replicas: i16) -> Batch {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let brokers = kafka.bootstrap().split(',').map(str::to_owned).collect();
-        let client = ClientBuilder::new(brokers).build().await.expect("Kafka answers");
-        let controller = client.controller_client().expect("a controller");
-        controller.create_topic(topic, 4, replicas, 10_000).await.expect("the topic is created");
-    });
+    kafka.create_replicated_topic(topic, 4, replicas);
     let mut broker = Broker::connect(kafka.bootstrap().split(',').next().expect("two brokers"));
     let partition = wait::until("leaders, and all replicas in sync", 20, || {
         let metadata = broker.metadata(topic);

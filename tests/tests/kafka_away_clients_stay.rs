@@ -11,7 +11,6 @@ use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Packet, Version};
 use aqueduct_tests::support::node::Plan;
 use aqueduct_tests::support::peer;
-use rustix::process::{Pid, Signal, kill_process};
 
 const OUTAGE: Duration = Duration::from_secs(60);
 const OPEN: usize = 20;
@@ -30,8 +29,7 @@ fn for_a_minute() {
         client
     });
 
-    let broker = Pid::from_raw(kafka.pid(1)).expect("a process id");
-    kill_process(broker, Signal::STOP).expect("it runs");
+    let frozen = kafka.freeze(1);
     let outage = Instant::now();
     let ids = clients.each_mut().map(|client| {
         let payload = |i: usize| format!("{i} in between").into_bytes();
@@ -67,7 +65,7 @@ fn for_a_minute() {
     assert_eq!(health("sinks"), health("connectors"));
     assert!(ready["sinks"]["main"]["reason"].is_string(), "{ready}");
 
-    kill_process(broker, Signal::CONT).expect("it runs");
+    drop(frozen);
     for (client, ids) in clients.iter_mut().zip(ids) {
         for id in ids {
             match client.packet_within(Duration::from_secs(60)) {

@@ -10,7 +10,6 @@ use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Packet, Version};
 use aqueduct_tests::support::node::Plan;
 use aqueduct_tests::support::peer;
-use rustix::process::{Pid, Signal, kill_process};
 
 const CLIENTS: usize = 24;
 
@@ -39,8 +38,7 @@ fn of_two() {
     let leaders = kafka.leaders("two");
 
     let stopped = 2;
-    let broker = Pid::from_raw(kafka.pid(stopped)).expect("a process id");
-    kill_process(broker, Signal::STOP).expect("it runs");
+    let frozen = kafka.freeze(stopped);
     let is_stalled = |name: &String| leaders[&partitions[name]] == stopped;
     let (stalled, free): (Vec<_>, Vec<_>) = clients.keys().cloned().partition(is_stalled);
     assert!(stalled.len() >= 3 && free.len() >= 3, "{} and {}", stalled.len(), free.len());
@@ -60,7 +58,7 @@ fn of_two() {
         clients.get_mut(name).expect("a client").expect_silence(Duration::from_millis(20));
     }
 
-    kill_process(broker, Signal::CONT).expect("it runs");
+    drop(frozen);
     for name in &stalled {
         match clients.get_mut(name).expect("a client").packet_within(Duration::from_secs(60)) {
             Some(Packet::PubAck { reason: 0, .. }) => {}

@@ -1,6 +1,7 @@
 //! A real Apache Kafka 4.1, started by `bench-harness/kafka/kafka.sh`; one cluster per test program.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -11,6 +12,7 @@ use rskafka::BackoffConfig;
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::deadline;
 use super::peer::{self, Background};
@@ -40,6 +42,26 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// Milliseconds since 1970 UTC.
     pub timestamp_ms: i64,
+}
+
+/// A broker that does nothing as long as this lives, and goes on as if nothing had been after that.
+#[derive(Debug)]
+pub struct Frozen(Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// A signal reaches each thread of a process when the kernel next looks at it, not when it is sent.
+fn stands_still(pid: Pid) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else { return false };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // `id (name) state ...`; the name may hold anything.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 impl Kafka {
@@ -115,6 +137,18 @@ impl Kafka {
     pub fn pid(&self, id: u32) -> i32 {
         let text = std::fs::read_to_string(self.folder.join(id.to_string()).join("pid")).expect("a pid file");
         text.trim().parse().expect("a number")
+    }
+
+    /// SIGSTOP to a broker; when this returns, none of its threads runs any more.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[track_caller]
+    pub fn freeze(&self, id: u32) -> Frozen {
+        let pid = Pid::from_raw(self.pid(id)).expect("a process id");
+        kill_process(pid, Signal::STOP).expect("it runs");
+        wait::until("every thread of the broker stands still", 10, || stands_still(pid).then_some(()));
+        Frozen(pid)
     }
 
     /// Creates a topic and waits until its leaders are known.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::{peer, wait};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::broker::{Batch, Broker, Producer, produce_codes};
 
@@ -29,7 +28,7 @@ fn a_produce_waits_for_the_produce_before_it() {
     let (mut one, mut other) = (Broker::connect(leader), Broker::connect(leader));
     warm_up(&mut other, held, free);
 
-    let follower = Asleep::new(kafka.pid(2));
+    let follower = kafka.freeze(2);
     let (first, second) = (one.send_produce("held", &[held]), one.send_produce("free", &[free]));
     assert_eq!(other.produce("free", &[free]), [0], "another connection does not wait");
     assert!(!one.answers_within(SOON), "nothing is answered before the first request");
@@ -77,21 +76,4 @@ fn led_by_first(kafka: &Kafka, topic: &str, replicas: i16) -> Batch {
 fn warm_up(broker: &mut Broker, held: Batch, free: Batch) {
     assert_eq!(broker.produce("held", &[held]), [0]);
     assert_eq!(broker.produce("free", &[free]), [0]);
-}
-
-/// A process that sleeps as long as this lives.
-struct Asleep(Pid);
-
-impl Asleep {
-    fn new(pid: i32) -> Self {
-        let pid = Pid::from_raw(pid).expect("a process id");
-        kill_process(pid, Signal::STOP).expect("our broker");
-        Self(pid)
-    }
-}
-
-impl Drop for Asleep {
-    fn drop(&mut self) {
-        let _ = kill_process(self.0, Signal::CONT);
-    }
 }

@@ -301,10 +301,10 @@ fn ask<T>(what: &str, bootstrap: &str, question: impl AsyncFn(Client) -> Result<
     let began = Instant::now();
     loop {
         let attempt = async { question(client(bootstrap).await?).await };
-        let failed = match block_on(async { tokio::time::timeout(Duration::from_secs(30), attempt).await }) {
+        let failed = match block_on(async { tokio::time::timeout(Duration::from_secs(15), attempt).await }) {
             Ok(Ok(answer)) => return answer,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer for 30 s".to_owned(),
+            Err(_) => "no answer for 15 s".to_owned(),
         };
         assert!(began.elapsed() < Duration::from_secs(120), "{what}: {failed}");
         thread::sleep(Duration::from_millis(200));

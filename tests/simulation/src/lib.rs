@@ -1,0 +1,3 @@
+//! Shards, clients, network, disk and Kafka in one thread, from one seed.
+
+pub mod random;

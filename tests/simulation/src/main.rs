@@ -1,0 +1,3 @@
+//! `cargo sim`: replays one seed, or runs many.
+
+fn main() {}

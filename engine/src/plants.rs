@@ -9,17 +9,42 @@
 
 use std::sync::OnceLock;
 
+static CHOSEN: OnceLock<Option<Plant>> = OnceLock::new();
+
 /// Names the bug to plant.
 const VARIABLE: &str = "AQUEDUCT_PLANT";
 
 /// The bugs there are, by name.
-const NAMES: &[(&str, Plant)] = &[("ack-early", Plant::AckEarly)];
+const NAMES: &[(&str, Plant)] = &[
+    ("ack-early", Plant::AckEarly),
+    ("free-early", Plant::FreeEarly),
+    ("bump-early", Plant::BumpEarly),
+    ("expire-head", Plant::ExpireHead),
+    ("skip-dup", Plant::SkipDup),
+    ("stale-fd", Plant::StaleFd),
+    ("lane-swap", Plant::LaneSwap),
+    ("epoch-mixed", Plant::EpochMixed),
+];
 
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plant {
     /// A PUBLISH is acknowledged when it is accepted, before any of its records has an outcome.
     AckEarly,
+    /// The bytes of a batch are given back to the budget when it is sealed, while it is still on its way.
+    FreeEarly,
+    /// A batch whose fate is open is numbered in a new epoch while it may still be stored under the old one.
+    BumpEarly,
+    /// A batch that failed for good keeps its sequence numbers, so that those behind it leave a gap.
+    ExpireHead,
+    /// A PUBLISH with DUP is taken for a repetition of one that was stored.
+    SkipDup,
+    /// A connection is found by its slot alone, whoever has the slot by now.
+    StaleFd,
+    /// Outcomes of QoS 1 go to the lane of QoS 2, and the other way round.
+    LaneSwap,
+    /// When a new epoch begins, only the oldest batch is numbered anew.
+    EpochMixed,
 }
 
 /// Whether this bug is planted.
@@ -31,14 +56,33 @@ pub fn is_planted(plant: Plant) -> bool {
     cfg!(debug_assertions) && chosen() == Some(plant)
 }
 
+/// The names of all bugs.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
+/// Plants the bug of this name in this process, or sees to it that none is planted whatever the variable says. Only the first
+/// call has an effect, and only before anything has asked.
+///
+/// # Errors
+/// If there is no such bug, or it is too late.
+pub fn plant(name: Option<&str>) -> Result<(), String> {
+    let plant = name.map(find).transpose()?;
+    CHOSEN.set(plant).map_err(|_| "the engine has already been asked to work".to_string())
+}
+
+fn find(name: &str) -> Result<Plant, String> {
+    let known = NAMES.iter().find(|(known, _)| *known == name);
+    let all = || names().collect::<Vec<_>>().join(", ");
+    known.map(|(_, plant)| *plant).ok_or_else(|| format!("{name} is no planted bug; there are {}", all()))
+}
+
 fn chosen() -> Option<Plant> {
-    static CHOSEN: OnceLock<Option<Plant>> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         let name = std::env::var(VARIABLE).ok()?;
-        let known = NAMES.iter().find(|(known, _)| *known == name);
         // A misspelt plant would make a control run look as if it had convicted nobody.
-        assert!(known.is_some(), "{VARIABLE}={name} is none of {NAMES:?}");
+        let plant = find(&name).unwrap_or_else(|error| panic!("{VARIABLE}: {error}"));
         tracing::error!("a bug is planted on purpose: {name}");
-        known.map(|(_, plant)| *plant)
+        Some(plant)
     })
 }

@@ -15,6 +15,8 @@
 //! connections; a ticket is answered only by the outcomes of the records it was written for; a connection that is not held
 //! is read whenever its socket has bytes.
 
+#[cfg(any(test, debug_assertions))]
+mod audit;
 pub mod budget;
 pub mod control;
 pub mod io;
@@ -48,6 +50,7 @@ use crate::hash::Keyed;
 use crate::listener::connection::Connection;
 use crate::listener::receive::{HEADROOM_BYTES, READ_BYTES_MAX};
 use crate::metrics::{Latency, ShardCounters, SinkCounters};
+use crate::plants::{Plant, is_planted};
 use crate::session::table::SessionTable;
 use crate::sink::partitioning::Random;
 use crate::sink::{Sink, Writer};
@@ -156,7 +159,7 @@ impl Shard {
 
     /// Takes a connection out of its slot, so that it and the shard can be changed side by side.
     fn take_conn(&mut self, key: ConnKey) -> Option<Box<Connection>> {
-        self.conns.get_mut(key.index as usize)?.take_if(|c| c.key == key)
+        self.conns.get_mut(key.index as usize)?.take_if(|c| c.key == key || is_planted(Plant::StaleFd))
     }
 
     fn put_conn(&mut self, conn: Box<Connection>) {
@@ -178,7 +181,7 @@ impl Shard {
 /// The connection with this key, if it is in its slot. Takes the table alone, so that other parts of a shard stay free.
 #[inline]
 fn conn_mut(conns: &mut [Option<Box<Connection>>], key: ConnKey) -> Option<&mut Connection> {
-    conns.get_mut(key.index as usize)?.as_deref_mut().filter(|c| c.key == key)
+    conns.get_mut(key.index as usize)?.as_deref_mut().filter(|c| c.key == key || is_planted(Plant::StaleFd))
 }
 
 impl Machine for Shard {

@@ -258,6 +258,18 @@ impl Writer {
         }
     }
 
+    /// Shows every charged batch it holds; not those that the driver has. For audits.
+    #[cfg(any(test, debug_assertions))]
+    pub fn each_batch(&self, show: &mut impl FnMut(&Batch)) {
+        match self {
+            Writer::Discard(w) => w.each_batch(show),
+            Writer::Embedded(w) => w.each_batch(show),
+            Writer::Kafka(w) => w.each_batch(show),
+            #[cfg(test)]
+            Writer::Script(w) => w.batches().for_each(show),
+        }
+    }
+
     /// Whether nothing is queued and nothing is in flight.
     pub fn is_idle(&self) -> bool {
         match self {

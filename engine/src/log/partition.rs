@@ -131,6 +131,12 @@ impl PartitionLog {
         self.append.is_some() || !self.waiting.is_empty()
     }
 
+    /// The batches that wait.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Batch> {
+        self.waiting.iter().map(|batch| &**batch)
+    }
+
     /// Queues a filled batch.
     pub fn push(&mut self, batch: Box<Batch>) {
         assert!(batch.records > 0, "an empty batch is never handed over");

@@ -145,7 +145,7 @@ impl Deliveries {
     }
 
     /// Entries in the queue and in flight.
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn len(&self) -> usize {
         self.queue.len() + self.inflight.len()
     }

@@ -98,7 +98,7 @@ impl Deliver {
     }
 
     /// Bytes of parcels that have not been taken.
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn parcels_bytes(&self) -> usize {
         self.parcels.peers.iter().map(|peer| peer.out_bytes).sum()
     }

@@ -56,6 +56,7 @@ impl Shard {
             }
         };
         let placed = match self.place(now, conn, publish, slot, version, seat.as_ref()) {
+            _ if publish.dup && is_planted(Plant::SkipDup) => Placed::default(),
             Ok(placed) => placed,
             Err(NoPlace::Hold) if publish.qos == QoS::AtMostOnce && self.settings.qos0_on_full == Qos0OnFull::Drop => {
                 self.drop_qos0(conn);

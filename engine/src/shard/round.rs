@@ -12,6 +12,7 @@ use super::{Shard, ShardId, conn_mut};
 use crate::clock::{Mono, Now};
 use crate::listener::connection::{Connection, Held};
 use crate::metrics::ShardSample;
+use crate::plants::{Plant, is_planted};
 use crate::sink::Answered;
 
 /// A round with fewer messages does not predict another one.
@@ -151,13 +152,16 @@ impl Shard {
     fn seal_and_send(&mut self, now: Now, io: &mut impl Io) {
         let drain = self.drain.is_draining();
         let (id, shards) = (self.id, self.settings.shards);
-        let shares = &mut self.shares;
+        let (shares, budget) = (&mut self.shares, &mut self.budget);
         for (index, sink) in self.sinks.iter_mut().enumerate() {
             let writer = &mut self.writers[sink.connector];
             let partitioner = &mut sink.partitioner;
             sink.accumulator.seal_due(now.mono, drain, |batch| {
                 let partition = batch.part.partition;
                 partitioner.sealed(partition);
+                if is_planted(Plant::FreeEarly) {
+                    budget.release(batch.charge_bytes);
+                }
                 shares.note(now.mono, index, batch.queued_bytes);
                 match owner_of(partition, shards) {
                     owner if owner == id => writer.submit(now, batch),
@@ -287,8 +291,9 @@ impl Shard {
         for (index, counters) in self.sink_counters.iter_mut().enumerate() {
             let sink = &self.sinks[index];
             let writer = &self.writers[sink.connector];
-            health.push(writer.health(index as u16, now));
-            health.last().into_iter().for_each(|health| counters.set_health(health));
+            let state = writer.health(index as u16, now);
+            counters.set_health(&state);
+            health.push(state);
             counters.inflight = writer.inflight_records(index as u16, self.id);
             let written = writer.counts(index as u16);
             (counters.retried, counters.requests) = (written.retried, written.requests);

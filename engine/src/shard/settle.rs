@@ -11,6 +11,7 @@ use crate::clock::Now;
 use crate::config::{OnFailedV3, OnSyncTimeout};
 use crate::listener::connection::Connection;
 use crate::metrics::SinkCounters;
+use crate::plants::{Plant, is_planted};
 use crate::session::Session;
 use crate::session::qos2::Received;
 use crate::session::tickets::{Ticket, Verdict};
@@ -100,8 +101,9 @@ impl Shard {
             return self.settle_publications(run, verdict == Verdict::Good);
         }
         let Some(session) = self.sessions.get_mut(run.session) else { return };
-        let lane = if run.lane == Lane::PubRec { &mut session.pubrec } else { &mut session.puback };
-        if lane.generation() == run.lane_gen {
+        let swapped = is_planted(Plant::LaneSwap);
+        let lane = if (run.lane == Lane::PubRec) != swapped { &mut session.pubrec } else { &mut session.puback };
+        if lane.generation() == run.lane_gen || swapped {
             let answered = lane.settle(run.first, run.n, verdict);
             if verdict == Verdict::Good {
                 // Those whose clients were told, by `on_sync_timeout = "reject"`, that it took too long.

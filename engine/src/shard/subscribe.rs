@@ -44,7 +44,7 @@ impl Filters {
         &mut self.index
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn index_bytes(&self) -> usize {
         self.index.bytes()
     }

@@ -1,6 +1,5 @@
 //! The shard from the outside: bytes in, bytes out, through an `Io` that only remembers.
 
-mod audit;
 mod back_pressure;
 mod batch_size;
 mod cluster;

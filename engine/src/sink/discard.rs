@@ -34,6 +34,12 @@ impl Discard {
         self.answered.pop_front()
     }
 
+    /// Shows every batch it holds.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn each_batch(&self, show: &mut impl FnMut(&Batch)) {
+        self.answered.iter().for_each(|answered| show(&answered.batch));
+    }
+
     /// Whether every batch was given back.
     pub fn is_idle(&self) -> bool {
         self.answered.is_empty()

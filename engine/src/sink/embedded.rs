@@ -150,6 +150,13 @@ impl Embedded {
         self.answered.is_empty() && !self.logs.iter().flatten().any(PartitionLog::is_busy)
     }
 
+    /// Shows every batch it holds; not those that the disk has.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn each_batch(&self, show: &mut impl FnMut(&Batch)) {
+        self.logs.iter().flatten().flat_map(PartitionLog::waiting).for_each(&mut *show);
+        self.answered.iter().for_each(|answered| show(&answered.batch));
+    }
+
     fn topic(&self, sink: u16) -> Option<&TopicLogs> {
         self.topics.get(usize::from(sink))?.as_ref()
     }

@@ -11,6 +11,8 @@
 //!
 //! Left out: filling batches and their size ([`super::accumulator`]), sockets, and the cluster itself ([`crate::broker`]).
 
+#[cfg(any(test, debug_assertions))]
+mod audit;
 mod delivery;
 mod dispatch;
 mod partition;

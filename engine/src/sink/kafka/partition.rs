@@ -27,6 +27,7 @@ use super::shipment::Shipment;
 use crate::broker::Slot;
 use crate::buffer::Batch;
 use crate::clock::Mono;
+use crate::plants::{Plant, is_planted};
 
 /// First pause after a failure; it doubles up to `reconnect_delay`.
 const BACKOFF_MS: u64 = 50;
@@ -102,6 +103,12 @@ impl Partition {
     /// Whether nothing waits and nothing is away.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.flights.is_empty()
+    }
+
+    /// All shipments, those on their way first.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn shipments(&self) -> impl Iterator<Item = &Shipment> {
+        self.flights.iter().chain(&self.queue)
     }
 
     /// Whether the next shipment may be sent this way now, as far as the partition is concerned.
@@ -192,6 +199,10 @@ impl Partition {
         self.flights[at].in_doubt |= doubtful;
         self.recovering = true;
         self.faulty = true;
+        if doubtful && is_planted(Plant::BumpEarly) {
+            self.flights[at].unseal();
+            self.next_epoch();
+        }
     }
 
     /// It arrived damaged: how often it has.
@@ -209,7 +220,9 @@ impl Partition {
     /// It is not stored and never will be.
     pub(super) fn failed(&mut self, at: usize) -> Option<Shipment> {
         let shipment = self.flights.remove(at)?;
-        self.tear(&shipment, at);
+        if !is_planted(Plant::ExpireHead) {
+            self.tear(&shipment, at);
+        }
         Some(shipment)
     }
 
@@ -292,7 +305,8 @@ impl Partition {
         }
         // Parts of a batch that was split have no number of their own yet, but its doubt.
         let own = |s: &&mut Shipment| s.numbered().is_some() || s.seal.is_none();
-        for shipment in self.queue.iter_mut().filter(own) {
+        let anew = if is_planted(Plant::EpochMixed) { 1 } else { usize::MAX };
+        for shipment in self.queue.iter_mut().filter(own).take(anew) {
             if shipment.in_doubt {
                 possible_duplicate(shipment);
             }

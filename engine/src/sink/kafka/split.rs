@@ -45,6 +45,12 @@ impl Splits {
         &slot.expect("a piece belongs to a split that is open").batch
     }
 
+    /// All batches that are being split.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.slots.iter().flatten().map(|split| &*split.batch)
+    }
+
     /// `n` records from `first` on have their outcome. The last ones bring the batch back.
     pub(super) fn end(&mut self, split: u32, first: u32, n: u32, outcome: Outcome) -> Option<Answered> {
         let slot = self.slots.get_mut(split as usize)?;

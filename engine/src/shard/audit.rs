@@ -1,14 +1,44 @@
 //! Recounts what a shard counts as it goes: charges, gauges, lists, and the bonds between connections and sessions.
+//!
+//! For tests and the simulator, which call it between inputs; a release build has none of it.
 
+use crate::buffer::Batch;
 use crate::session::Will;
 use crate::session::deliveries::ENTRY_BYTES;
-use crate::shard::Shard;
 use crate::shard::io::{ConnKey, Wait};
 use crate::shard::will::DueWill;
+use crate::shard::{Shard, ShardId};
+use crate::sink::WriterCounts;
 
 impl Shard {
+    /// Charges of the batches of shard `home` that the writers of this shard hold.
+    pub fn held_bytes(&self, home: ShardId) -> usize {
+        let mut bytes = 0;
+        let mut add = |batch: &Batch| {
+            if batch.home == home {
+                bytes += batch.charge_bytes;
+            }
+        };
+        self.writers.iter().for_each(|writer| writer.each_batch(&mut add));
+        bytes
+    }
+
+    /// Bytes charged for batches and what is read and not placed, and the most there may be.
+    pub fn charged_bytes(&self) -> (usize, usize) {
+        (self.budget.used_bytes(), self.budget.limit_bytes())
+    }
+
+    /// What the writers counted for a sink.
+    pub fn written(&self, sink: u16) -> WriterCounts {
+        let connector = self.sinks[usize::from(sink)].connector;
+        self.writers[connector].counts(sink)
+    }
+
     /// Checks the shard between two inputs. `outside_bytes`: charges of its batches that writers or other shards hold.
-    pub(super) fn audit(&self, outside_bytes: usize) {
+    ///
+    /// # Panics
+    /// If a count is wrong; so do the other audits.
+    pub fn audit(&self, outside_bytes: usize) {
         let conns = || self.conns.iter().flatten();
         let unread: usize = conns().map(|c| c.charged_bytes).sum();
         let batches: usize = self.sinks.iter().map(|s| s.accumulator.audit()).sum();
@@ -33,7 +63,7 @@ impl Shard {
     }
 
     /// Checks what is charged for deliveries, and that who has something to be sent is on a list or waits for its client.
-    pub(super) fn audit_deliveries(&self) {
+    pub fn audit_deliveries(&self) {
         let deliver = &self.deliver;
         let sessions = || self.sessions.iter();
         let entries: usize = sessions().map(|(_, s)| s.deliveries.len() * ENTRY_BYTES).sum();
@@ -72,7 +102,7 @@ impl Shard {
     }
 
     /// Checks the shard after a round that ended with `wait`: whatever can go on without new input goes on at once.
-    pub(super) fn audit_wait(&self, now: crate::clock::Now, wait: &Wait) {
+    pub fn audit_wait(&self, now: crate::clock::Now, wait: &Wait) {
         let soon = wait.deadline.is_some_and(|at| at <= now.mono);
         let mut work = !self.round.discarded.is_empty() || !self.lists.ready.is_empty();
         work |= self.round.released && !self.lists.held.is_empty();

@@ -12,10 +12,13 @@
 #                                  or a full class name
 #
 # KAFKA_DIR   where one cluster lives (default ./.kafka-test); several may run at once in directories of their own
-# KAFKA_PORT  first of 2*N consecutive ports: N for clients, then N for controllers (default: free ones at random)
+# KAFKA_PORT  first of 2*N consecutive ports: N for clients, then N for controllers (default: free ones at random);
+#             with KAFKA_FRONT of 3*N
 # KAFKA_HEAP  heap of one broker (default 512m)
 # KAFKA_JVM   more JVM flags
 # KAFKA_SET   more broker settings: a=b;c=d
+# KAFKA_FRONT first of N consecutive ports where something stands in front of the brokers (a proxy): each broker gets a
+#             second client listener, whose address `up` prints as BACK=..., and which it advertises as its port in front
 # KAFKA_LIBS  where the jars are kept (default ~/.cache/aqueduct/kafka-4.1.0)
 #
 # Exit codes: 0 ok, 1 failed, 2 usage, 77 Java or Maven is missing (callers count that as skipped).
@@ -83,10 +86,13 @@ up() {
   fetch
   for id in $(brokers); do pid_of "$id" >/dev/null && die "already up in $dir; 'kafka.sh down' ends it"; done
   rm -rf "${dir:?}"/[0-9]* "$dir/env"
-  first=${KAFKA_PORT:-$(free_ports $((2 * n)))}
+  local ports=$((2 * n)) back=''
+  [ -z "${KAFKA_FRONT:-}" ] || ports=$((3 * n))
+  first=${KAFKA_PORT:-$(free_ports $ports)}
   for ((id = 1; id <= n; id++)); do
     voters+=${voters:+,}$id@127.0.0.1:$((first + n + id - 1))
     boot+=${boot:+,}127.0.0.1:$((first + id - 1))
+    back+=${back:+,}127.0.0.1:$((first + 2 * n + id - 1))
   done
   write_log_config
   local formats=()
@@ -97,6 +103,7 @@ up() {
   done
   for id in "${formats[@]}"; do wait "$id" || die "format failed; see $dir/*/format.log"; done
   echo "BOOTSTRAP=$boot" >"$dir/env"
+  [ -z "${KAFKA_FRONT:-}" ] || echo "BACK=$back" >>"$dir/env"
   for ((id = 1; id <= n; id++)); do launch "$id"; done
   for ((id = 1; id <= n; id++)); do wait_ready "$id"; done
   cat "$dir/env"
@@ -184,16 +191,20 @@ EOF
 
 write_properties() { # id brokers first-port voters
   local id=$1 n=$2 first=$3 replicas=$(($2 < 3 ? $2 : 3)) isr=$(($2 < 3 ? 1 : 2))
-  local extra=${KAFKA_SET:-}
+  local extra=${KAFKA_SET:-} listen='' tell=''
+  if [ -n "${KAFKA_FRONT:-}" ]; then
+    listen=,FRONT://127.0.0.1:$((first + 2 * n + id - 1))
+    tell=,FRONT://127.0.0.1:$((KAFKA_FRONT + id - 1))
+  fi
   mkdir -p "$dir/$id"
   cat >"$dir/$id/server.properties" <<EOF
 process.roles=broker,controller
 node.id=$id
 broker.rack=rack$id
 controller.quorum.voters=$4
-listeners=CLIENT://127.0.0.1:$((first + id - 1)),CONTROLLER://127.0.0.1:$((first + n + id - 1))
-advertised.listeners=CLIENT://127.0.0.1:$((first + id - 1))
-listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=CLIENT://127.0.0.1:$((first + id - 1)),CONTROLLER://127.0.0.1:$((first + n + id - 1))$listen
+advertised.listeners=CLIENT://127.0.0.1:$((first + id - 1))$tell
+listener.security.protocol.map=CLIENT:PLAINTEXT,FRONT:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=CLIENT
 controller.listener.names=CONTROLLER
 log.dirs=$dir/$id/data

@@ -107,6 +107,8 @@ impl SystemArgs {
             profile: self.profile.clone(),
             set: self.set.clone(),
             ceiling_args: self.ceiling_arg.clone(),
+            routes: Vec::new(),
+            variables: Vec::new(),
         })
     }
 }

@@ -10,10 +10,12 @@
 //! 130 interrupted.
 
 pub mod ceiling;
+pub mod chaos;
 pub mod cli;
 pub mod compare;
 pub mod generator;
 pub mod kill;
+pub mod ledger;
 pub mod machine;
 pub mod measure;
 pub mod message;

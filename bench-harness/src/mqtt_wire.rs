@@ -1,16 +1,17 @@
 //! The few MQTT bytes that the harness needs, written apart from the product's codec.
 //!
 //! What measures and judges must not share its mistakes with what is measured: nothing here comes from `codecs/mqtt`.
-//! MQTT 3.1.1 only, CONNECT without will or credentials, QoS 0 and 1. Both directions are here, because the ceiling
-//! system is a server.
+//! CONNECT without will or credentials; the benchmarks speak MQTT 3.1.1 at QoS 0 and 1, the ledger's clients both versions at
+//! QoS 1 and 2. Both directions are here, because the ceiling system is a server.
 //!
 //! ```text
 //! packet     | type and flags | remaining length (1-4 bytes, 7 bits each, low first) | body |
-//! CONNECT    10 | 00 04 'MQTT' 04 flags keepalive:2 | id:2+n
-//! CONNACK    20 02 | session-present return-code
-//! PUBLISH    3q | topic:2+n [packet-id:2] payload          q: 0 at QoS 0, 2 at QoS 1
-//! PUBACK     40 02 | packet-id:2
-//! PINGREQ    c0 00         PINGRESP  d0 00         DISCONNECT  e0 00
+//! CONNECT    10 | 00 04 'MQTT' version flags keepalive:2 [properties] | id:2+n
+//! CONNACK    20 | session-present code [properties]
+//! PUBLISH    3f | topic:2+n [packet-id:2] [properties] payload     f: 0 at QoS 0, 2 at QoS 1, 4 at QoS 2, and 8 for DUP
+//! PUBACK     40 | packet-id:2 [reason [properties]]        PUBREC 50 and PUBCOMP 70 likewise, PUBREL 62 02 packet-id:2
+//! PINGREQ    c0 00         PINGRESP  d0 00         DISCONNECT  e0 00, of MQTT 5 with [reason [properties]]
+//! properties length:1 ...  in MQTT 5 only; ours are none, or 11 seconds:4 (session expiry)
 //! ```
 
 use thiserror::Error;
@@ -79,13 +80,83 @@ pub fn packet(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, WireError> {
     Err(WireError::LengthTooLong)
 }
 
-/// Appends a CONNECT for a clean session.
+/// Which MQTT a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1.
+    V3,
+    /// MQTT 5.
+    V5,
+}
+
+/// How long an MQTT 5 session is to outlive its connection, where it is to: longer than any run.
+const SESSION_EXPIRY_SECONDS: u32 = 86_400;
+
+/// What a CONNECT asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectAs {
+    /// Which MQTT.
+    pub version: Version,
+    /// Goes on with the session there is, and keeps it.
+    pub persistent: bool,
+    /// 0 is no promise.
+    pub keepalive_seconds: u16,
+}
+
+/// Appends a CONNECT of MQTT 3.1.1 for a clean session.
 pub fn put_connect(out: &mut Vec<u8>, client_id: &str, keepalive_seconds: u16) {
+    put_connect_as(out, client_id, ConnectAs { version: Version::V3, persistent: false, keepalive_seconds });
+}
+
+/// Appends a CONNECT.
+pub fn put_connect_as(out: &mut Vec<u8>, client_id: &str, connect: ConnectAs) {
+    let ConnectAs { version, persistent, keepalive_seconds } = connect;
+    let properties: &[u8] = match (version, persistent) {
+        (Version::V3, _) => &[],
+        (Version::V5, false) => &[0],
+        (Version::V5, true) => &[5, 0x11],
+    };
+    let expiry = if properties.len() == 2 { SESSION_EXPIRY_SECONDS.to_be_bytes().to_vec() } else { Vec::new() };
     out.push(0x10);
-    put_length(out, 10 + 2 + client_id.len());
-    out.extend_from_slice(&[0, 4, b'M', b'Q', b'T', b'T', 4, 0b0000_0010]);
+    put_length(out, 10 + properties.len() + expiry.len() + 2 + client_id.len());
+    let level = if version == Version::V3 { 4 } else { 5 };
+    let flags = if persistent { 0 } else { 0b0000_0010 };
+    out.extend_from_slice(&[0, 4, b'M', b'Q', b'T', b'T', level, flags]);
     out.extend_from_slice(&keepalive_seconds.to_be_bytes());
+    out.extend_from_slice(properties);
+    out.extend_from_slice(&expiry);
     put_text(out, client_id);
+}
+
+/// What a PUBLISH says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishAs {
+    /// Of which MQTT.
+    pub version: Version,
+    /// 1 or 2.
+    pub qos: u8,
+    /// It may have been sent before.
+    pub duplicate: bool,
+    /// Not 0.
+    pub packet_id: u16,
+}
+
+/// Appends a PUBLISH at QoS 1 or 2.
+pub fn put_publish_as(out: &mut Vec<u8>, publish: PublishAs, topic: &str, payload: &[u8]) {
+    let PublishAs { version, qos, duplicate, packet_id } = publish;
+    let properties: &[u8] = if version == Version::V3 { &[] } else { &[0] };
+    out.push(0x30 | qos << 1 | u8::from(duplicate) << 3);
+    put_length(out, 2 + topic.len() + 2 + properties.len() + payload.len());
+    put_text(out, topic);
+    out.extend_from_slice(&packet_id.to_be_bytes());
+    out.extend_from_slice(properties);
+    out.extend_from_slice(payload);
+}
+
+/// Appends a PUBREL.
+pub fn put_pubrel(out: &mut Vec<u8>, packet_id: u16) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.extend_from_slice(&[0x62, 2, high, low]);
 }
 
 /// Where the fields of a PUBLISH lie, counted from the start of its frame.
@@ -150,6 +221,29 @@ mod tests {
         let mut out = Vec::new();
         put_connect(&mut out, "ab", 300);
         assert_eq!(out, [0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 1, 44, 0, 2, b'a', b'b']);
+    }
+
+    #[test]
+    fn a_session_that_stays_is_asked_for_as_each_version_does() {
+        let check = |version, expected: &[u8]| {
+            let mut out = Vec::new();
+            put_connect_as(&mut out, "a", ConnectAs { version, persistent: true, keepalive_seconds: 0 });
+            assert_eq!(out, expected);
+        };
+        check(Version::V3, &[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 0, 0, 1, b'a']);
+        let v5 = [0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 5, 0x11, 0, 1, 0x51, 0x80, 0, 1, b'a'];
+        check(Version::V5, &v5);
+    }
+
+    #[test]
+    fn a_publish_bears_its_flags() {
+        let check = |version, qos, duplicate, expected: &[u8]| {
+            let mut out = Vec::new();
+            put_publish_as(&mut out, PublishAs { version, qos, duplicate, packet_id: 258 }, "t", b"p");
+            assert_eq!(out, expected);
+        };
+        check(Version::V3, 1, false, &[0x32, 6, 0, 1, b't', 1, 2, b'p']);
+        check(Version::V5, 2, true, &[0x3c, 7, 0, 1, b't', 1, 2, 0, b'p']);
     }
 
     #[test]

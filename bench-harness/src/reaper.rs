@@ -20,6 +20,8 @@ pub enum Duty {
     Cluster(PathBuf, PathBuf),
     /// A directory, to be removed.
     Directory(PathBuf),
+    /// A file system of ours, to be unmounted.
+    Mount(PathBuf),
 }
 
 static DUTIES: Mutex<Vec<Duty>> = Mutex::new(Vec::new());
@@ -57,6 +59,9 @@ pub fn end(duty: &Duty) {
             if !down.is_ok_and(|status| status.success()) {
                 eprintln!("aqueduct-bench: could not end the Kafka cluster in {}", dir.display());
             }
+        }
+        Duty::Mount(dir) => {
+            let _ = Command::new("umount").arg("--lazy").arg(dir).status();
         }
         Duty::Directory(dir) => {
             let _ = std::fs::remove_dir_all(dir);

@@ -64,6 +64,10 @@ pub struct Setup {
     pub set: Vec<String>,
     /// Arguments handed to the ceiling as they are.
     pub ceiling_args: Vec<String>,
+    /// For each sink the filter of its MQTT topics and its Kafka topic; where there are none, everything goes to `topic`.
+    pub routes: Vec<(String, String)>,
+    /// Variables it is started with.
+    pub variables: Vec<(String, String)>,
 }
 
 /// A system that accepts connections.

@@ -61,10 +61,15 @@ impl Reader {
         Ok(Self { runtime, client })
     }
 
-    /// Creates a topic and waits until every partition has its leader.
+    /// Creates a topic without replicas and waits until every partition has its leader.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
+        self.create_replicated_topic(topic, partitions, 1)
+    }
+
+    /// As [`Reader::create_topic`], with `replicas` copies of each partition.
+    pub fn create_replicated_topic(&self, topic: &str, partitions: i32, replicas: i16) -> Result<()> {
         let controller = self.client.controller_client().into_diagnostic()?;
-        let made = self.runtime.block_on(controller.create_topic(topic, partitions, 1, ADMIN_TIMEOUT_MS));
+        let made = self.runtime.block_on(controller.create_topic(topic, partitions, replicas, ADMIN_TIMEOUT_MS));
         made.into_diagnostic().wrap_err_with(|| format!("creating topic {topic}"))?;
         // Answers come from leaders only, and the client asks again until there is one.
         self.topic(topic, partitions)?.await_records(0).map(drop)

@@ -38,6 +38,7 @@ pub(super) fn start(setup: &Setup) -> Result<Running> {
     for pair in &setup.set {
         command.args(["--set", pair]);
     }
+    command.envs(setup.variables.iter().map(|(name, value)| (name, value)));
     let mut process = Process::start("aqueduct", &mut command, &setup.dir.join("aqueduct.log"))?;
     process.await_listener(mqtt)?;
     await_ready(&mut process, http)?;
@@ -77,7 +78,8 @@ fn configuration(setup: &Setup, mqtt: SocketAddr, http: SocketAddr, embedded: So
     let connector = match setup.connector {
         Connector::Kafka => {
             let bootstrap = setup.bootstrap.as_deref().ok_or_else(|| miette!("the Kafka connector needs a Kafka"))?;
-            table([("type", "kafka".into()), ("bootstrap_hosts", texts(&[bootstrap]))])
+            let hosts: Vec<&str> = bootstrap.split(',').collect();
+            table([("type", "kafka".into()), ("bootstrap_hosts", texts(&hosts))])
         }
         Connector::Discard => table([("type", "discard".into())]),
         Connector::Embedded => table([
@@ -86,12 +88,21 @@ fn configuration(setup: &Setup, mqtt: SocketAddr, http: SocketAddr, embedded: So
             ("partitions", i64::from(setup.partitions).into()),
         ]),
     };
-    let sink = table([
-        ("connector", "k".into()),
-        ("source_topics", texts(&["#"])),
-        ("topic", setup.topic.as_str().into()),
-        ("value", "${payload}".into()),
-    ]);
+    let sink = |filter: &str, topic: &str| {
+        table([
+            ("connector", "k".into()),
+            ("source_topics", texts(&[filter])),
+            ("topic", topic.into()),
+            ("value", "${payload}".into()),
+        ])
+    };
+    let mut sinks = Table::new();
+    for (number, (filter, topic)) in (1..).zip(&setup.routes) {
+        sinks.insert(format!("s{number}"), sink(filter, topic));
+    }
+    if sinks.is_empty() {
+        sinks.insert("s".to_owned(), sink("#", &setup.topic));
+    }
     let data_dir = setup.dir.join("data").display().to_string();
     let node = table([("data_dir", data_dir.into()), ("shards", i64::from(setup.shards).into())]);
     let listener = table([("kind", "tcp".into()), ("bind", mqtt.to_string().into())]);
@@ -100,7 +111,7 @@ fn configuration(setup: &Setup, mqtt: SocketAddr, http: SocketAddr, embedded: So
         ("listeners", table([("default", listener)])),
         ("http", table([("bind", http.to_string().into())])),
         ("connectors", table([("k", connector)])),
-        ("sinks", table([("s", sink)])),
+        ("sinks", Value::Table(sinks)),
     ]) else {
         unreachable!("a table is a table")
     };
@@ -135,6 +146,8 @@ mod tests {
             profile: None,
             set: Vec::new(),
             ceiling_args: Vec::new(),
+            routes: Vec::new(),
+            variables: Vec::new(),
         };
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let config = configuration(&setup, at(1), at(2), at(3)).unwrap();

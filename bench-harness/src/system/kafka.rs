@@ -1,10 +1,12 @@
 //! A real Kafka for one invocation of the harness, by the project's own script, wiped at the end.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use miette::{Diagnostic, IntoDiagnostic, Result, WrapErr, bail, miette};
+use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
 use crate::reaper::{self, Duty};
@@ -20,23 +22,51 @@ const MISSING: i32 = 77;
 #[error("no Kafka on this machine: {0}")]
 pub struct KafkaMissing(String);
 
-/// A running single-broker cluster.
+/// What kind of cluster is wanted.
+#[derive(Debug, Clone)]
+pub struct ClusterPlan {
+    /// How many brokers.
+    pub brokers: u32,
+    /// More broker settings, `a=b;c=d`.
+    pub settings: String,
+    /// First of the ports on which a proxy stands in front of the brokers.
+    pub front: Option<u16>,
+}
+
+/// A running cluster.
 #[derive(Debug)]
 pub struct Cluster {
     duty: Duty,
+    script: PathBuf,
+    dir: PathBuf,
     /// Its bootstrap address.
     pub bootstrap: String,
-    /// Process id of the broker.
+    /// Where the brokers listen for what comes through a proxy; empty without one.
+    pub back: Vec<SocketAddr>,
+    /// Process id of the first broker.
     pub broker: u32,
+    /// How many brokers it has.
+    pub brokers: u32,
 }
 
 impl Cluster {
-    /// Starts a fresh cluster in `dir`, with its script beside it.
+    /// Starts a fresh cluster of one broker in `dir`, with its script beside it.
     pub fn start(dir: &Path) -> Result<Self> {
+        Self::start_as(dir, &ClusterPlan { brokers: 1, settings: String::new(), front: None })
+    }
+
+    /// Starts a fresh cluster in `dir`.
+    pub fn start_as(dir: &Path, plan: &ClusterPlan) -> Result<Self> {
         let script = write_script(dir)?;
         let duty = Duty::Cluster(script.clone(), dir.to_owned());
         reaper::enrol(duty.clone());
-        let up = Command::new("bash").arg(&script).arg("up").env("KAFKA_DIR", dir).output().into_diagnostic()?;
+        let mut up = Command::new("bash");
+        up.arg(&script).args(["up", "--brokers", &plan.brokers.to_string()]).env("KAFKA_DIR", dir);
+        up.env("KAFKA_SET", &plan.settings);
+        if let Some(front) = plan.front {
+            up.env("KAFKA_FRONT", front.to_string());
+        }
+        let up = up.output().into_diagnostic()?;
         let errors = String::from_utf8_lossy(&up.stderr).trim().to_owned();
         match up.status.code() {
             Some(0) => {}
@@ -46,8 +76,54 @@ impl Cluster {
         let text = String::from_utf8_lossy(&up.stdout).into_owned();
         let bootstrap = text.lines().find_map(|line| line.strip_prefix("BOOTSTRAP="));
         let bootstrap = bootstrap.ok_or_else(|| miette!("kafka.sh did not say where Kafka listens"))?.to_owned();
-        let broker = fs::read_to_string(dir.join("1/pid")).into_diagnostic()?.trim().parse().into_diagnostic()?;
-        Ok(Self { duty, bootstrap, broker })
+        let back = text.lines().find_map(|line| line.strip_prefix("BACK=")).unwrap_or_default();
+        let back = back.split(',').filter(|at| !at.is_empty()).map(str::parse).collect::<Result<_, _>>();
+        let (back, brokers) = (back.into_diagnostic()?, plan.brokers);
+        let mut cluster = Self { duty, script, dir: dir.to_owned(), bootstrap, back, broker: 0, brokers };
+        cluster.broker = cluster.pid(1)?.as_raw_nonzero().get() as u32;
+        Ok(cluster)
+    }
+
+    /// Process id of a running broker, counted from 1.
+    pub fn pid(&self, broker: u32) -> Result<Pid> {
+        let path = self.dir.join(broker.to_string()).join("pid");
+        let text = fs::read_to_string(&path).into_diagnostic().wrap_err_with(|| path.display().to_string())?;
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+        pid.ok_or_else(|| miette!("{} holds no process id", path.display()))
+    }
+
+    /// Sends a signal to a running broker.
+    pub fn signal(&self, broker: u32, signal: Signal) -> Result<()> {
+        kill_process(self.pid(broker)?, signal).into_diagnostic().wrap_err_with(|| format!("broker {broker}"))
+    }
+
+    /// kill -9 to a broker; nothing if it does not run.
+    pub fn kill(&self, broker: u32) -> Result<()> {
+        self.script("kill", broker)?.wait().into_diagnostic().map(drop)
+    }
+
+    /// Starts brokers on the data they had, all at once, and waits until each says that it is ready. Those that run are
+    /// left alone.
+    pub fn restart(&self, brokers: &[u32]) -> Result<()> {
+        let mut starts = Vec::new();
+        for broker in brokers {
+            let pid_file = self.dir.join(broker.to_string()).join("pid");
+            if !pid_file.exists() {
+                starts.push((*broker, self.script("start", *broker)?));
+            }
+        }
+        for (broker, mut start) in starts {
+            if !start.wait().into_diagnostic()?.success() {
+                bail!("broker {broker} did not start again");
+            }
+        }
+        Ok(())
+    }
+
+    fn script(&self, verb: &str, broker: u32) -> Result<Child> {
+        let mut command = Command::new("bash");
+        command.arg(&self.script).args([verb, &broker.to_string()]).env("KAFKA_DIR", &self.dir);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().into_diagnostic().wrap_err(verb.to_owned())
     }
 }
 

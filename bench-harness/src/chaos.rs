@@ -1,0 +1,2 @@
+//! chaos
+pub mod proxy;

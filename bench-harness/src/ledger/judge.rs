@@ -1,0 +1,226 @@
+//! Judges the records of the topics, one by one, by the book.
+
+use std::collections::BTreeMap;
+
+use super::batch::Record;
+use super::book::{Answer, Book, ClientPage};
+use super::message::{self, Stamp};
+use super::verdict::{Bad, Findings, Verdict};
+
+/// Bad messages that are told in full.
+const TOLD: usize = 20;
+
+/// A fault and its time, on the monotonic clock of the book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// What was wrong.
+    pub name: String,
+    /// From when.
+    pub from_ns: u64,
+    /// Until when.
+    pub until_ns: u64,
+}
+
+/// One record of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    partition: i32,
+    offset: i64,
+    producer: (i64, i16),
+    number: i32,
+    attempt: u16,
+}
+
+impl Place {
+    fn tell(&self, sequence: u32) -> String {
+        let Self { partition, offset, producer: (id, epoch), number, attempt } = self;
+        format!(
+            "{sequence} at {partition}/{offset}: producer {id}, epoch {epoch}, number {number}, attempt {}",
+            attempt + 1
+        )
+    }
+}
+
+/// What is found of one client.
+struct Seen<'a> {
+    page: &'a ClientPage,
+    first: Vec<Option<Place>>,
+    further: BTreeMap<u32, Vec<Place>>,
+    partition: Option<i32>,
+    highest: u32,
+}
+
+/// Compares while the topics are read.
+pub struct Judge<'a> {
+    book: &'a Book,
+    windows: &'a [Window],
+    clients: BTreeMap<u32, Seen<'a>>,
+    verdict: Verdict,
+    bad: Vec<Bad>,
+}
+
+impl<'a> Judge<'a> {
+    /// Nothing is read yet.
+    pub fn new(book: &'a Book, windows: &'a [Window]) -> Self {
+        let seen = |page: &'a ClientPage| Seen {
+            page,
+            first: vec![None; page.messages.len()],
+            further: BTreeMap::new(),
+            partition: None,
+            highest: 0,
+        };
+        let clients = book.clients.iter().map(|(client, page)| (*client, seen(page))).collect();
+        Self { book, windows, clients, verdict: Verdict::default(), bad: Vec::new() }
+    }
+
+    /// One record of the topic of a route, in the order of its partition.
+    pub fn record(&mut self, route: u8, record: &Record<'_>) {
+        self.verdict.records += 1;
+        let place = Place {
+            partition: record.partition,
+            offset: record.offset,
+            producer: (record.producer_id, record.producer_epoch),
+            number: record.sequence,
+            attempt: 0,
+        };
+        let value = record.value.unwrap_or_default();
+        let (stamp, topic) = match message::parse(value) {
+            Ok(message) if value.len() == self.book.payload_bytes => message,
+            _ => {
+                self.verdict.corrupt += 1;
+                return self.tell("corrupt", None, &[place.tell(0)]);
+            }
+        };
+        let place = Place { attempt: stamp.attempt, ..place };
+        let known = self.clients.get(&stamp.client).is_some_and(|seen| (stamp.sequence as usize) < seen.first.len());
+        if !known || stamp.run != self.book.run {
+            self.verdict.ghost += 1;
+            return self.tell("ghost", Some(&stamp), &[place.tell(stamp.sequence)]);
+        }
+        if !self.is_at_home(&stamp, route, topic, record) {
+            self.verdict.misrouted += 1;
+            self.tell("misrouted", Some(&stamp), &[place.tell(stamp.sequence)]);
+        }
+        self.copy(&stamp, place);
+    }
+
+    fn is_at_home(&mut self, stamp: &Stamp, route: u8, topic: &str, record: &Record<'_>) -> bool {
+        let routes = self.book.routes;
+        let own_topic = message::topic(stamp.client, routes) == topic && message::route(stamp.client, routes) == route;
+        let own_key = record.key == Some(message::key(stamp.client).as_bytes());
+        let seen = self.clients.get_mut(&stamp.client);
+        let own_partition =
+            seen.is_some_and(|seen| *seen.partition.get_or_insert(record.partition) == record.partition);
+        own_topic && own_key && own_partition
+    }
+
+    fn copy(&mut self, stamp: &Stamp, place: Place) {
+        let Some(seen) = self.clients.get_mut(&stamp.client) else { return };
+        let Some(first) = seen.first.get_mut(stamp.sequence as usize) else { return };
+        let Some(earlier) = first else {
+            *first = Some(place);
+            self.verdict.delivered += 1;
+            if stamp.sequence < seen.highest {
+                self.verdict.reorder += 1;
+                self.tell("reorder", Some(stamp), &[place.tell(stamp.sequence)]);
+            } else {
+                seen.highest = stamp.sequence;
+            }
+            return;
+        };
+        let further = seen.further.entry(stamp.sequence).or_default();
+        let twin = [*earlier].into_iter().chain(further.iter().copied()).find(|other| other.attempt == place.attempt);
+        let others = [earlier.tell(stamp.sequence), place.tell(stamp.sequence)];
+        further.push(place);
+        if seen.page.qos == 2 {
+            self.verdict.dup2 += 1;
+            self.tell("dup2", Some(stamp), &others);
+        }
+        match twin {
+            None => self.verdict.dup_resend += 1,
+            Some(twin) if twin.producer == place.producer => {
+                self.verdict.dup_own += 1;
+                self.tell("dup_own", Some(stamp), &others);
+            }
+            Some(_) => {
+                self.verdict.dup_across += 1;
+                self.tell("dup_across", Some(stamp), &others);
+            }
+        }
+    }
+
+    /// The result, once every topic is read.
+    pub fn findings(mut self) -> Findings {
+        let clients = std::mem::take(&mut self.clients);
+        for (client, seen) in &clients {
+            self.close(*client, seen);
+        }
+        let partition_of = clients.iter().filter_map(|(client, seen)| Some((*client, seen.partition?))).collect();
+        Findings { verdict: self.verdict, bad: self.bad, partition_of }
+    }
+
+    fn close(&mut self, client: u32, seen: &Seen<'a>) {
+        let later_acked = (0_u32..).zip(&seen.page.messages).zip(&seen.first);
+        let last = later_acked
+            .filter(|((_, sent), place)| matches!(sent.answer, Answer::Acked(_)) && place.is_some())
+            .map(|((sequence, _), _)| sequence)
+            .last();
+        for ((sequence, sent), place) in (0_u32..).zip(&seen.page.messages).zip(&seen.first) {
+            self.verdict.sent += 1;
+            self.verdict.resent += u64::from(sent.attempts.saturating_sub(1));
+            match (sent.answer, place) {
+                (Answer::Acked(_), None) => {
+                    self.verdict.acked += 1;
+                    self.verdict.lost += 1;
+                    self.verdict.gap_then_later += u64::from(last > Some(sequence));
+                    let stamp = Stamp { run: self.book.run, client, sequence, attempt: 0, qos: 0, sent_ns: 0 };
+                    self.tell("lost", Some(&stamp), &neighbours(seen, sequence));
+                }
+                (Answer::Acked(_), Some(_)) => self.verdict.acked += 1,
+                (Answer::Nacked(_), place) => {
+                    self.verdict.nacked += 1;
+                    self.verdict.nacked_present += u64::from(place.is_some());
+                }
+                (Answer::None, None) => self.verdict.lost_unacked += 1,
+                (Answer::None, Some(_)) => {}
+            }
+        }
+    }
+
+    fn tell(&mut self, what: &'static str, stamp: Option<&Stamp>, places: &[String]) {
+        if self.bad.len() >= TOLD {
+            return;
+        }
+        let sent = stamp.and_then(|stamp| {
+            let page = self.book.clients.get(&stamp.client)?;
+            page.messages.get(stamp.sequence as usize)
+        });
+        let acked_ns = sent.and_then(|sent| if let Answer::Acked(at) = sent.answer { Some(at) } else { None });
+        let mut faults = Vec::new();
+        if let Some(sent) = sent {
+            let until = acked_ns.unwrap_or(u64::MAX);
+            let open = |window: &&Window| window.from_ns <= until && window.until_ns >= sent.first_ns;
+            faults.extend(self.windows.iter().filter(open).map(|window| window.name.clone()));
+        }
+        self.bad.push(Bad {
+            what,
+            client: stamp.map(|stamp| stamp.client),
+            sequence: stamp.map(|stamp| stamp.sequence),
+            sent_ms: sent.map(|sent| sent.first_ns / 1_000_000),
+            acked_ms: acked_ns.map(|at| at / 1_000_000),
+            faults,
+            places: places.to_vec(),
+        });
+    }
+}
+
+/// Where the messages before and behind a lost one lie.
+fn neighbours(seen: &Seen<'_>, sequence: u32) -> Vec<String> {
+    let at = sequence as usize;
+    let before = seen.first[..at].iter().enumerate().rev().find_map(|(at, place)| Some((at, (*place)?)));
+    let behind = seen.first[at..].iter().enumerate().find_map(|(by, place)| Some((at + by, (*place)?)));
+    [before, behind].into_iter().flatten().map(|(sequence, place)| place.tell(sequence as u32)).collect()
+}
+
+#[cfg(test)]
+mod tests;

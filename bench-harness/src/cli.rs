@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use miette::{IntoDiagnostic, Result, miette};
 
 use crate::ceiling::{self, CeilingArgs};
+use crate::chaos::{self, ChaosArgs};
 use crate::compare::{self, CompareArgs};
 use crate::kill::{self, DriveArgs, KillArgs};
 use crate::run::{self, Plan};
@@ -34,6 +35,8 @@ pub enum Command {
     Table(TableArgs),
     /// Kill -9 the system under load, again and again, and check that nothing acknowledged is lost
     Kill(KillArgs),
+    /// Let things go wrong under load, by a seed or a plan, and let the ledger judge
+    Chaos(ChaosArgs),
     /// Drive a running MQTT server with a workload, writing down what was sent and acknowledged
     Drive(DriveArgs),
     /// Read a topic back and judge it by what was written down
@@ -109,6 +112,7 @@ impl SystemArgs {
             ceiling_args: self.ceiling_arg.clone(),
             routes: Vec::new(),
             variables: Vec::new(),
+            eager: false,
         })
     }
 }
@@ -138,13 +142,13 @@ pub struct VerifyArgs {
     /// Bootstrap address
     #[arg(long, value_name = "HOSTS")]
     pub kafka: String,
-    /// The topic to read
-    #[arg(long)]
-    pub topic: String,
-    /// Its partitions
+    /// The topic to read; of a book of `chaos` all its topics in order, separated by commas
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub topic: Vec<String>,
+    /// Its partitions; a book of `chaos` does without
     #[arg(long, default_value_t = 4)]
     pub partitions: i32,
-    /// The file that `drive` wrote
+    /// The file that `drive` or `chaos` wrote
     #[arg(long, value_name = "FILE")]
     pub truth: PathBuf,
 }
@@ -157,11 +161,12 @@ impl Command {
             Self::Compare(args) => compare::run(args),
             Self::Table(args) => table::run(args),
             Self::Kill(args) => kill::run(args),
+            Self::Chaos(args) => chaos::run(args),
             Self::Drive(args) => kill::drive(args),
             Self::Verify(args) => {
-                let reading = verify::run(&args.kafka, &args.topic, args.partitions, &args.truth)?;
-                println!("{}", serde_json::to_string(&reading).into_diagnostic()?);
-                Ok(reading.verdict.is_clean())
+                let (line, clean) = verify::run(&args.kafka, &args.topic, args.partitions, &args.truth)?;
+                println!("{line}");
+                Ok(clean)
             }
             Self::Workloads => {
                 for (name, _) in CANONICAL {

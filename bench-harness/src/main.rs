@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use aqueduct_bench::chaos::Lacking;
 use aqueduct_bench::cli::Cli;
 use aqueduct_bench::reaper;
 use aqueduct_bench::system::kafka::KafkaMissing;
@@ -16,7 +17,8 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("aqueduct-bench: {error:?}");
-            ExitCode::from(if error.downcast_ref::<KafkaMissing>().is_some() { 77 } else { 1 })
+            let missing = error.downcast_ref::<KafkaMissing>().is_some() || error.downcast_ref::<Lacking>().is_some();
+            ExitCode::from(if missing { 77 } else { 1 })
         }
     };
     reaper::end_all();

@@ -37,6 +37,12 @@ impl Scrape {
         Self { series: text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect() }
     }
 
+    /// The sum of a family's series.
+    pub fn sum(&self, name: &str) -> u64 {
+        let of_name = |series: &str| series.split('{').next() == Some(name);
+        self.series.iter().filter(|(series, _)| of_name(series)).map(|(_, value)| *value as u64).sum()
+    }
+
     /// By how much each series of a counter grew since `earlier`.
     fn growth(&self, earlier: &Self, name: &str) -> Vec<f64> {
         let of_name = |series: &str| series.split('{').next() == Some(name);

@@ -68,6 +68,8 @@ pub struct Setup {
     pub routes: Vec<(String, String)>,
     /// Variables it is started with.
     pub variables: Vec<(String, String)>,
+    /// It is started when it listens, whether or not it has reached Kafka.
+    pub eager: bool,
 }
 
 /// A system that accepts connections.

@@ -5,6 +5,8 @@
 
 mod tally;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,9 @@ use tokio::runtime::{Builder, Runtime};
 pub use self::tally::Verdict;
 use self::tally::VerdictTally;
 use crate::generator::truth::Truth;
+use crate::ledger;
+use crate::ledger::book::{self, Book};
+use crate::ledger::message::Routes;
 
 /// Bytes asked for in one Fetch.
 const FETCH_BYTES: i32 = 16 << 20;
@@ -172,8 +177,21 @@ async fn read(partition: &PartitionClient, tally: &mut VerdictTally<'_>) -> Resu
     Ok(())
 }
 
-/// `aqueduct-bench verify`: judges a topic by a truth log.
-pub fn run(bootstrap: &str, topic: &str, partitions: i32, truth: &Path) -> Result<Reading> {
+/// `aqueduct-bench verify`: judges topics by what was written down, which is the truth of `drive` or the book of `chaos`.
+/// Answers the line of JSON and whether all is good.
+pub fn run(bootstrap: &str, topics: &[String], partitions: i32, truth: &Path) -> Result<(String, bool)> {
+    let mut magic = [0; book::MAGIC.len()];
+    let read = File::open(truth).and_then(|mut file| file.read_exact(&mut magic));
+    read.into_diagnostic().wrap_err_with(|| truth.display().to_string())?;
+    if magic == *book::MAGIC {
+        let book = Book::read(truth)?;
+        let findings = ledger::audit(bootstrap, &Routes::to(topics.to_vec()), &book, &[])?;
+        // The book does not tell whether the product was restarted.
+        let clean = findings.verdict.is_clean(true);
+        return Ok((serde_json::to_string(&findings).into_diagnostic()?, clean));
+    }
+    let [topic] = topics else { bail!("the truth of `drive` is about one topic") };
     let truth = Truth::read(truth)?;
-    Reader::connect(bootstrap)?.topic(topic, partitions)?.judge(&truth)
+    let reading = Reader::connect(bootstrap)?.topic(topic, partitions)?.judge(&truth)?;
+    Ok((serde_json::to_string(&reading).into_diagnostic()?, reading.verdict.is_clean()))
 }

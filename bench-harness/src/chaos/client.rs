@@ -179,9 +179,7 @@ impl Client {
 
     /// Opens what is due, as far as the window allows.
     fn begin(&mut self, desk: &mut Desk<'_>) -> Result<()> {
-        while self.next_sequence < self.due
-            && self.open.len() < self.common.window
-            && self.unsent.len() < BACKLOG_BYTES
+        while self.next_sequence < self.due && self.open.len() < self.common.window && self.unsent.len() < BACKLOG_BYTES
         {
             let sequence = self.next_sequence;
             self.next_sequence += 1;

@@ -149,8 +149,7 @@ fn drive(plan: &LoadPlan, wheel: &Wheel) -> Result<LoadReport> {
     introduce(&kinds, &mut book)?;
     let LoadPlan { run, payload_bytes, routes, window, .. } = *plan;
     let common = Common { run, payload_bytes, routes, window };
-    let mut clients: Vec<Client> =
-        (0..).zip(&kinds).map(|(index, kind)| Client::new(index, *kind, common)).collect();
+    let mut clients: Vec<Client> = (0..).zip(&kinds).map(|(index, kind)| Client::new(index, *kind, common)).collect();
     let start_ns = mono_ns();
     let mut counts = Counts::new(clients.len(), start_ns);
     let mut scratch = vec![0; SCRATCH_BYTES];

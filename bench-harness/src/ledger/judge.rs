@@ -7,8 +7,8 @@ use super::book::{Answer, Book, ClientPage};
 use super::message::{self, Stamp};
 use super::verdict::{Bad, Findings, Verdict};
 
-/// Bad messages that are told in full.
-const TOLD: usize = 20;
+/// Bad messages of a kind that are told in full.
+const TOLD: usize = 5;
 
 /// A fault and its time, on the monotonic clock of the book.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl<'a> Judge<'a> {
     }
 
     fn tell(&mut self, what: &'static str, stamp: Option<&Stamp>, places: &[String]) {
-        if self.bad.len() >= TOLD {
+        if self.bad.iter().filter(|bad| bad.what == what).count() >= TOLD {
             return;
         }
         let sent = stamp.and_then(|stamp| {

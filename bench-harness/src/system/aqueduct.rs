@@ -41,7 +41,9 @@ pub(super) fn start(setup: &Setup) -> Result<Running> {
     command.envs(setup.variables.iter().map(|(name, value)| (name, value)));
     let mut process = Process::start("aqueduct", &mut command, &setup.dir.join("aqueduct.log"))?;
     process.await_listener(mqtt)?;
-    await_ready(&mut process, http)?;
+    if !setup.eager {
+        await_ready(&mut process, http)?;
+    }
     let kafka = match setup.connector {
         Connector::Kafka => setup.bootstrap.clone(),
         Connector::Embedded => Some(embedded.to_string()),
@@ -148,6 +150,7 @@ mod tests {
             ceiling_args: Vec::new(),
             routes: Vec::new(),
             variables: Vec::new(),
+            eager: false,
         };
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let config = configuration(&setup, at(1), at(2), at(3)).unwrap();

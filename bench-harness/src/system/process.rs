@@ -74,15 +74,22 @@ impl Process {
 
     /// Ends it with SIGTERM; one that does not end in time is killed, and that is an error.
     pub fn stop(mut self) -> Result<()> {
+        self.terminate().map(drop)
+    }
+
+    /// As [`Process::stop`], and how it ended.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
         let _ = kill_process(self.pid()?, Signal::TERM);
         let start = Instant::now();
-        while self.is_running() {
+        loop {
+            if let Some(status) = self.child.try_wait().into_diagnostic()? {
+                return Ok(status);
+            }
             if start.elapsed() > STOP_TIMEOUT {
                 bail!("{} does not end {STOP_TIMEOUT:?} after SIGTERM\n{}", self.name, self.tail());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// Waits until it ends by itself or by another's signal.

@@ -1,0 +1,269 @@
+//! The result of a chaos run: one line of JSON for programs, a table for people, and whether it is good.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use serde::Serialize;
+
+use super::counts::Counts;
+use super::load::LoadReport;
+use super::nemesis::Strike;
+use super::world::Farewell;
+use crate::ledger::book::Book;
+use crate::ledger::message;
+use crate::ledger::verdict::Findings;
+use crate::scrape::Scrape;
+use crate::system::Connector;
+
+/// What a rate has to come back to after a fault.
+const RECOVERED: f64 = 0.95;
+/// The first second, in which clients connect, is left out of what rates are compared with.
+const WARM_NS: u64 = 1_000_000_000;
+
+/// How one fault went.
+#[derive(Debug, Clone, Serialize)]
+pub struct FaultReport {
+    /// What it was.
+    pub fault: String,
+    /// When it began, after the load's start.
+    pub from_ms: u64,
+    /// When it was healed.
+    pub until_ms: u64,
+    /// The longest time without any acknowledgement that touches it.
+    pub silence_ms: u64,
+    /// From its end until a whole second reached 95 % of the rate before all faults; absent if none did.
+    pub recovery_ms: Option<u64>,
+    /// Where one broker was struck: the rate of the clients whose partition another leads, of what it was before, between the
+    /// end of the first second of the fault and its healing.
+    pub others_rate: Option<f64>,
+}
+
+/// The product's own counters beside the ledger's.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct OwnCounts {
+    /// PUBLISH packets received at QoS 1 and 2.
+    pub publishes: u64,
+    /// Records written.
+    pub success: u64,
+    /// Records that were never written, failed or dropped.
+    pub refused: u64,
+    /// Records sent again under a new epoch because their fate was open.
+    pub possible_duplicate: u64,
+    /// Whether they fit the ledger: to the unit where nothing was sent twice.
+    pub agree: bool,
+}
+
+/// The whole result.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// What was drawn from, where it was.
+    pub seed: Option<u64>,
+    /// The faults, in the form that `--plan` takes.
+    pub plan: String,
+    /// Where the messages went.
+    pub connector: Connector,
+    /// Brokers of the cluster.
+    pub brokers: u32,
+    /// The verdict.
+    #[serde(flatten)]
+    pub findings: Findings,
+    /// Times from the first attempt to the acknowledgement.
+    pub ack_p50_ms: f64,
+    /// The same.
+    pub ack_p99_ms: f64,
+    /// The same.
+    pub ack_p999_ms: f64,
+    /// The same.
+    pub ack_max_ms: f64,
+    /// Acknowledgements a second before the first fault.
+    pub rate_before: Option<f64>,
+    /// Everything was answered in time after the last fault.
+    pub drained: bool,
+    /// How long that took after the last message was begun.
+    pub drain_ms: u64,
+    /// Connections that clients lost.
+    pub disconnects: u64,
+    /// Those of them that no end of the product explains.
+    pub disconnects_unprovoked: u64,
+    /// DISCONNECTs of the product, by reason code.
+    pub farewells: BTreeMap<u8, u64>,
+    /// Refused messages, by reason code.
+    pub nacks: BTreeMap<u8, u64>,
+    /// Answers to nothing that was open.
+    pub stray_acks: u64,
+    /// Packets that a server may not send.
+    pub strange_packets: u64,
+    /// Starts of the product after the first.
+    pub restarts: u32,
+    /// Ends of the product that nobody asked for.
+    pub crashes: Vec<String>,
+    /// Ends by SIGTERM.
+    pub terminations: Vec<Farewell>,
+    /// Peak of the product's resident memory since its last start, in bytes.
+    pub rss_peak_bytes: u64,
+    /// Its descriptors at the end.
+    pub descriptors: usize,
+    /// Its own counters; absent if it was restarted, which sets them to 0.
+    pub own: Option<OwnCounts>,
+    /// The faults as they went.
+    pub faults: Vec<FaultReport>,
+    /// Nothing is there that must not be.
+    pub clean: bool,
+}
+
+/// What a report is made of beside the findings.
+pub(super) struct Evidence<'a> {
+    pub(super) load: &'a LoadReport,
+    pub(super) strikes: &'a [Strike],
+    pub(super) book: &'a Book,
+    pub(super) scrape: Option<Scrape>,
+}
+
+impl Report {
+    /// Fills in what the evidence says.
+    pub(super) fn weigh(&mut self, evidence: &Evidence<'_>) {
+        let Evidence { load, strikes, book, scrape } = evidence;
+        let counts = &load.counts;
+        let milliseconds = |ns: u64| ns as f64 / 1e6;
+        self.ack_p50_ms = milliseconds(counts.latency.value_at_quantile(0.5));
+        self.ack_p99_ms = milliseconds(counts.latency.value_at_quantile(0.99));
+        self.ack_p999_ms = milliseconds(counts.latency.value_at_quantile(0.999));
+        self.ack_max_ms = milliseconds(counts.latency.max());
+        self.drained = load.drained;
+        self.drain_ms = load.drain.as_millis() as u64;
+        self.disconnects = counts.disconnects.len() as u64;
+        let provoked: Vec<(u64, u64)> = strikes
+            .iter()
+            .filter(|strike| strike.action.fault.restarts_product())
+            .map(|strike| (strike.window.from_ns, strike.window.until_ns))
+            .collect();
+        self.disconnects_unprovoked = counts.disconnects_outside(&provoked);
+        self.farewells.clone_from(&counts.farewells);
+        self.nacks.clone_from(&counts.nacks);
+        (self.stray_acks, self.strange_packets) = (counts.stray_acks, counts.strange_packets);
+        let first_fault = strikes.iter().map(|strike| strike.window.from_ns).min();
+        let lead = (load.start_ns + WARM_NS, first_fault.unwrap_or(u64::MAX / 2));
+        self.rate_before = first_fault.and_then(|_| counts.rate(lead.0, lead.1, |_| true));
+        self.faults = strikes.iter().map(|strike| self.fault_report(strike, load, lead, book.routes)).collect();
+        self.own = scrape.as_ref().map(|scrape| own_counts(scrape, counts, &self.findings));
+        if self.restarts > 0 {
+            // With its sessions the product forgets packet ids, so a copy at QoS 2 is then nobody's fault.
+            self.findings.bad.retain(|bad| bad.what != "dup2");
+        }
+        self.clean = self.is_clean();
+    }
+
+    fn fault_report(&self, strike: &Strike, load: &LoadReport, lead: (u64, u64), routes: u8) -> FaultReport {
+        let (window, counts) = (&strike.window, &load.counts);
+        let after_start = |ns: u64| ns.saturating_sub(load.start_ns) / 1_000_000;
+        let recovery = self.rate_before.and_then(|rate| counts.time_to_rate_ns(window.until_ns, RECOVERED * rate));
+        FaultReport {
+            fault: window.name.clone(),
+            from_ms: after_start(window.from_ns),
+            until_ms: after_start(window.until_ns),
+            silence_ms: counts.longest_silence_ns(window.from_ns, window.until_ns) / 1_000_000,
+            recovery_ms: recovery.map(|ns| ns / 1_000_000),
+            others_rate: self.others_rate(strike, counts, lead, routes),
+        }
+    }
+
+    fn others_rate(&self, strike: &Strike, counts: &Counts, lead: (u64, u64), routes: u8) -> Option<f64> {
+        let struck = i32::try_from(strike.begun.broker?).ok()?;
+        let partition_of: BTreeMap<u32, i32> = self.findings.partition_of.iter().copied().collect();
+        let elsewhere = |client: u32| {
+            let partition = partition_of.get(&client).copied();
+            let leader =
+                partition.and_then(|partition| strike.begun.leaders.get(&(message::route(client, routes), partition)));
+            leader.is_some_and(|leader| *leader != struck)
+        };
+        let before = counts.rate(lead.0, lead.1, elsewhere).filter(|rate| *rate > 0.0)?;
+        let during = counts.rate(strike.struck_ns + WARM_NS, strike.window.until_ns, elsewhere)?;
+        Some(during / before)
+    }
+
+    fn is_clean(&self) -> bool {
+        let own = self.own.as_ref().is_none_or(|own| own.agree);
+        self.findings.verdict.is_clean(self.restarts > 0)
+            && self.drained
+            && self.crashes.is_empty()
+            && self.strange_packets == 0
+            && own
+    }
+
+    /// The line for programs.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The table for people.
+    pub fn to_table(&self) -> String {
+        let v = &self.findings.verdict;
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_BORDERS_ONLY);
+        table.set_header(["ledger", "", "must be"]);
+        let dup2_bound = if self.restarts > 0 { String::new() } else { "0".to_owned() };
+        let rows = [
+            ("sent", v.sent, String::new()),
+            ("acknowledged", v.acked, String::new()),
+            ("refused", v.nacked, String::new()),
+            ("sent again by clients", v.resent, String::new()),
+            ("in Kafka", v.delivered, String::new()),
+            ("lost", v.lost, "0".to_owned()),
+            ("lost, a later one there", v.gap_then_later, "0".to_owned()),
+            ("not acknowledged, not there", v.lost_unacked, String::new()),
+            ("ghosts", v.ghost, "0".to_owned()),
+            ("corrupt", v.corrupt, "0".to_owned()),
+            ("misrouted", v.misrouted, "0".to_owned()),
+            ("refused, and there", v.nacked_present, String::new()),
+            ("doubled by our own retry", v.dup_own, "0".to_owned()),
+            ("doubled under a new epoch", v.dup_across, String::new()),
+            ("doubled by clients", v.dup_resend, format!("≤ {}", v.resent)),
+            ("doubled at QoS 2", v.dup2, dup2_bound),
+            ("out of order", v.reorder, "0".to_owned()),
+            ("connections lost unprovoked", self.disconnects_unprovoked, String::new()),
+        ];
+        for (label, value, bound) in rows {
+            table.add_row([
+                Cell::new(label),
+                Cell::new(value).set_alignment(CellAlignment::Right),
+                Cell::new(bound).set_alignment(CellAlignment::Right),
+            ]);
+        }
+        let mut text = format!("{table}\n");
+        text += &format!(
+            "acknowledged after {:.1} ms (p50), {:.0} ms (p99), {:.0} ms (p99.9), {:.0} ms (most); drained in {} ms\n",
+            self.ack_p50_ms, self.ack_p99_ms, self.ack_p999_ms, self.ack_max_ms, self.drain_ms
+        );
+        for fault in &self.faults {
+            let recovery = fault.recovery_ms.map_or("never".to_owned(), |ms| format!("after {ms} ms"));
+            let others = fault.others_rate.map_or(String::new(), |rate| format!("; others at {:.0} %", rate * 100.0));
+            text += &format!(
+                "{}: {} to {} ms; silence {} ms; rate back {recovery}{others}\n",
+                fault.fault, fault.from_ms, fault.until_ms, fault.silence_ms
+            );
+        }
+        for bad in &self.findings.bad {
+            text += &format!("BAD {}\n", serde_json::to_string(bad).unwrap_or_default());
+        }
+        for crash in &self.crashes {
+            text += &format!("CRASHED {crash}\n");
+        }
+        if let Some(own) = self.own.as_ref().filter(|own| !own.agree) {
+            text += &format!("the product's own counters disagree: {own:?}\n");
+        }
+        let again = self.seed.map_or(String::new(), |seed| format!(" (seed {seed})"));
+        text + &format!("{}{again}: --plan '{}'", if self.clean { "good" } else { "BAD" }, self.plan)
+    }
+}
+
+fn own_counts(scrape: &Scrape, counts: &Counts, findings: &Findings) -> OwnCounts {
+    let publishes = scrape.sum("aqueduct_publishes_received_total");
+    let success = scrape.sum("aqueduct_sink_success_total");
+    let refused = scrape.sum("aqueduct_sink_failed_total") + scrape.sum("aqueduct_sink_dropped_total");
+    let possible_duplicate = scrape.sum("aqueduct_sink_possible_duplicate_total");
+    let records = findings.verdict.records;
+    // What a lost connection had in its buffers is sent and never received.
+    let all_came = publishes == counts.publishes || (!counts.disconnects.is_empty() && publishes < counts.publishes);
+    let all_written = (success..=success + possible_duplicate + refused).contains(&records);
+    OwnCounts { publishes, success, refused, possible_duplicate, agree: all_came && all_written }
+}

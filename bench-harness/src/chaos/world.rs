@@ -1,0 +1,325 @@
+//! What the faults strike: the product, its disk and clock, the brokers, the way between them. Each fault is begun and ended
+//! here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use miette::{IntoDiagnostic, Result, WrapErr, miette};
+use rustix::process::Signal;
+
+use super::clock;
+use super::disk::Disk;
+use super::fault::{Fault, Who};
+use super::load::Wheel;
+use super::memory::MemoryGroup;
+use super::proxy::{FaultProxy, Mode};
+use crate::ledger::fetch::KafkaReader;
+use crate::system::kafka::Cluster;
+use crate::system::process::Process;
+use crate::system::{Running, Setup};
+
+/// How long the leader stands alone before it is killed: long enough to acknowledge much, too short to be noticed.
+const ALONE: Duration = Duration::from_millis(2_500);
+/// A slow link: 1 Mbit/s.
+const SLOW_BYTES_PER_SECOND: u32 = 125_000;
+/// How long all replicas may take to be in sync again.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A process that was ended by SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Farewell {
+    /// How long it took.
+    pub drain_ms: u64,
+    /// Its exit code; -1 if a signal ended it.
+    pub exit_code: i32,
+}
+
+/// A fault that has begun.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Begun {
+    /// The broker that is struck, if it is one.
+    pub(super) broker: Option<u32>,
+    /// By route and partition, who led them then; only where one broker is struck.
+    pub(super) leaders: BTreeMap<(u8, i32), i32>,
+}
+
+/// Everything that can be struck.
+pub(super) struct World {
+    pub(super) setup: Setup,
+    pub(super) node: Option<Running>,
+    pub(super) cluster: Option<Cluster>,
+    pub(super) proxy: Option<FaultProxy>,
+    pub(super) disk: Option<Disk>,
+    pub(super) wheel: Option<Arc<Wheel>>,
+    pub(super) clock_file: Option<PathBuf>,
+    pub(super) farewells: Vec<Farewell>,
+    /// Ends of the product that nobody asked for.
+    pub(super) crashes: Vec<String>,
+    /// Starts of the product after the first.
+    pub(super) restarts: u32,
+    pub(super) tracer: Option<Process>,
+    pub(super) group: Option<MemoryGroup>,
+}
+
+impl World {
+    /// Begins a fault.
+    pub(super) fn begin(&mut self, fault: Fault, lasts: Duration) -> Result<Begun> {
+        let mut begun = Begun::default();
+        if let Fault::BrokerKill(who)
+        | Fault::BrokerPause(who)
+        | Fault::Blackhole(who)
+        | Fault::Reset(who)
+        | Fault::SlowLink(who) = fault
+        {
+            begun.leaders = self.leaders()?;
+            let broker = self.broker(who, &begun)?;
+            begun.broker = Some(broker);
+            self.strike_broker(fault, broker)?;
+            return Ok(begun);
+        }
+        match fault {
+            Fault::Kill => self.node = None,
+            Fault::Term => self.terminate()?,
+            Fault::Idle => self.rest(true),
+            Fault::BrokerRoll => self.roll(lasts)?,
+            Fault::BrokerKillAll => self.all_brokers(|cluster, broker| cluster.kill(broker))?,
+            Fault::LeaderAlone => begun.broker = Some(self.leave_leader_alone()?),
+            Fault::ProduceError(code) => self.set_modes(Mode::ProduceError(code)),
+            Fault::DiskFull => self.disk()?.fill()?,
+            Fault::PowerCut => {
+                self.disk()?.cut()?;
+                self.node = None;
+            }
+            Fault::SyncError => self.trace()?,
+            Fault::Memory(mebibytes) => {
+                let node = self.node.as_ref().ok_or_else(|| miette!("the product does not run"))?;
+                self.group = Some(MemoryGroup::confine(node.process.id(), mebibytes)?);
+            }
+            Fault::Clock(seconds) => self.set_clock(seconds)?,
+            _ => {}
+        }
+        Ok(begun)
+    }
+
+    /// Heals a fault.
+    pub(super) fn end(&mut self, fault: Fault, begun: &Begun) -> Result<()> {
+        match fault {
+            Fault::Kill | Fault::Term => self.start_product(),
+            Fault::PowerCut => {
+                self.disk()?.remount()?;
+                self.start_product()
+            }
+            Fault::Idle => {
+                self.rest(false);
+                Ok(())
+            }
+            Fault::BrokerKill(_) | Fault::LeaderAlone => {
+                self.cluster()?.restart(&begun.broker.map_or(vec![], |id| vec![id]))
+            }
+            Fault::BrokerKillAll => {
+                let cluster = self.cluster()?;
+                cluster.restart(&(1..=cluster.brokers).collect::<Vec<_>>())
+            }
+            Fault::BrokerPause(_) => self.cluster()?.signal(begun.broker.unwrap_or(1), Signal::CONT),
+            Fault::Blackhole(_) | Fault::Reset(_) | Fault::SlowLink(_) => {
+                self.set_mode(begun.broker.unwrap_or(1), Mode::Pass);
+                Ok(())
+            }
+            Fault::ProduceError(_) => {
+                self.set_modes(Mode::Pass);
+                Ok(())
+            }
+            Fault::DiskFull => self.disk()?.clear(),
+            Fault::SyncError => self.tracer.take().map_or(Ok(()), Process::stop),
+            Fault::Memory(_) => {
+                self.group = None;
+                Ok(())
+            }
+            Fault::Clock(_) => self.set_clock(0),
+            Fault::BrokerRoll => Ok(()),
+        }
+    }
+
+    /// Starts the product, for the first time or again, and leads the clients to it.
+    pub(super) fn start_product(&mut self) -> Result<()> {
+        if self.node.is_some() {
+            return Ok(());
+        }
+        let node = self.setup.start().wrap_err("starting the product")?;
+        if let Some(wheel) = &self.wheel {
+            wheel.moved_to(node.mqtt);
+            self.restarts += 1;
+        }
+        self.node = Some(node);
+        Ok(())
+    }
+
+    /// Notes if the product has ended by itself, and starts it again, so that the run can go on.
+    pub(super) fn watch_product(&mut self) -> Result<()> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        if node.process.is_running() {
+            return Ok(());
+        }
+        let status = node.process.wait()?;
+        self.crashes.push(format!("{status}: {}", node.process.tail()));
+        self.node = None;
+        self.start_product()
+    }
+
+    /// Waits until every partition has all its replicas in sync.
+    pub(super) fn await_sync(&self) -> Result<()> {
+        let reader = KafkaReader::connect(&self.cluster()?.bootstrap)?;
+        let start = Instant::now();
+        for topic in self.topics() {
+            let whole = |reader: &KafkaReader| {
+                let partitions = reader.partitions(&topic).ok()?;
+                partitions.iter().all(|info| info.leader >= 0 && info.in_sync == info.replicas).then_some(())
+            };
+            while whole(&reader).is_none() {
+                if start.elapsed() > SYNC_TIMEOUT {
+                    return Err(miette!("topic {topic} is not in sync after {SYNC_TIMEOUT:?}"));
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        Ok(())
+    }
+
+    fn strike_broker(&mut self, fault: Fault, broker: u32) -> Result<()> {
+        match fault {
+            Fault::BrokerKill(_) => self.cluster()?.kill(broker)?,
+            Fault::BrokerPause(_) => self.cluster()?.signal(broker, Signal::STOP)?,
+            Fault::Blackhole(_) => self.set_mode(broker, Mode::Hold),
+            Fault::Reset(_) => self.set_mode(broker, Mode::Reset),
+            _ => self.set_mode(broker, Mode::Slow(SLOW_BYTES_PER_SECOND)),
+        }
+        Ok(())
+    }
+
+    fn terminate(&mut self) -> Result<()> {
+        let Some(mut node) = self.node.take() else { return Ok(()) };
+        let start = Instant::now();
+        let status = node.process.terminate()?;
+        let drain_ms = start.elapsed().as_millis() as u64;
+        self.farewells.push(Farewell { drain_ms, exit_code: status.code().unwrap_or(-1) });
+        Ok(())
+    }
+
+    fn roll(&mut self, down: Duration) -> Result<()> {
+        let cluster = self.cluster()?;
+        for broker in 1..=cluster.brokers {
+            cluster.kill(broker)?;
+            std::thread::sleep(down);
+            cluster.restart(&[broker])?;
+            self.await_sync()?;
+        }
+        Ok(())
+    }
+
+    fn leave_leader_alone(&mut self) -> Result<u32> {
+        let leaders = self.leaders()?;
+        let leader = *leaders.get(&(0, 0)).ok_or_else(|| miette!("the first partition has no leader"))? as u32;
+        let others = |signal| {
+            self.all_brokers(|cluster, broker| if broker == leader { Ok(()) } else { cluster.signal(broker, signal) })
+        };
+        others(Signal::STOP)?;
+        std::thread::sleep(ALONE);
+        let killed = self.cluster()?.signal(leader, Signal::KILL);
+        others(Signal::CONT)?;
+        // The script takes the dead for dead.
+        killed.and_then(|()| self.cluster()?.kill(leader)).map(|()| leader)
+    }
+
+    fn all_brokers(&self, each: impl Fn(&Cluster, u32) -> Result<()>) -> Result<()> {
+        let cluster = self.cluster()?;
+        (1..=cluster.brokers).try_for_each(|broker| each(cluster, broker))
+    }
+
+    fn broker(&self, who: Who, begun: &Begun) -> Result<u32> {
+        match who {
+            Who::Broker(id) if id <= self.cluster()?.brokers => Ok(id),
+            Who::Broker(id) => Err(miette!("there is no broker {id}")),
+            Who::Leader => begun
+                .leaders
+                .get(&(0, 0))
+                .and_then(|id| u32::try_from(*id).ok())
+                .ok_or_else(|| miette!("the first partition has no leader")),
+        }
+    }
+
+    /// By route and partition; nothing while nobody answers.
+    fn leaders(&self) -> Result<BTreeMap<(u8, i32), i32>> {
+        let reader = KafkaReader::connect(&self.cluster()?.bootstrap)?;
+        let mut leaders = BTreeMap::new();
+        for (route, topic) in (0..).zip(self.topics()) {
+            for info in reader.partitions(&topic).unwrap_or_default() {
+                leaders.insert((route, info.partition), info.leader);
+            }
+        }
+        Ok(leaders)
+    }
+
+    fn topics(&self) -> Vec<String> {
+        self.setup.routes.iter().map(|(_, topic)| topic.clone()).collect()
+    }
+
+    /// Every sync of the product's fails from here on.
+    fn trace(&mut self) -> Result<()> {
+        let node = self.node.as_ref().ok_or_else(|| miette!("the product does not run"))?;
+        let calls = "fsync,fdatasync,sync_file_range";
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-q", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error=EIO")]);
+        strace.args(["-o", "/dev/null", "-p", &node.process.id().to_string()]);
+        self.tracer = Some(Process::start("strace", &mut strace, &self.setup.dir.join("strace.log"))?);
+        Ok(())
+    }
+
+    fn set_clock(&self, seconds: i64) -> Result<()> {
+        clock::set(self.clock_file.as_deref().ok_or_else(|| miette!("the product has a true clock"))?, seconds)
+    }
+
+    fn rest(&self, idle: bool) {
+        if let Some(wheel) = &self.wheel {
+            wheel.rest(idle);
+        }
+    }
+
+    fn set_mode(&self, broker: u32, mode: Mode) {
+        if let Some(proxy) = &self.proxy {
+            proxy.set(broker, mode);
+        }
+    }
+
+    fn set_modes(&self, mode: Mode) {
+        let brokers = self.cluster.as_ref().map_or(0, |cluster| cluster.brokers);
+        (1..=brokers).for_each(|broker| self.set_mode(broker, mode));
+    }
+
+    fn cluster(&self) -> Result<&Cluster> {
+        self.cluster.as_ref().ok_or_else(|| miette!("there is no Kafka here"))
+    }
+
+    fn disk(&self) -> Result<&Disk> {
+        self.disk.as_ref().ok_or_else(|| miette!("the product has no disk of its own"))
+    }
+}
+
+impl World {
+    /// Where the records are read back: past the proxy.
+    pub(super) fn bootstrap(&self) -> Result<String> {
+        let of_node = || self.node.as_ref().and_then(|node| node.kafka.clone());
+        let known = self.cluster.as_ref().map(|cluster| cluster.bootstrap.clone()).or_else(of_node);
+        known.ok_or_else(|| miette!("nowhere to read back from"))
+    }
+
+    /// Peak of the product's resident memory in bytes, and its open descriptors.
+    pub(super) fn footprint(&self) -> Result<(u64, usize)> {
+        let node = self.node.as_ref().ok_or_else(|| miette!("the product does not run"))?;
+        let pid = node.process.id();
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_diagnostic()?.count();
+        Ok((crate::measure::Memory::of(pid)?.peak, descriptors))
+    }
+}

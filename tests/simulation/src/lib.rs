@@ -1,3 +1,4 @@
 //! Shards, clients, network, disk and Kafka in one thread, from one seed.
 
+pub mod kafka;
 pub mod random;

@@ -384,8 +384,8 @@ impl Cluster {
         }
     }
 
-    /// Whether duplicates in a partition may be nobody's fault: its brokers forgot producers, said that they had, or refused
-    /// for its form a batch that they had stored before.
+    /// Whether duplicates in a partition may be nobody's fault: its brokers forgot producers, said that they had, refused for
+    /// its form a batch that they had stored before; or a former leader, which did not know better, refused a sequence.
     pub fn is_excused(&self, place: Place) -> bool {
         let life = &self.topics[usize::from(place.topic)].lives[usize::from(place.life)];
         self.partitions[life.partitions[place.partition as usize] as usize].excused

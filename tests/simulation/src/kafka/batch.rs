@@ -55,7 +55,10 @@ pub(super) fn check(bytes: &[u8], mut each: impl FnMut(&Record<'_>)) -> Batch {
     let (stored, computed) = (i32_at(bytes, 17) as u32, crc32c::crc32c(&bytes[CRC_ENDS_AT..]));
     assert_eq!(stored, computed, "the batch's checksum is wrong");
     let attributes = i16_at(bytes, 21);
-    assert_eq!(attributes, 0, "a batch here is neither compressed nor of a transaction, and has the producer's timestamps");
+    assert_eq!(
+        attributes, 0,
+        "a batch here is neither compressed nor of a transaction, and has the producer's timestamps"
+    );
     let batch = header(bytes);
     assert!(batch.records > 0 && batch.records <= i32::MAX as u32, "a batch of {} records", batch.records as i32);
     assert_eq!(i32_at(bytes, 23), batch.records as i32 - 1, "the last offset delta does not fit the count");

@@ -230,7 +230,9 @@ impl Cluster {
             if partition.copies[broker].lead.as_ref().is_none_or(|lead| lead.epoch != led.epoch) {
                 partition.lead(now, broker, led.epoch);
             }
-            return self.advance(now, broker, id);
+            self.advance(now, broker, id);
+            // Who was in sync when it last asked, and is not any more, is to ask again.
+            return self.list_others(now, broker, id, led.isr);
         }
         for (_, token) in partition.follow(broker) {
             self.decide(now, token, id, code::NOT_LEADER_OR_FOLLOWER);
@@ -240,14 +242,19 @@ impl Cluster {
 
     /// A leader has something new.
     pub(super) fn replicate(&mut self, now: Mono, leader: usize, id: u32) {
-        for at in 0..self.partitions[id as usize].replicas.len() {
-            let broker = usize::from(self.partitions[id as usize].replicas[at]);
-            if broker != leader {
-                self.list(now, broker, id);
-            }
-        }
+        self.list_others(now, leader, id, 0);
         if self.brokers[leader].leds[id as usize].isr == 1 << leader {
             self.advance(now, leader, id);
+        }
+    }
+
+    /// Followers that are not among `but` are to copy.
+    fn list_others(&mut self, now: Mono, leader: usize, id: u32, but: u16) {
+        for at in 0..self.partitions[id as usize].replicas.len() {
+            let broker = usize::from(self.partitions[id as usize].replicas[at]);
+            if broker != leader && but >> broker & 1 == 0 {
+                self.list(now, broker, id);
+            }
         }
     }
 
@@ -313,7 +320,8 @@ impl Cluster {
     fn copy(&mut self, now: Mono, broker: usize, id: u32) -> Copied {
         let led = self.brokers[broker].leds.get(id as usize).copied().unwrap_or_default();
         let Some(leader) = led.leader.filter(|&leader| leader != broker) else { return Copied::All };
-        let leads = self.partitions[id as usize].copies[leader].lead.as_ref().is_some_and(|lead| lead.epoch == led.epoch);
+        let leads =
+            self.partitions[id as usize].copies[leader].lead.as_ref().is_some_and(|lead| lead.epoch == led.epoch);
         if !leads || !self.brokers[leader].is_up() {
             return Copied::Nothing;
         }
@@ -322,7 +330,10 @@ impl Cluster {
         self.counts.truncated += cut as u64;
         let isr = self.brokers[leader].leds[id as usize].isr;
         let mut in_sync = isr >> broker & 1 == 1;
-        if !in_sync && self.controller.up >> broker & 1 == 1 && self.partitions[id as usize].is_caught_up(leader, broker) {
+        if !in_sync
+            && self.controller.up >> broker & 1 == 1
+            && self.partitions[id as usize].is_caught_up(leader, broker)
+        {
             in_sync = self.alter_isr(now, leader, id, isr | 1 << broker);
         }
         self.advance(now, leader, id);

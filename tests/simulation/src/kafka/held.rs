@@ -101,7 +101,8 @@ impl Waiting {
 
     /// The requests that give up by now; sets the earliest time of the others.
     pub(super) fn expired(&mut self, now: Mono, frozen: impl Fn(usize) -> bool) -> Vec<Token> {
-        let due = |held: &Held| matches!(held.waits, Waits::Replicas { until, .. } if until <= now) && !frozen(held.broker);
+        let due =
+            |held: &Held| matches!(held.waits, Waits::Replicas { until, .. } if until <= now) && !frozen(held.broker);
         let expired = self.tokens(due);
         let left = self.seats.iter().filter_map(|seat| seat.held.as_ref()).filter(|held| !due(held));
         self.until = left

@@ -71,7 +71,11 @@ impl Cluster {
     /// How late brokers hear news at the moment.
     pub(super) fn news_ns(&mut self) -> (u64, u64) {
         let (least, most) = self.plan.news_ns;
-        if self.random.chance(self.faults.slow_news) { (least, most.max(self.faults.news_ns_max)) } else { (least, most) }
+        if self.random.chance(self.faults.slow_news) {
+            (least, most.max(self.faults.news_ns_max))
+        } else {
+            (least, most)
+        }
     }
 
     /// Ends everything that is wrong with brokers and topics.

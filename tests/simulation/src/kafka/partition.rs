@@ -88,7 +88,7 @@ pub(super) struct Partition {
     /// Batches that are committed: so many at the beginning of the leader's log.
     committed: usize,
     committed_last: Option<u32>,
-    /// Producers were forgotten, or a stored batch was refused for what it is: duplicates may be nobody's fault.
+    /// Duplicates may be nobody's fault: see `Cluster::is_excused`.
     pub(super) excused: bool,
     /// When its producers were last looked through for old ones.
     pub(super) expired_at: Mono,

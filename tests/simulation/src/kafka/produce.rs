@@ -63,7 +63,10 @@ impl<'a> Request<'a> {
     ///
     /// # Panics
     /// If the request is not what Kafka's protocol says.
-    pub(super) fn next<'b>(&mut self, batches: &mut impl Iterator<Item = &'b [u8]>) -> Option<(&'a [u8], i32, &'b [u8])> {
+    pub(super) fn next<'b>(
+        &mut self,
+        batches: &mut impl Iterator<Item = &'b [u8]>,
+    ) -> Option<(&'a [u8], i32, &'b [u8])> {
         let (r, flexible) = (&mut self.reader, self.flexible);
         if self.partitions == 0 {
             if self.topics == 0 {

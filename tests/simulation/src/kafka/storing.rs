@@ -13,9 +13,9 @@ use aqueduct::clock::Mono;
 use super::batch::{self, Batch};
 use super::faults::{self, code};
 use super::held::{Token, Waits};
-use super::producers::Verdict;
 use super::produce::{Answer, Fate, Request, Result};
-use super::{Cluster, Handled, HOST, PORT, Released, Reply};
+use super::producers::Verdict;
+use super::{Cluster, HOST, Handled, PORT, Released, Reply};
 
 /// Kafka looks for old producers every ten minutes; a second here is as good and meets more.
 const EXPIRY_CHECK_NS: u64 = 1_000_000_000;
@@ -47,7 +47,8 @@ impl Cluster {
         while let Some((name, partition, bytes)) = request.next(&mut batches) {
             self.counts.batches += 1;
             let topic = self.topics.iter().position(|topic| topic.plan.name.as_bytes() == name);
-            let topic = topic.unwrap_or_else(|| panic!("Produce to {}, which nobody named", String::from_utf8_lossy(name)));
+            let topic =
+                topic.unwrap_or_else(|| panic!("Produce to {}, which nobody named", String::from_utf8_lossy(name)));
             let result = self.store_batch(now, broker, topic, partition, bytes, &mut answer);
             answer.results.push(result);
         }
@@ -94,8 +95,15 @@ impl Cluster {
             (true, true) => code::INVALID_TIMESTAMP,
             (true, false) => code::INVALID_RECORD,
         };
-        let mut result =
-            Result { topic: topic as u16, partition, error: 0, base_offset: -1, required: -1, id: u32::MAX, leader: None };
+        let mut result = Result {
+            topic: topic as u16,
+            partition,
+            error: 0,
+            base_offset: -1,
+            required: -1,
+            id: u32::MAX,
+            leader: None,
+        };
         result.error = match self.judge(now, broker, answer.acks, bytes.len(), &batch, malformed, &mut result) {
             Ok(verdict) => self.append(now, broker, answer.acks, &batch, bytes, verdict, &mut result),
             Err(error) => error,
@@ -151,7 +159,11 @@ impl Cluster {
             return Err(if too_large { code::MESSAGE_TOO_LARGE } else { malformed });
         }
         match verdict {
-            Verdict::Refused(error) => Err(error),
+            Verdict::Refused(error) => {
+                // A former leader misses what the new one has, and says so to a producer that is in order.
+                self.partitions[id as usize].excused |= self.controller.leds[id as usize].leader != Some(broker);
+                Err(error)
+            }
             taken => Ok(taken),
         }
     }

@@ -74,7 +74,8 @@ impl World {
     fn step(&mut self) {
         let partition = self.random.below(self.lanes.len() as u64) as usize;
         let next = self.lanes[partition].next;
-        let batch = Batch { producer: (9, 0), sequence: next, values: vec![next.to_be_bytes().to_vec()], time_ms: WALL_MS };
+        let batch =
+            Batch { producer: (9, 0), sequence: next, values: vec![next.to_be_bytes().to_vec()], time_ms: WALL_MS };
         let batches = [(partition as i32, batch.seal())];
         if let Some((token, since)) = self.lanes[partition].waits {
             if let Some(released) = self.rig.released(token) {
@@ -87,7 +88,7 @@ impl World {
                 self.lanes[partition].waits = None;
             }
         } else if let Some(broker) = self.guess(partition) {
-            match self.rig.send(broker, Acks::AllIsr, 1500, &batches) {
+            match self.rig.send(broker, Acks::AllIsr, 400, &batches) {
                 Reply::At(_) => {
                     let frame = std::mem::take(&mut self.rig.out);
                     self.hear(partition, &frame);
@@ -98,7 +99,7 @@ impl World {
                 Reply::Unanswered => panic!("acks are asked for"),
             }
         }
-        let pause_ns = self.random.below(3_000_000);
+        let pause_ns = self.random.below(8_000_000);
         self.rig.run_until(self.rig.now + pause_ns);
     }
 
@@ -113,7 +114,9 @@ impl World {
         let response = ::kafka::message::produce::decode_response(12, &frame[5..]).expect("a response");
         let result = response.partitions().next().expect("an answer");
         let error = result.error_code.code();
-        assert!(![45, 47, 59].contains(&error), "producer state was lost: {error}");
+        // A former leader that does not know better misses what the new one has.
+        let misled = error == code::OUT_OF_ORDER_SEQUENCE_NUMBER && self.rig.cluster.partitions[partition].excused;
+        assert!(misled || ![45, 47, 59].contains(&error), "producer state was lost: {error}");
         if error == code::NONE {
             self.lanes[partition].next += 1;
         }
@@ -135,7 +138,6 @@ impl World {
             assert_eq!(found, all, "once and in order");
             assert!((lane.next..=lane.next + 1).contains(&(found.len() as i32)), "{} of {}", found.len(), lane.next);
         }
-        assert!(self.rig.cluster.partitions.iter().all(|partition| !partition.excused));
     }
 }
 
@@ -172,7 +174,6 @@ fn acknowledged_batches_are_never_lost_nor_doubled() {
         all.shrinks += counts.shrinks;
         all.expands += counts.expands;
     }
-    println!("{all:?}");
     // The mix reaches what it is meant to reach.
     for (what, n) in [
         ("truncated", all.truncated),

@@ -124,7 +124,8 @@ impl Rig {
         let response = produce::decode_response(self.version, body).expect("a response");
         let all: Vec<_> = response.partitions().collect();
         assert_eq!(all.len(), batches.len());
-        let of = |partition: i32| *all.iter().find(|r| (r.topic, r.partition) == (TOPIC, partition)).expect("an answer");
+        let of =
+            |partition: i32| *all.iter().find(|r| (r.topic, r.partition) == (TOPIC, partition)).expect("an answer");
         batches.iter().map(|(p, _)| (of(*p).error_code.code(), of(*p).base_offset)).collect()
     }
 

@@ -79,7 +79,11 @@ fn a_request_that_waits_for_replicas_times_out_and_stays_stored() {
     rig.cluster.brokers[1].stalled_until = rig.now + 5_000_000_000;
     let once = [(0, batch(0, 0, &[b"a"]).seal())];
     let Reply::Held(token) = rig.send(0, Acks::AllIsr, 1000, &once) else { panic!("nobody copies") };
-    assert_eq!(rig.await_results(token, &once), [(code::REQUEST_TIMED_OUT, 0)], "Kafka tells the offset beside the error");
+    assert_eq!(
+        rig.await_results(token, &once),
+        [(code::REQUEST_TIMED_OUT, 0)],
+        "Kafka tells the offset beside the error"
+    );
     assert_eq!(rig.cluster.counts().timeouts, 1);
     assert_eq!(rig.store(0, &batch(0, 0, &[b"a"])), (0, 0));
     assert_eq!(rig.values(), [[b"a"]]);
@@ -132,7 +136,11 @@ fn a_new_leader_knows_what_it_has_copied() {
     for n in 1..6 {
         assert_eq!(rig.store(leader, &batch(0, n, &[b"x"])), (0, i64::from(n)), "known");
     }
-    assert_eq!(rig.store(leader, &batch(0, 0, &[b"x"])).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER, "the sixth is forgotten");
+    assert_eq!(
+        rig.store(leader, &batch(0, 0, &[b"x"])).0,
+        code::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        "the sixth is forgotten"
+    );
     assert_eq!(rig.store(leader, &batch(0, 6, &[b"x"])), (0, 6));
     assert_eq!(rig.values()[0].len(), 7);
 }

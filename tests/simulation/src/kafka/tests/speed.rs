@@ -23,7 +23,9 @@ fn a_record_costs_about_a_microsecond() {
         for (broker, batches) in by_leader.iter().enumerate() {
             // Sealing is the test's; sending, copying and answering are the model's.
             let began = Instant::now();
-            let Reply::Held(token) = rig.send(broker, Acks::AllIsr, 30_000, batches) else { panic!("followers copy it") };
+            let Reply::Held(token) = rig.send(broker, Acks::AllIsr, 30_000, batches) else {
+                panic!("followers copy it")
+            };
             rig.run_ms(6);
             spent += began.elapsed();
             let released = rig.released(token).expect("copied by now");

@@ -6,6 +6,8 @@ use kafka::record_batch::{HEADER_LEN, Header, Span, Stamp, append, begin, seal, 
 use super::*;
 use crate::log::scan::{Found, Scanner};
 
+mod exhaustive;
+
 const MARK: Mark = Mark(0x1234_5678);
 const BASE: i64 = 1000;
 

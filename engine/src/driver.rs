@@ -26,6 +26,7 @@ mod mesh;
 pub mod pages;
 mod poller;
 mod shard_loop;
+mod sleep_flag;
 mod sockets;
 mod start_error;
 mod world;

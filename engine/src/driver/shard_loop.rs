@@ -162,16 +162,12 @@ impl<M: Machine> ShardLoop<M> {
         if timeout == Some(Duration::ZERO) {
             return self.world.poller.collect(clients, &mut self.events);
         }
-        self.bell.doze();
-        let timeout = if self.inboxes_empty() { timeout } else { Some(Duration::ZERO) };
-        let result = self.world.poller.wait(timeout, clients, &mut self.events);
-        self.bell.rise();
-        result
-    }
-
-    fn inboxes_empty(&self) -> bool {
-        let disk = self.world.disk.as_ref().is_none_or(Disk::is_empty);
-        disk && self.world.mesh.is_empty() && self.world.control.is_empty()
+        let (world, events) = (&self.world, &mut self.events);
+        let wait = |may_sleep| {
+            let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
+            world.poller.wait(timeout, clients, events)
+        };
+        self.bell.sleep(|| world.inboxes_empty(), wait)
     }
 
     fn take_orders(&mut self, now: Now) {

@@ -39,6 +39,12 @@ impl World {
     pub(super) fn note(&mut self, level: Level, text: String) {
         self.control.send(Letter::Message(ControlMsg::Note { level, text }));
     }
+
+    /// Whether nothing waits in the queues that other threads push into and ring the doorbell for.
+    pub(super) fn inboxes_empty(&self) -> bool {
+        let disk = self.disk.as_ref().is_none_or(Disk::is_empty);
+        disk && self.mesh.is_empty() && self.control.is_empty()
+    }
 }
 
 impl Io for World {

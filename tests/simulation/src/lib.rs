@@ -1,4 +1,67 @@
-//! Shards, clients, network, disk and Kafka in one thread, from one seed.
+//! The whole node in one thread, from one seed: shards, clients, network, disk and Kafka.
+//!
+//! ```text
+//! plan      what a seed draws: sizes, configuration, clients, faults
+//! world     the event heap; rounds of shards, acts of clients, links to brokers, disks
+//! ports     what a shard can touch (its `Io`), with the oracles that watch it
+//! client    an MQTT client that keeps to the protocol; `wire` is its language
+//! kafka     a cluster; `disk` what lies under the embedded log
+//! ledger    the truth about every message, and the verdict
+//! ```
+//!
+//! A violation is a panic, of an oracle here or of an assertion in the engine; [`run`] catches it. The same seed gives the same
+//! run, byte for byte: there is no clock, no thread and no iteration over a hash map in here.
 
+mod client;
 pub mod kafka;
+mod ledger;
+mod message;
+mod net;
+pub mod plan;
+mod ports;
 pub mod random;
+mod sequences;
+mod wire;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use world::Mix;
+
+use plan::Plan;
+use world::World;
+
+/// What came of one seed.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Inputs of its shards.
+    pub mix: Mix,
+    /// Messages acknowledged.
+    pub acked: u64,
+    /// Records stored.
+    pub stored: u64,
+    /// What was wrong, if something was.
+    pub violation: Option<String>,
+}
+
+/// Runs one seed for about `steps` inputs of its shards, then heals its world and draws the verdict.
+pub fn run(seed: u64, steps: u64, trace: bool) -> Report {
+    let mut report = Report { seed, mix: Mix::default(), acked: 0, stored: 0, violation: None };
+    let mut world = None;
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        let world = world.insert(World::new(Plan::draw(seed), trace));
+        world.run(steps);
+        world.end();
+    }));
+    if let Some(world) = &world {
+        report.mix = world.mix;
+        (report.acked, report.stored) = world.totals();
+    }
+    report.violation = ran.err().map(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_string()
+    });
+    report
+}

@@ -1,3 +1,139 @@
-//! `cargo sim`: replays one seed, or runs many.
+//! `cargo sim`: replays one seed with a trace, or runs many.
 
-fn main() {}
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use aqueduct_simulation::plan::Plan;
+use aqueduct_simulation::{Mix, Report, run};
+use clap::Parser;
+
+/// Simulates nodes with their clients and Kafka, from seeds.
+#[derive(Debug, Parser)]
+#[command(name = "cargo sim")]
+struct Arguments {
+    /// Replays this seed and prints what happens.
+    #[arg(required_unless_present = "seeds", conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Runs the seeds from A to B, B excluded.
+    #[arg(long, value_name = "A..B", value_parser = parse_seeds)]
+    seeds: Option<(u64, u64)>,
+    /// Inputs of the shards of one seed, before its world heals.
+    #[arg(long, default_value_t = 40_000)]
+    steps: u64,
+    /// Plants a bug in the engine: the run is to end red.
+    #[arg(long, value_name = "NAME")]
+    plant: Option<String>,
+    /// Threads; as many as there are processors if 0.
+    #[arg(long, default_value_t = 0)]
+    jobs: usize,
+    /// Ends after the first violation.
+    #[arg(long)]
+    first: bool,
+}
+
+fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
+    let (from, to) = text.split_once("..").ok_or("two numbers with .. between them, as in 0..1000")?;
+    let number = |text: &str| text.replace('_', "").parse::<u64>().map_err(|error| format!("{text}: {error}"));
+    let (from, to) = (number(from)?, number(to)?);
+    if from < to { Ok((from, to)) } else { Err(format!("there is no seed from {from} to {to}")) }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = aqueduct::plants::plant(arguments.plant.as_deref()) {
+        eprintln!("{error}");
+        return ExitCode::from(2);
+    }
+    if arguments.plant.is_some() && !cfg!(debug_assertions) {
+        eprintln!("--plant needs a build with debug assertions, which a release build has not");
+        return ExitCode::from(2);
+    }
+    match (arguments.seed, arguments.seeds) {
+        (Some(seed), _) => replay(seed, &arguments),
+        (None, Some(seeds)) => many(seeds, &arguments),
+        (None, None) => ExitCode::from(2),
+    }
+}
+
+fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
+    let plan = Plan::draw(seed);
+    println!("{plan:#?}\n{}", plan.config);
+    let report = run(seed, arguments.steps, true);
+    println!("{:?}, {} acknowledged, {} stored", report.mix, report.acked, report.stored);
+    match &report.violation {
+        None => ExitCode::SUCCESS,
+        Some(violation) => {
+            println!("{violation}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What all seeds came to.
+#[derive(Debug, Default)]
+struct Sum {
+    seeds: u64,
+    mix: Mix,
+    violations: u64,
+}
+
+fn many((from, to): (u64, u64), arguments: &Arguments) -> ExitCode {
+    // What a violation says is printed with the command that replays it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let jobs = match arguments.jobs {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        jobs => jobs,
+    };
+    let (next, sum) = (AtomicU64::new(from), Mutex::new(Sum::default()));
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= to {
+                        return;
+                    }
+                    let report = run(seed, arguments.steps, false);
+                    if count(&report, &sum, arguments) && arguments.first {
+                        next.store(to, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let sum = sum.into_inner().unwrap_or_default();
+    let (steps, seconds) = (sum.mix.steps(), began.elapsed().as_secs_f64());
+    let share = |n: u64| 100.0 * n as f64 / steps.max(1) as f64;
+    println!(
+        "packets {:.0} %, responses {:.0} %, mesh {:.0} %, others {:.0} %; {jobs} threads",
+        share(sum.mix.packets),
+        share(sum.mix.responses),
+        share(sum.mix.mesh),
+        share(sum.mix.others)
+    );
+    println!(
+        "seeds={} steps={steps} steps_per_s={:.0} violations={}",
+        sum.seeds,
+        steps as f64 / seconds,
+        sum.violations
+    );
+    if sum.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Adds a report to the sum; whether it was a violation.
+fn count(report: &Report, sum: &Mutex<Sum>, arguments: &Arguments) -> bool {
+    let Ok(mut sum) = sum.lock() else { return true };
+    sum.seeds += 1;
+    sum.mix.add(&report.mix);
+    let Some(violation) = &report.violation else { return false };
+    sum.violations += 1;
+    let plant = arguments.plant.as_ref().map_or(String::new(), |name| format!(" --plant {name}"));
+    println!(
+        "seed {}: {violation}\n  replay: cargo sim {} --steps {}{plant}",
+        report.seed, report.seed, arguments.steps
+    );
+    true
+}

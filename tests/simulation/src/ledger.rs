@@ -1,0 +1,227 @@
+//! The truth about every message: how often it was sent, what its publisher was told, and how often it was stored.
+//!
+//! The verdict is drawn as things happen: a success that is told before the record is stored, a record nobody sent, an order
+//! that is not the publisher's, are violations at that step. What is only known at the end is judged there.
+
+use crate::message::{Message, MessageId};
+use crate::plan::Plan;
+
+/// Sinks a world has at most.
+const SINKS: usize = 2;
+
+/// What is true of one message.
+#[derive(Debug, Clone, Copy, Default)]
+struct Entry {
+    /// Times it was written to a socket.
+    sent: u16,
+    /// Its publisher was told of success, or at QoS 2 of reception.
+    acked: bool,
+    /// Its publisher was told of a failure.
+    nacked: bool,
+    /// Its publisher's session was lost while it was open, or the node was killed: QoS 2 may make another record.
+    forgotten: u16,
+    /// Records, by sink.
+    stored: [u16; SINKS],
+    /// Deliveries to subscribers.
+    delivered: u16,
+}
+
+/// Everything about one seed's messages.
+#[derive(Debug)]
+pub struct Ledger {
+    entries: Vec<Vec<Entry>>,
+    /// By client, sink and partition: the newest first copy, plus one.
+    newest: Vec<u32>,
+    partitions: usize,
+    sinks: usize,
+    /// Records above one for each time sent.
+    pub extra: u64,
+    /// Messages acknowledged.
+    pub acked: u64,
+    /// Records stored.
+    pub stored: u64,
+    /// The first of them, for the verdict.
+    first_extra: Option<String>,
+    /// A record that was stored out of order: its sink, its partition, and what to say of it. The cluster may have an excuse.
+    pub disorder: Option<(usize, usize, String)>,
+    rules: Rules,
+}
+
+/// What the configuration promises.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    /// An acknowledgement means that it is stored.
+    ack_is_stored: bool,
+    /// Records of a publisher keep their order in a partition.
+    ordered: bool,
+    /// Nothing is stored more often than it was sent.
+    once: bool,
+    /// A delivery means that it is stored.
+    delivered_is_stored: bool,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(plan: &Plan) -> Self {
+        let partitions = plan.partitions as usize;
+        let kafka = plan.destination == crate::plan::Destination::Kafka;
+        let certain = plan.acks_all;
+        Self {
+            entries: vec![Vec::new(); plan.clients.len()],
+            newest: vec![0; plan.clients.len() * SINKS * partitions],
+            partitions,
+            sinks: plan.sinks,
+            extra: 0,
+            acked: 0,
+            stored: 0,
+            first_extra: None,
+            disorder: None,
+            rules: Rules {
+                ack_is_stored: certain && plan.sync,
+                ordered: (!kafka || plan.idempotent || plan.inflight_max == 1) && certain,
+                once: !kafka || plan.idempotent,
+                delivered_is_stored: certain && plan.sync && plan.deliver_after,
+            },
+        }
+    }
+
+    /// Gives a client its next message number.
+    pub fn next(&mut self, client: usize) -> MessageId {
+        let entries = &mut self.entries[client];
+        entries.push(Entry::default());
+        MessageId { client: client as u16, seq: entries.len() as u32 - 1 }
+    }
+
+    /// It is about to be written to a socket.
+    pub fn sent(&mut self, id: MessageId) {
+        self.entry(id).sent += 1;
+    }
+
+    /// Its publisher is told that it is safe.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn acked(&mut self, message: &Message, topics: &[String]) {
+        self.acked += 1;
+        let check = self.rules.ack_is_stored;
+        let sinks = self.sinks;
+        let entry = self.entry(message.id);
+        entry.acked = true;
+        for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
+            assert!(
+                !check || entry.stored[sink] > 0,
+                "VIOLATION {:?} is acknowledged and not stored: {entry:?}",
+                message.id
+            );
+        }
+    }
+
+    /// Its publisher is told that it failed.
+    pub fn nacked(&mut self, id: MessageId) {
+        self.entry(id).nacked = true;
+    }
+
+    /// Its publisher's session, or the node that kept it, is gone.
+    pub fn forgotten(&mut self, id: MessageId) {
+        let entry = self.entry(id);
+        entry.forgotten = entry.forgotten.saturating_add(1);
+    }
+
+    /// A record is stored for good.
+    ///
+    /// # Panics
+    /// If it should not be there, or not there.
+    pub fn stored(&mut self, plan: &Plan, sink: usize, partition: usize, key: Option<&[u8]>, value: &[u8]) {
+        let id = MessageId::read(value)
+            .unwrap_or_else(|why| panic!("VIOLATION topic t{sink}, partition {partition}: {why}"));
+        let known = self.entries.get(usize::from(id.client)).is_some_and(|entries| entries.len() > id.seq as usize);
+        assert!(known && self.entry(id).sent > 0, "VIOLATION {id:?} is stored and was never sent");
+        let message = plan.kinds.message(id);
+        assert!(value.len() == message.len, "VIOLATION {id:?} has {} bytes", value.len());
+        assert!(takes(sink, &plan.topics[message.topic]), "VIOLATION {id:?} is in topic t{sink}");
+        let name = plan.clients[usize::from(id.client)].name.as_bytes();
+        assert!(key == Some(name), "VIOLATION {id:?} has the key {key:?}");
+        self.stored += 1;
+        let rules = self.rules;
+        let entry = self.entry(id);
+        entry.stored[sink] += 1;
+        let copies = entry.stored[sink];
+        // At QoS 2 a resend makes no second record, unless the receiver has forgotten the first, or has said no to it; where
+        // another sink failed that is a no.
+        let once = message.qos == 2 && !plan.rejects_late && plan.sinks == 1;
+        let may = if once { 1 + entry.forgotten } else { entry.sent };
+        if copies > may {
+            let text = format!("{message:?} in t{sink}, partition {partition}: {entry:?}");
+            self.extra += 1;
+            self.first_extra.get_or_insert(text);
+        }
+        if copies == 1 && rules.ordered {
+            let at = (usize::from(id.client) * SINKS + sink) * self.partitions + partition;
+            let newest = &mut self.newest[at];
+            let again = self.entries[usize::from(id.client)][id.seq as usize].sent > 1;
+            if id.seq + 1 < *newest && !again {
+                let text =
+                    format!("{id:?} is stored after {} of the same publisher in partition {partition}", *newest - 1);
+                self.disorder.get_or_insert((sink, partition, text));
+            }
+            *newest = (*newest).max(id.seq + 1);
+        }
+    }
+
+    /// A subscriber has received it.
+    ///
+    /// # Panics
+    /// If nobody sent it, or it is not stored.
+    pub fn delivered(&mut self, message: &Message, topics: &[String]) {
+        let check = self.rules.delivered_is_stored && message.qos > 0;
+        let sinks = self.sinks;
+        let known = self.entries[usize::from(message.id.client)].len() > message.id.seq as usize;
+        assert!(known, "VIOLATION {:?} is delivered and was never sent", message.id);
+        let entry = self.entry(message.id);
+        entry.delivered = entry.delivered.saturating_add(1);
+        for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
+            assert!(!check || entry.stored[sink] > 0, "VIOLATION {:?} is delivered and not stored", message.id);
+        }
+    }
+
+    /// The end: `possible_duplicates` is what the engine itself has counted.
+    ///
+    /// # Panics
+    /// If records were made more often than was asked for and admitted.
+    pub fn judge(&self, possible_duplicates: u64) {
+        assert!(
+            !self.rules.once || self.extra <= possible_duplicates,
+            "VIOLATION {} records too many, and {possible_duplicates} possible duplicates admitted; the first is {:?}",
+            self.extra,
+            self.first_extra
+        );
+    }
+
+    /// The end, against a second reading of the logs: `read` says how often each was found there.
+    ///
+    /// # Panics
+    /// If something acknowledged is not there.
+    pub fn judge_logs(&self, plan: &Plan, mut read: impl FnMut(usize, MessageId) -> u16) {
+        for (client, entries) in self.entries.iter().enumerate() {
+            for (seq, entry) in entries.iter().enumerate() {
+                let id = MessageId { client: client as u16, seq: seq as u32 };
+                let message = plan.kinds.message(id);
+                for sink in (0..self.sinks).filter(|&sink| takes(sink, &plan.topics[message.topic])) {
+                    let found = read(sink, id);
+                    assert!(found == entry.stored[sink], "VIOLATION {id:?} is {found} times in t{sink}: {entry:?}");
+                    let lost = entry.acked && found == 0 && self.rules.ack_is_stored;
+                    assert!(!lost, "VIOLATION {id:?} was acknowledged and is not in t{sink}: {entry:?}");
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, id: MessageId) -> &mut Entry {
+        &mut self.entries[usize::from(id.client)][id.seq as usize]
+    }
+}
+
+/// Whether a sink takes a topic: the first takes all, the second what lies below `b/`.
+pub fn takes(sink: usize, topic: &str) -> bool {
+    sink == 0 || topic.starts_with("b/")
+}

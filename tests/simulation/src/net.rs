@@ -1,0 +1,89 @@
+//! Client sockets as both sides see them: two streams of bytes, and the ways in which they end.
+
+/// One TCP connection.
+#[derive(Debug, Default)]
+pub struct Socket {
+    /// Bytes on their way to the shard, from `read_at` on.
+    pub to_shard: Vec<u8>,
+    read_at: usize,
+    /// Bytes on their way to the client.
+    pub to_client: Vec<u8>,
+    /// Whose it is; `None` once the client has forgotten it.
+    pub client: Option<usize>,
+    /// The client finished sending.
+    pub finished: bool,
+    /// The client reset it.
+    pub reset: bool,
+    /// The shard closed it.
+    pub closed: bool,
+    /// The shard was refused some bytes, and waits for `Writable`.
+    pub blocked: bool,
+    /// The client does not read: no more than this fits.
+    pub room: Option<usize>,
+    /// `Readable` is on its way to the shard.
+    pub told: bool,
+    /// Shard and slot where it is known; changes when it moves.
+    pub place: Option<(usize, u32)>,
+}
+
+impl Socket {
+    /// Bytes the shard has not read.
+    pub fn unread(&self) -> &[u8] {
+        &self.to_shard[self.read_at..]
+    }
+
+    /// Takes up to `n` of them.
+    pub fn read(&mut self, n: usize, into: &mut [u8]) -> usize {
+        let n = n.min(into.len()).min(self.to_shard.len() - self.read_at);
+        into[..n].copy_from_slice(&self.to_shard[self.read_at..self.read_at + n]);
+        self.read_at += n;
+        if self.read_at == self.to_shard.len() {
+            self.to_shard.clear();
+            self.read_at = 0;
+        }
+        n
+    }
+
+    /// Whether anybody still needs it.
+    pub fn is_over(&self) -> bool {
+        self.closed && self.client.is_none()
+    }
+}
+
+/// All sockets of the world.
+#[derive(Debug, Default)]
+pub struct Net {
+    sockets: Vec<Socket>,
+    free: Vec<usize>,
+}
+
+impl Net {
+    /// A new connection of this client.
+    pub fn open(&mut self, client: usize) -> usize {
+        let socket = Socket { client: Some(client), ..Socket::default() };
+        match self.free.pop() {
+            Some(at) => {
+                self.sockets[at] = socket;
+                at
+            }
+            None => {
+                self.sockets.push(socket);
+                self.sockets.len() - 1
+            }
+        }
+    }
+
+    /// The socket with this number.
+    #[inline]
+    pub fn get(&mut self, at: usize) -> &mut Socket {
+        &mut self.sockets[at]
+    }
+
+    /// Lets go of it, if nobody needs it.
+    pub fn tidy(&mut self, at: usize) {
+        if self.sockets[at].is_over() {
+            self.sockets[at] = Socket::default();
+            self.free.push(at);
+        }
+    }
+}

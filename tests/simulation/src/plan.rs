@@ -1,0 +1,306 @@
+//! What one seed draws: the size of the world, the configuration, the clients, and its own mix of faults (swarm testing).
+//!
+//! Most faults are off in most seeds, so that each is also met alone and with room to do its damage.
+
+use std::fmt::Write as _;
+
+use crate::message::Kinds;
+use crate::random::Random;
+
+const MS: u64 = 1_000_000;
+
+/// Where records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// A modelled cluster.
+    Kafka,
+    /// The embedded log on a modelled disk.
+    Embedded,
+}
+
+/// One seed's world.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// Shards of the node.
+    pub shards: u16,
+    /// Where records go.
+    pub destination: Destination,
+    /// Partitions of each topic.
+    pub partitions: u32,
+    /// Brokers of the cluster.
+    pub brokers: u16,
+    /// The configuration file.
+    pub config: String,
+    /// Number of sinks: the first takes everything, the second what lies below `b/`.
+    pub sinks: usize,
+    /// Batch bytes: most, and target.
+    pub batch_bytes: (usize, usize),
+    /// Most batches of a partition without an answer.
+    pub inflight_max: u32,
+    /// Batches are numbered.
+    pub idempotent: bool,
+    /// `required_acks` is "all_isr".
+    pub acks_all: bool,
+    /// An acknowledgement waits for the outcome.
+    pub sync: bool,
+    /// A publication that takes too long is answered with a failure though it may be stored.
+    pub rejects_late: bool,
+    /// Subscribers are served only after the outcome.
+    pub deliver_after: bool,
+    /// The keys' partition is fixed, so that a client's records keep their order.
+    pub ordered: bool,
+    /// Bytes a shard may hold.
+    pub memory_bytes: usize,
+    /// MQTT topics.
+    pub topics: Vec<String>,
+    /// Publications.
+    pub kinds: Kinds,
+    /// The clients.
+    pub clients: Vec<ClientPlan>,
+    /// Between two acts of a client, nanoseconds.
+    pub think_ns: u64,
+    /// Faults of network, mesh, clocks and process.
+    pub faults: Faults,
+    /// Strength of the cluster's faults, 0 to 3.
+    pub kafka_trouble: u32,
+    /// Strength of the disk's faults, 0 to 3.
+    pub disk_trouble: u32,
+}
+
+/// One client.
+#[derive(Debug, Clone)]
+pub struct ClientPlan {
+    /// Its identifier.
+    pub name: String,
+    /// MQTT 5, else 3.1.1.
+    pub v5: bool,
+    /// Begins every connection with a clean start.
+    pub clean: bool,
+    /// How long its session outlives its connections, seconds.
+    pub expiry_s: u32,
+    /// Keep-alive, seconds.
+    pub keepalive_s: u16,
+    /// Most open publications.
+    pub window: usize,
+    /// Whether it publishes.
+    pub publishes: bool,
+    /// What it subscribes to: filter and QoS.
+    pub filter: Option<(String, u8)>,
+    /// MQTT 5: uses topic aliases.
+    pub aliases: bool,
+}
+
+/// Chances are of a million, for each act or message they can strike.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// A client's read brings fewer bytes than are there.
+    pub short_recv: u32,
+    /// A client's socket takes fewer bytes than given.
+    pub short_send: u32,
+    /// A client resets its connection.
+    pub reset: u32,
+    /// A client closes its sending half and listens on.
+    pub half_close: u32,
+    /// A client vanishes without a word.
+    pub vanish: u32,
+    /// A client connects again while its connection stands.
+    pub takeover: u32,
+    /// A client breaks the protocol.
+    pub bad_packet: u32,
+    /// A client stops reading for a while.
+    pub stop_reading: u32,
+    /// A shard is told of a connection that is gone.
+    pub stale_key: u32,
+    /// A shard is told that a socket is writable or readable which is not.
+    pub spurious: u32,
+    /// Longest delay of a message between shards, nanoseconds.
+    pub mesh_delay_ns: u64,
+    /// A message between shards rings no bell.
+    pub lost_wakeup: u32,
+    /// Most by which a shard wakes late, nanoseconds.
+    pub timer_late_ns: u64,
+    /// Longest delay on the way to and from a broker, nanoseconds.
+    pub link_delay_ns: u64,
+    /// A link breaks when a request is given to it.
+    pub link_break: u32,
+    /// A dial is refused.
+    pub dial_refused: u32,
+    /// The wall clock jumps, for each round.
+    pub wall_jump: u32,
+    /// The node is killed and started again, for each act of a client.
+    pub kill: u32,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let r = &mut random;
+        let shards = r.one_of(&[1, 1, 2, 2, 3, 4]);
+        let destination = if r.below(5) == 7 { Destination::Embedded } else { Destination::Kafka };
+        let kafka = destination == Destination::Kafka;
+        let sinks = 1 + usize::from(r.below(4) == 0);
+        let acks_all = !kafka || r.below(10) > 0;
+        let idempotent = kafka && acks_all && r.below(10) > 0;
+        let sync = r.below(6) > 0;
+        let inflight_max = r.between(1, 5) as u32;
+        let on_late = r.one_of(&["wait", "wait", "reject", "close"]);
+        let target = r.one_of(&[256, 512, 1024, 4096]);
+        let batch_bytes = (r.one_of(&[1024, 4096, 16 << 10]).max(target), target);
+        let strategy = r.one_of(&["key_dispatch", "key_dispatch", "clientid", "topic", "sticky", "random"]);
+        let mut plan = Self {
+            seed,
+            shards,
+            destination,
+            partitions: r.between(1, 6) as u32,
+            brokers: r.one_of(&[1, 3, 3, 3, 4]),
+            config: String::new(),
+            sinks,
+            batch_bytes,
+            inflight_max,
+            idempotent,
+            acks_all,
+            sync,
+            rejects_late: on_late == "reject",
+            deliver_after: sync,
+            ordered: matches!(strategy, "key_dispatch" | "clientid"),
+            memory_bytes: r.one_of(&[768 << 10, 2 << 20, 8 << 20]),
+            topics: ["a/0", "a/1", "b/0", "b/1/x"].map(str::to_string).to_vec(),
+            kinds: draw_kinds(r, batch_bytes.0),
+            clients: Vec::new(),
+            think_ns: r.one_of(&[200_000, MS, MS, 3 * MS]),
+            faults: Faults::draw(r),
+            kafka_trouble: r.one_of(&[0, 1, 1, 2, 2, 3]),
+            disk_trouble: r.one_of(&[0, 1, 2, 3]),
+        };
+        plan.draw_clients(r);
+        plan.config = plan.draw_config(r, strategy, on_late);
+        plan
+    }
+
+    fn draw_clients(&mut self, r: &mut Random) {
+        let count = r.between(2, 12);
+        for index in 0..count {
+            let v5 = r.below(2) == 0;
+            let subscribes = index > 0 && r.below(5) == 0;
+            let filters = ["#", "a/#", "b/+", "a/1", "+/0"];
+            self.clients.push(ClientPlan {
+                name: format!("client-{index}"),
+                v5,
+                clean: r.below(3) == 0,
+                expiry_s: r.one_of(&[0, 2, 3600]),
+                keepalive_s: r.one_of(&[2, 10, 60]),
+                window: r.between(1, 20) as usize,
+                publishes: index == 0 || !subscribes || r.below(2) == 0,
+                filter: subscribes.then(|| (r.one_of(&filters).to_string(), r.below(3) as u8)),
+                aliases: v5 && r.below(3) == 0,
+            });
+        }
+    }
+
+    fn draw_config(&self, r: &mut Random, strategy: &str, on_late: &str) -> String {
+        let mut text = format!("[node]\nname = \"sim\"\nshards = {}\npin = false\n[connectors.c]\n", self.shards);
+        match self.destination {
+            Destination::Kafka => {
+                let hosts: Vec<String> = (0..self.brokers).map(|b| format!("\"kafka:{}\"", 9092 + b)).collect();
+                let _ = writeln!(text, "type = \"kafka\"\nbootstrap_hosts = [{}]", hosts.join(", "));
+                let timeouts = r.one_of(&[("800ms", "300ms"), ("2s", "1s"), ("10s", "3s")]);
+                let _ = writeln!(
+                    text,
+                    "request_timeout = \"{}\"\nmetadata_request_timeout = \"{}\"",
+                    timeouts.0, timeouts.1
+                );
+                let refresh = r.one_of(&["10ms", "100ms", "1s"]);
+                let _ = writeln!(text, "connect_timeout = \"500ms\"\nreconnect_delay = \"200ms\"");
+                let _ = writeln!(text, "min_metadata_refresh_interval = \"{refresh}\"");
+                let _ = writeln!(text, "connections_per_broker = {}", r.one_of(&[1, 1, 2]));
+            }
+            Destination::Embedded => {
+                let _ = writeln!(text, "type = \"embedded\"\npartitions = {}", self.partitions);
+                let _ = writeln!(text, "segment_bytes = \"64KB\"\nretention_bytes = \"1GB\"");
+            }
+        }
+        for sink in 0..self.sinks {
+            let filter = ["#", "b/#"][sink];
+            let _ = writeln!(
+                text,
+                "[sinks.s{sink}]\nconnector = \"c\"\nsource_topics = [\"{filter}\"]\ntopic = \"t{sink}\""
+            );
+            let _ = writeln!(text, "value = \"${{payload}}\"\npartition_strategy = \"{strategy}\"");
+            let _ = writeln!(text, "linger = \"{}\"", r.one_of(&["0ms", "1ms", "5ms"]));
+            let _ = writeln!(text, "max_inflight = {}", self.inflight_max);
+            let _ =
+                writeln!(text, "max_batch_bytes = \"{}KB\"\nbatch_target_bytes = \"1KB\"", self.batch_bytes.0 >> 10);
+            // Whoever gives up sooner than Kafka can answer sends the same again for ever.
+            let timeouts = if on_late == "wait" { ["50ms", "1s", "5s"] } else { ["1s", "2s", "5s"] };
+            let _ = writeln!(text, "sync_timeout = \"{}\"", r.one_of(&timeouts));
+            let _ = writeln!(text, "on_sync_timeout = \"{on_late}\"");
+            let _ = writeln!(text, "query_mode = \"{}\"", if self.sync { "sync" } else { "async" });
+            let overflow = r.one_of(&["backpressure", "backpressure", "drop_oldest", "reject"]);
+            let _ = writeln!(
+                text,
+                "buffer.overflow = \"{overflow}\"\nbuffer.per_partition_limit = \"{}\"",
+                r.one_of(&["64KB", "1MB"])
+            );
+            if self.destination == Destination::Kafka {
+                let acks = if self.acks_all { "all_isr" } else { r.one_of(&["leader_only", "none"]) };
+                let _ = writeln!(text, "required_acks = \"{acks}\"\nidempotence = {}", self.idempotent);
+                let _ = writeln!(text, "ack_timeout = \"{}\"", r.one_of(&["100ms", "500ms"]));
+                let _ = writeln!(text, "partition_count_refresh_interval = \"1s\"");
+            }
+        }
+        let _ = writeln!(
+            text,
+            "[mqtt]\nreceive_maximum = 20\nqos2_max = 20\ntopic_alias_maximum = 4\nmax_packet_size = \"64KB\""
+        );
+        let _ = writeln!(text, "qos0_on_full = \"{}\"", r.one_of(&["drop", "backpressure"]));
+        text
+    }
+}
+
+fn draw_kinds(r: &mut Random, batch_bytes_max: usize) -> Kinds {
+    Kinds {
+        salt: r.next_u64(),
+        topics: 4,
+        qos_weights: r.one_of(&[[1, 6, 1], [0, 1, 0], [1, 1, 1], [0, 1, 2], [2, 3, 0]]),
+        len_max: r.one_of(&[16, 40, 200]),
+        large_per_million: r.one_of(&[0, 0, 3_000]),
+        large_len: batch_bytes_max + 3_000,
+        poison_per_million: r.one_of(&[0, 0, 0, 1_000]),
+    }
+}
+
+impl Faults {
+    fn draw(r: &mut Random) -> Self {
+        let mut of = |strengths: &[u32]| if r.below(2) == 0 { 0 } else { r.one_of(strengths) };
+        let mut faults = Self {
+            short_recv: of(&[20_000, 300_000]),
+            short_send: of(&[20_000, 300_000]),
+            reset: of(&[500, 5_000]),
+            half_close: of(&[500, 3_000]),
+            vanish: of(&[500, 3_000]),
+            takeover: of(&[500, 3_000]),
+            bad_packet: of(&[500, 3_000]),
+            stop_reading: of(&[500, 5_000]),
+            stale_key: of(&[5_000, 50_000]),
+            spurious: of(&[5_000, 50_000]),
+            lost_wakeup: of(&[10_000, 300_000]),
+            link_break: of(&[500, 5_000]),
+            dial_refused: of(&[10_000, 200_000]),
+            wall_jump: of(&[100, 2_000]),
+            kill: of(&[20, 100]),
+            ..Self::default()
+        };
+        faults.mesh_delay_ns = r.one_of(&[0, 100_000, 5 * MS]);
+        faults.timer_late_ns = r.one_of(&[0, 0, MS, 50 * MS]);
+        faults.link_delay_ns = r.one_of(&[50_000, MS, 20 * MS]);
+        faults
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn none(&self) -> Self {
+        Self { mesh_delay_ns: 100_000, link_delay_ns: 500_000, ..Self::default() }
+    }
+}

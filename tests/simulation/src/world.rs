@@ -1,0 +1,353 @@
+//! The world of one seed: an event heap, and what happens at each event.
+//!
+//! Time passes only between events. A shard is driven as the driver drives it: what has come in since its last round is handed
+//! to it, fact by fact, then the round ends and says when it wants to be woken.
+
+mod acts;
+mod brokers;
+mod disks;
+mod heal;
+mod rounds;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use aqueduct::clock::{Mono, Now};
+use aqueduct::config::{Config, Document, Loaded, Machine, Sources};
+use aqueduct::plan::Plan as EnginePlan;
+use aqueduct::shard::io::{CloseReason, ConnKey};
+use aqueduct::shard::{Settings, Shard, ShardId};
+
+use crate::client::Client;
+use crate::kafka::Cluster;
+use crate::ledger::Ledger;
+use crate::net::Net;
+use crate::plan::{Destination, Faults, Plan};
+use crate::ports::{Parcel, Ports};
+use crate::random::Random;
+
+use brokers::{Held, Zombie};
+use disks::Disks;
+pub use rounds::Mix;
+use rounds::Service;
+
+/// The wall clock when a world begins, milliseconds since 1970.
+const BEGINS_MS: i64 = 1_700_000_000_000;
+
+/// What will happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// A client acts.
+    Client(u32),
+    /// A shard has a round.
+    Shard(u32),
+    /// A dial of a shard's link ends.
+    Dialled(u32, u32, u32),
+    /// The next request of a link reaches its broker.
+    Reached(u32, u32, u32),
+    /// An answer leaves its broker.
+    Left(u32, u32, u32),
+    /// An answer has come back.
+    Done(u32, u32, u32),
+    /// A request of a link that is gone is handled all the same.
+    Zombie,
+    /// The cluster wants to be called.
+    Cluster,
+    /// The disks want to be called.
+    Disk,
+    /// The node starts again.
+    Start,
+}
+
+/// One shard with what has come in for it.
+struct Node {
+    shard: Shard,
+    ports: Ports,
+    wakes: u64,
+    /// Client sockets are part of the present wait.
+    hears_clients: bool,
+    accepts: Vec<usize>,
+    readable: Vec<usize>,
+    writable: Vec<usize>,
+    gone: Vec<usize>,
+    services: VecDeque<Service>,
+    /// Reported to be drained, with what it dropped.
+    drained: Option<(u64, u64)>,
+}
+
+/// Everything.
+pub struct World {
+    plan: Plan,
+    config: Config,
+    settings: Settings,
+    faults: Faults,
+    now: u64,
+    wall_offset_ms: i64,
+    order: u64,
+    heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    random: Random,
+    net: Net,
+    nodes: Vec<Node>,
+    /// `from * shards + to`: arrival and parcel.
+    mesh: Vec<VecDeque<(u64, Parcel)>>,
+    clients: Vec<Client>,
+    ledger: Ledger,
+    cluster: Option<Cluster>,
+    cluster_wakes: u64,
+    zombies: VecDeque<Zombie>,
+    held: Held,
+    disks: Option<Disks>,
+    /// Possible duplicates that ended nodes had counted.
+    admitted: u64,
+    /// The node is down until it starts again.
+    down: bool,
+    healing: bool,
+    /// Nobody connects any more.
+    closing: bool,
+    /// Inputs so far.
+    pub mix: Mix,
+    trace: bool,
+    /// Bytes on their way from a client; kept for its capacity.
+    scratch: Vec<u8>,
+    frame: Vec<u8>,
+}
+
+/// Prints a line of the trace, if there is one.
+macro_rules! trace {
+    ($world:expr, $($text:tt)*) => {
+        if $world.trace {
+            println!("{:>12.6} {}", $world.now as f64 / 1e9, format_args!($($text)*));
+        }
+    };
+}
+pub(crate) use trace;
+
+impl World {
+    /// The world of a plan, before anything has happened.
+    ///
+    /// # Panics
+    /// If the plan's configuration is none.
+    pub fn new(plan: Plan, trace: bool) -> Self {
+        let mut random = Random::new(plan.seed ^ 0x5eed);
+        let (config, settings) = configured(&plan);
+        let cluster = (plan.destination == Destination::Kafka).then(|| brokers::cluster(&plan, &mut random));
+        let disks = (plan.destination == Destination::Embedded).then(|| Disks::new(&plan, &mut random));
+        let shards = usize::from(plan.shards);
+        let mut world = Self {
+            clients: (0..plan.clients.len()).map(|index| Client::new(index, &plan)).collect(),
+            ledger: Ledger::new(&plan),
+            faults: plan.faults.clone(),
+            config,
+            settings,
+            now: 1_000_000_000,
+            wall_offset_ms: 0,
+            order: 0,
+            heap: BinaryHeap::new(),
+            net: Net::default(),
+            nodes: Vec::new(),
+            mesh: (0..shards * shards).map(|_| VecDeque::new()).collect(),
+            cluster,
+            cluster_wakes: u64::MAX,
+            zombies: VecDeque::new(),
+            held: Held::new(),
+            disks,
+            admitted: 0,
+            down: false,
+            healing: false,
+            closing: false,
+            mix: Mix::default(),
+            trace,
+            scratch: Vec::new(),
+            frame: Vec::new(),
+            random,
+            plan,
+        };
+        world.start();
+        for client in 0..world.clients.len() {
+            let at = world.now + world.random.below(20_000_000);
+            world.wake_client(client, at);
+        }
+        world
+    }
+
+    /// Lets things happen until the shards have had `steps` inputs.
+    pub fn run(&mut self, steps: u64) {
+        while self.mix.steps() < steps && self.step() {}
+    }
+
+    /// The next event; false if there is none.
+    fn step(&mut self) -> bool {
+        let Some(Reverse((at, _, event))) = self.heap.pop() else { return false };
+        self.now = self.now.max(at);
+        match event {
+            Event::Client(client) => {
+                if self.clients[client as usize].wakes == at {
+                    self.clients[client as usize].wakes = u64::MAX;
+                    self.act(client as usize);
+                }
+            }
+            Event::Shard(shard) => {
+                if self.nodes.get(shard as usize).is_some_and(|node| node.wakes == at) {
+                    self.nodes[shard as usize].wakes = u64::MAX;
+                    self.round(shard as usize);
+                }
+            }
+            Event::Dialled(shard, index, generation) => self.on_dialled(shard as usize, link(index, generation)),
+            Event::Reached(shard, index, generation) => self.on_reached(shard as usize, link(index, generation)),
+            Event::Left(shard, index, generation) => self.on_left(shard as usize, link(index, generation)),
+            Event::Done(shard, index, generation) => self.on_done(shard as usize, link(index, generation)),
+            Event::Zombie => self.on_zombie(),
+            Event::Cluster => self.on_cluster(at),
+            Event::Disk => self.on_disks(at),
+            Event::Start => self.start(),
+        }
+        true
+    }
+
+    fn at(&mut self, time: u64, event: Event) {
+        self.order += 1;
+        self.heap.push(Reverse((time, self.order, event)));
+    }
+
+    fn wake_client(&mut self, client: usize, at: u64) {
+        if at < self.clients[client].wakes {
+            self.clients[client].wakes = at;
+            self.at(at, Event::Client(client as u32));
+        }
+    }
+
+    fn wake_shard(&mut self, shard: usize, at: u64) {
+        if at < self.nodes[shard].wakes {
+            self.nodes[shard].wakes = at;
+            self.at(at, Event::Shard(shard as u32));
+        }
+    }
+
+    fn clock(&self) -> Now {
+        let wall_ms = BEGINS_MS + (self.now / 1_000_000) as i64 + self.wall_offset_ms;
+        Now { mono: Mono(self.now), wall_ms }
+    }
+
+    /// Starts the node: empty shards, on what the disk holds.
+    fn start(&mut self) {
+        trace!(self, "the node starts");
+        self.down = false;
+        let opened = self.disks.as_mut().map(|disks| disks.open());
+        for shard in 0..self.plan.shards {
+            let id = ShardId(shard);
+            let writers = disks::writers(&self.config, id, self.plan.shards, opened.as_ref());
+            let seed = self.random.next_u64();
+            let machine = Shard::new(id, self.settings.clone(), writers, seed, Mono(self.now));
+            let short = (self.faults.short_recv, self.faults.short_send);
+            let ports = Ports::new(short, self.plan.inflight_max);
+            self.nodes.push(Node {
+                shard: machine,
+                ports,
+                wakes: u64::MAX,
+                hears_clients: true,
+                accepts: Vec::new(),
+                readable: Vec::new(),
+                writable: Vec::new(),
+                gone: Vec::new(),
+                services: VecDeque::new(),
+                drained: None,
+            });
+            self.wake_shard(usize::from(shard), self.now);
+        }
+        if self.cluster.is_some() {
+            self.look_at_cluster();
+        }
+    }
+
+    /// kill -9: everything in memory is gone, every connection is reset.
+    fn kill(&mut self) {
+        trace!(self, "the node is killed");
+        self.admitted += self.possible_duplicates();
+        for shard in 0..self.nodes.len() {
+            for (_, socket) in self.nodes[shard].ports.conn_keys().collect::<Vec<_>>() {
+                self.end_socket(socket, CloseReason::Peer);
+            }
+            for socket in std::mem::take(&mut self.nodes[shard].accepts) {
+                self.end_socket(socket, CloseReason::Peer);
+            }
+            for key in self.nodes[shard].ports.link_keys() {
+                self.abandon_link(shard, key);
+            }
+        }
+        for pair in 0..self.mesh.len() {
+            for (_, parcel) in std::mem::take(&mut self.mesh[pair]) {
+                if let Parcel::Conn(socket, _) = parcel {
+                    self.end_socket(socket, CloseReason::Peer);
+                }
+            }
+        }
+        self.end_zombies();
+        self.nodes.clear();
+        if let Some(disks) = &mut self.disks {
+            disks.crash(&mut self.random);
+        }
+        self.clients.iter().for_each(|client| client.node_killed(&mut self.ledger));
+        self.down = true;
+        let again = self.now + self.random.between(10_000_000, 300_000_000);
+        self.at(again, Event::Start);
+    }
+
+    /// The shard's side of a socket is closed.
+    fn end_socket(&mut self, socket: usize, why: CloseReason) {
+        let state = self.net.get(socket);
+        (state.closed, state.place) = (true, None);
+        let client = state.client;
+        if let Some(client) = client {
+            trace!(self, "{}: closed by the server, {why:?}", self.plan.clients[client].name);
+            let at = self.now + self.random.between(20_000, 500_000);
+            self.wake_client(client, at);
+        }
+        self.net.tidy(socket);
+    }
+
+    fn possible_duplicates(&self) -> u64 {
+        let sinks = 0..self.plan.sinks as u16;
+        let of = |node: &Node| sinks.clone().map(|sink| node.shard.written(sink).possible_duplicate).sum::<u64>();
+        self.nodes.iter().map(of).sum()
+    }
+
+    /// A shard is to hear that a client's socket has bytes or has ended.
+    fn tell(&mut self, socket: usize) {
+        let state = self.net.get(socket);
+        if state.told || state.closed {
+            return;
+        }
+        let Some((shard, _)) = state.place else { return };
+        state.told = true;
+        let node = &mut self.nodes[shard];
+        node.readable.push(socket);
+        if node.hears_clients {
+            let at = self.now + self.random.below(100_000);
+            self.wake_shard(shard, at);
+        }
+    }
+
+    /// The key of a socket at the shard that has it now.
+    fn key(&mut self, shard: usize, socket: usize) -> Option<ConnKey> {
+        let (at, index) = self.net.get(socket).place?;
+        if at == shard { self.nodes[shard].ports.key_of(index, socket) } else { None }
+    }
+}
+
+fn link(index: u32, generation: u32) -> aqueduct::shard::io::LinkKey {
+    aqueduct::shard::io::LinkKey { index, generation }
+}
+
+/// The plan's configuration as the engine reads it, with the sizes that no configuration may have.
+fn configured(plan: &Plan) -> (Config, Settings) {
+    let sources = Sources::file(Document::new("sim.toml", &plan.config));
+    let machine = Machine { memory_bytes: 1 << 30, cores: usize::from(plan.shards), descriptors: 65_536 };
+    let loaded = Loaded::load(&sources, &machine).unwrap_or_else(|e| panic!("{e:#?}\n{}", plan.config));
+    let engine = EnginePlan::new(&loaded.config, &machine).unwrap_or_else(|e| panic!("{e:#?}\n{}", plan.config));
+    let mut settings = Settings::new(&loaded.config, &engine).expect("templates");
+    settings.memory_bytes = plan.memory_bytes;
+    for sink in &mut settings.sinks {
+        (sink.limits.bytes_max, sink.limits.target_bytes) = plan.batch_bytes;
+    }
+    (loaded.config, settings)
+}

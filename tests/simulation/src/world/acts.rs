@@ -1,0 +1,225 @@
+//! What clients do.
+
+use super::{World, trace};
+use crate::client::State;
+
+const MS: u64 = 1_000_000;
+
+/// What a client may do instead of behaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mischief {
+    Reset,
+    HalfClose,
+    Vanish,
+    Takeover,
+    BadPacket,
+    StopReading,
+    Kill,
+}
+
+impl World {
+    /// A client acts.
+    pub(super) fn act(&mut self, client: usize) {
+        if self.closing && matches!(self.clients[client].state, State::Away(_)) {
+            return;
+        }
+        if self.clients[client].socket.is_some_and(|socket| self.net.get(socket).closed) {
+            self.read(client);
+            self.clients[client].closed(&self.plan, &mut self.ledger);
+            self.lose(client);
+        }
+        match self.clients[client].state {
+            State::Away(until) if self.now < until => self.wake_client(client, until),
+            State::Away(_) => self.connect(client),
+            State::Greeting | State::Doomed => {
+                self.read(client);
+                let at = self.now + self.random.between(self.plan.think_ns, 4 * self.plan.think_ns + 1);
+                self.wake_client(client, at);
+            }
+            State::In => {
+                let progress = self.read(client);
+                if self.clients[client].state == State::In {
+                    self.behave(client, progress);
+                }
+            }
+        }
+    }
+
+    fn behave(&mut self, client: usize, progress: bool) {
+        if let Some(mischief) = self.mischief() {
+            trace!(self, "{}: {mischief:?}", self.plan.clients[client].name);
+            return self.misbehave(client, mischief);
+        }
+        let mut out = std::mem::take(&mut self.scratch);
+        let room = self.clients[client].room(&self.plan);
+        let state = &mut self.clients[client];
+        state.subscribe(&self.plan, &mut out);
+        if !self.healing {
+            for _ in 0..room.min(1 + self.random.below(3) as usize) {
+                state.publish(&self.plan, &mut self.ledger, &mut out);
+            }
+        }
+        let silent_ns = self.now.saturating_sub(state.wrote);
+        if silent_ns > u64::from(self.plan.clients[client].keepalive_s) * 400 * MS {
+            state.ping(&mut out);
+        }
+        state.waits = out.is_empty();
+        self.write(client, &mut out);
+        self.scratch = out;
+        let idle = self.clients[client].waits && !progress;
+        let think = self.plan.think_ns * if idle { 8 } else { 1 };
+        let at = self.now + self.random.between(think / 2, think + think / 2);
+        self.wake_client(client, at);
+    }
+
+    /// Bytes leave the client.
+    fn write(&mut self, client: usize, out: &mut Vec<u8>) {
+        let Some(socket) = self.clients[client].socket else { return out.clear() };
+        if out.is_empty() {
+            return;
+        }
+        self.clients[client].wrote = self.now;
+        self.net.get(socket).to_shard.append(out);
+        self.tell(socket);
+    }
+
+    /// The client reads what is there, and answers. Whether there was anything.
+    fn read(&mut self, client: usize) -> bool {
+        let Some(socket) = self.clients[client].socket else { return false };
+        if self.now < self.clients[client].deaf_until {
+            return false;
+        }
+        let state = self.net.get(socket);
+        state.room = None;
+        let (blocked, mut bytes) = (std::mem::take(&mut state.blocked), std::mem::take(&mut state.to_client));
+        if blocked
+            && !state.closed
+            && let Some((shard, _)) = state.place
+        {
+            self.nodes[shard].writable.push(socket);
+            self.wake_shard(shard, self.now + 10_000);
+        }
+        if bytes.is_empty() {
+            self.net.get(socket).to_client = bytes;
+            return false;
+        }
+        let mut out = std::mem::take(&mut self.scratch);
+        let heard = self.clients[client].hear(&self.plan, &mut self.ledger, &mut bytes, &mut out);
+        self.net.get(socket).to_client = bytes;
+        self.write(client, &mut out);
+        self.scratch = out;
+        heard.progress
+    }
+
+    fn connect(&mut self, client: usize) {
+        if self.down {
+            let at = self.now + self.random.between(10 * MS, 100 * MS);
+            return self.wake_client(client, at);
+        }
+        let socket = self.net.open(client);
+        let mut out = std::mem::take(&mut self.scratch);
+        self.clients[client].connect(&self.plan, socket, &mut out);
+        self.clients[client].wrote = self.now;
+        self.net.get(socket).to_shard.append(&mut out);
+        self.scratch = out;
+        let shard = self.random.below(self.nodes.len() as u64) as usize;
+        trace!(self, "{} connects at shard {shard}", self.plan.clients[client].name);
+        self.nodes[shard].accepts.push(socket);
+        if self.nodes[shard].hears_clients {
+            self.wake_shard(shard, self.now + 10_000);
+        }
+        let at = self.now + self.random.between(self.plan.think_ns, 3 * self.plan.think_ns + 1);
+        self.wake_client(client, at);
+    }
+
+    /// The connection is over for the client, which comes back later.
+    fn lose(&mut self, client: usize) {
+        if let Some(socket) = self.clients[client].socket {
+            self.net.get(socket).client = None;
+            self.net.tidy(socket);
+        }
+        let until = self.now + self.random.between(MS, 50 * MS);
+        self.clients[client].lose(until);
+    }
+
+    fn mischief(&mut self) -> Option<Mischief> {
+        let faults = &self.faults;
+        let all = [
+            (faults.reset, Mischief::Reset),
+            (faults.half_close, Mischief::HalfClose),
+            (faults.vanish, Mischief::Vanish),
+            (faults.takeover, Mischief::Takeover),
+            (faults.bad_packet, Mischief::BadPacket),
+            (faults.stop_reading, Mischief::StopReading),
+            (faults.kill, Mischief::Kill),
+        ];
+        let mut drawn = self.random.below(1_000_000) as u32;
+        for (chance, mischief) in all {
+            if drawn < chance {
+                return Some(mischief);
+            }
+            drawn -= chance;
+        }
+        None
+    }
+
+    fn misbehave(&mut self, client: usize, mischief: Mischief) {
+        let Some(socket) = self.clients[client].socket else { return };
+        match mischief {
+            Mischief::Reset => {
+                self.net.get(socket).reset = true;
+                if let Some((shard, _)) = self.net.get(socket).place {
+                    self.nodes[shard].gone.push(socket);
+                    self.wake_shard(shard, self.now + 10_000);
+                }
+                self.lose(client);
+            }
+            Mischief::HalfClose => {
+                self.net.get(socket).finished = true;
+                self.tell(socket);
+                self.lose(client);
+            }
+            // Nobody hears of it until the keep-alive is over, or the client is back.
+            Mischief::Vanish | Mischief::Takeover => self.lose(client),
+            Mischief::BadPacket => {
+                let mut rubbish = self.rubbish(client);
+                self.write(client, &mut rubbish);
+                self.clients[client].state = State::Doomed;
+            }
+            Mischief::StopReading => {
+                self.clients[client].deaf_until = self.now + self.random.between(10 * MS, 500 * MS);
+                self.net.get(socket).room = Some(self.random.below(2_000) as usize);
+            }
+            Mischief::Kill => return self.kill(),
+        }
+        let at = match (mischief, self.clients[client].state) {
+            (Mischief::Takeover, _) => self.now + 1_000,
+            (_, State::Away(until)) => until,
+            _ => self.now + self.plan.think_ns,
+        };
+        if let (Mischief::Takeover, State::Away(until)) = (mischief, &mut self.clients[client].state) {
+            *until = self.now;
+        }
+        self.wake_client(client, at);
+    }
+
+    /// Something that no client may send.
+    fn rubbish(&mut self, client: usize) -> Vec<u8> {
+        let v5 = self.plan.clients[client].v5;
+        match self.random.below(6) {
+            // A second CONNECT.
+            0 => vec![0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 0],
+            // A packet only servers send.
+            1 => vec![0x20, 2, 0, 0],
+            // A length of five bytes.
+            2 => vec![0x30, 0xff, 0xff, 0xff, 0xff, 0x01],
+            // QoS 3.
+            3 => vec![0x36, 5, 0, 1, b'a', 0, 1],
+            // A wildcard in a topic name.
+            4 if v5 => vec![0x30, 4, 0, 1, b'#', 0],
+            4 => vec![0x30, 3, 0, 1, b'#'],
+            // Flags that PINGREQ does not have.
+            _ => vec![0xc1, 0],
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The end of a world: everything works again, everything that was begun comes to its end, and nothing is left.
+
+use std::collections::HashMap;
+
+use aqueduct::shard::control::Command;
+
+use super::rounds::Service;
+use super::{World, trace};
+use crate::message::MessageId;
+
+/// How long it may take until every publication has its answer once nothing fails any more, simulated nanoseconds. The longest
+/// timeout of a plan is 10 s, and some wait for others.
+const LIVENESS_NS: u64 = 120_000_000_000;
+/// By then the brokers have copied from each other what nobody waits for.
+const QUIET_NS: u64 = 2_000_000_000;
+/// How long a drain may take then.
+const DRAIN_NS: u64 = 30_000_000_000;
+
+impl World {
+    /// Heals the world and draws the verdict.
+    ///
+    /// # Panics
+    /// If something does not end, or is wrong at the end.
+    pub fn end(&mut self) {
+        self.heal();
+        self.run_until("every publication has its answer", LIVENESS_NS, |world| {
+            !world.down && world.clients.iter().all(|client| client.is_done())
+        });
+        self.drain();
+        self.run_until("all shards are drained", DRAIN_NS, |world| {
+            world.nodes.iter().all(|node| node.drained.is_some())
+        });
+        let quiet = self.now + QUIET_NS;
+        self.run_until("the cluster is whole", DRAIN_NS, |world| world.now >= quiet && world.is_whole());
+        self.judge();
+    }
+
+    fn is_whole(&self) -> bool {
+        self.zombies.is_empty() && self.cluster.as_ref().is_none_or(|cluster| cluster.is_whole())
+    }
+
+    fn heal(&mut self) {
+        trace!(self, "everything works again");
+        self.faults = self.faults.none();
+        self.healing = true;
+        for node in &mut self.nodes {
+            node.ports.short = (0, 0);
+        }
+        let now = self.clock();
+        if let Some(cluster) = &mut self.cluster {
+            cluster.heal(now);
+            self.look_at_cluster();
+        }
+        if let Some(disks) = &mut self.disks {
+            disks.heal();
+        }
+        for client in 0..self.clients.len() {
+            self.clients[client].deaf_until = 0;
+            let at = self.now + self.random.below(1_000_000);
+            self.wake_client(client, at);
+        }
+    }
+
+    fn run_until(&mut self, what: &str, within_ns: u64, is_so: impl Fn(&World) -> bool) {
+        let end = self.now + within_ns;
+        let mut steps: u64 = 0;
+        while !is_so(self) {
+            steps += 1;
+            let alive = self.step();
+            if !alive || self.now > end || steps > 20_000_000 {
+                panic!("VIOLATION {} s were not enough until {what}:\n{}", within_ns / 1_000_000_000, self.open_text());
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        trace!(self, "the shards drain");
+        self.closing = true;
+        for shard in 0..self.nodes.len() {
+            self.nodes[shard].services.push_back(Service::Command(Command::Scrape { token: 1 }));
+            self.nodes[shard].services.push_back(Service::Command(Command::Drain));
+            self.wake_shard(shard, self.now);
+        }
+    }
+
+    fn judge(&mut self) {
+        for shard in 0..self.nodes.len() {
+            let (acked, unacked) = self.nodes[shard].drained.unwrap_or_default();
+            assert!(
+                acked == 0 && unacked == 0,
+                "VIOLATION shard {shard} dropped {acked} and {unacked} records of a drain"
+            );
+            self.audit(shard);
+            let (used, _) = self.nodes[shard].shard.charged_bytes();
+            assert!(used == 0, "VIOLATION shard {shard} holds {used} bytes after its drain");
+        }
+        self.take_committed();
+        let admitted = self.admitted + self.possible_duplicates();
+        if !self.duplicates_are_excused() {
+            self.ledger.judge(admitted);
+        }
+        let counts = self.count_logs();
+        self.ledger.judge_logs(&self.plan, |sink, id| counts.get(&(sink, id)).copied().unwrap_or(0));
+        trace!(
+            self,
+            "{} acknowledged, {} stored, {admitted} possible duplicates", self.ledger.acked, self.ledger.stored
+        );
+    }
+
+    fn count_logs(&self) -> HashMap<(usize, MessageId), u16> {
+        let mut counts = HashMap::new();
+        self.count_cluster(|sink, id| *counts.entry((sink, id)).or_default() += 1);
+        if let Some(disks) = &self.disks {
+            disks.count(|sink, id| *counts.entry((sink, id)).or_default() += 1);
+        }
+        counts
+    }
+
+    fn open_text(&self) -> String {
+        let open = self.clients.iter().zip(&self.plan.clients).filter(|(client, _)| !client.is_done());
+        open.map(|(client, plan)| format!("  {} {}\n", plan.name, client.open_text())).collect()
+    }
+
+    /// Messages acknowledged, and records stored.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.ledger.acked, self.ledger.stored)
+    }
+}

@@ -391,6 +391,15 @@ impl Cluster {
         self.partitions[life.partitions[place.partition as usize] as usize].excused
     }
 
+    /// The sequence that a partition's leader expects next of a producer in an epoch, `None` if it knows nothing of them.
+    /// `Err` while nobody leads.
+    pub fn expects(&self, place: Place, producer_id: i64, epoch: i16) -> Result<Option<i32>, ()> {
+        let life = &self.topics[usize::from(place.topic)].lives[usize::from(place.life)];
+        let id = life.partitions[place.partition as usize];
+        let leader = self.controller.leds[id as usize].leader.ok_or(())?;
+        Ok(self.partitions[id as usize].expects(leader, producer_id, epoch))
+    }
+
     /// How often a topic was made anew.
     pub fn life(&self, topic: usize) -> u16 {
         self.topics[topic].lives.len().saturating_sub(1) as u16

@@ -13,7 +13,7 @@ use aqueduct::shard::mesh::{MeshMsg, Moved};
 
 use crate::net::Net;
 use crate::random::Random;
-use crate::sequences::Sequences;
+use crate::sequences::{Numbers, Sequences};
 
 /// Something for another shard.
 #[derive(Debug)]
@@ -121,6 +121,8 @@ pub struct Ports {
     pub strays: Vec<(LinkKey, Request)>,
     /// Batches away, by sink and partition.
     away: BTreeMap<(u16, u32), u32>,
+    /// Batches that were given while no other of their partition was away.
+    pub alone: Vec<(u16, u32, Numbers)>,
     /// Numbers of the batches sent.
     pub sequences: Sequences,
     /// Chances of a million, of a read and a send that are cut short.
@@ -296,7 +298,11 @@ impl Io for Port<'_> {
             let away = self.own.away.entry(part).or_default();
             *away += 1;
             assert!(*away <= self.own.inflight_max, "VIOLATION {away} batches of {part:?} are away");
-            self.own.sequences.sent(part, &batch.bytes);
+            let numbers = Numbers::of(&batch.bytes);
+            if *away == 1 {
+                self.own.alone.push((part.0, part.1, numbers));
+            }
+            self.own.sequences.sent(part, numbers);
         }
         match self.own.link(key) {
             Some(_) if !request.answered => self.own.unanswered.push((key, request)),

@@ -5,6 +5,32 @@
 
 use std::collections::BTreeMap;
 
+/// How a batch is numbered.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbers {
+    /// The producer's id, -1 without.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The sequence of the first record.
+    pub first: i32,
+    /// How many records there are.
+    pub records: i32,
+}
+
+impl Numbers {
+    /// Those of a sealed batch.
+    pub fn of(batch: &[u8]) -> Self {
+        let field = |at: usize, len: usize| batch[at..at + len].iter().fold(0i64, |n, &byte| n << 8 | i64::from(byte));
+        Self {
+            producer_id: field(43, 8),
+            epoch: field(51, 2) as i16,
+            first: field(53, 4) as i32,
+            records: field(57, 4) as i32,
+        }
+    }
+}
+
 /// Of one partition: the producer and what it is to send next.
 #[derive(Debug, Clone, Copy)]
 struct Expected {
@@ -24,10 +50,8 @@ impl Sequences {
     ///
     /// # Panics
     /// If its number leaves a gap, or its epoch is over.
-    pub fn sent(&mut self, part: (u16, u32), batch: &[u8]) {
-        let field = |at: usize, len: usize| batch[at..at + len].iter().fold(0i64, |n, &byte| n << 8 | i64::from(byte));
-        let (producer_id, epoch) = (field(43, 8), field(51, 2) as i16);
-        let (first, records) = (field(53, 4) as i32, field(57, 4) as i32);
+    pub fn sent(&mut self, part: (u16, u32), numbers: Numbers) {
+        let Numbers { producer_id, epoch, first, records } = numbers;
         if producer_id < 0 {
             return;
         }
@@ -48,7 +72,7 @@ impl Sequences {
 }
 
 /// Whether `first` lies ahead of `next`, in sequences that wrap at 2^31.
-fn ahead(first: i32, next: i32) -> bool {
+pub fn ahead(first: i32, next: i32) -> bool {
     let distance = (i64::from(first) - i64::from(next)).rem_euclid(1 << 31);
     distance != 0 && distance < 1 << 30
 }
@@ -69,7 +93,7 @@ mod tests {
     fn accepts(batches: &[Vec<u8>]) -> bool {
         let check = || {
             let mut sequences = Sequences::default();
-            batches.iter().for_each(|batch| sequences.sent((0, 0), batch));
+            batches.iter().for_each(|batch| sequences.sent((0, 0), Numbers::of(batch)));
         };
         std::panic::catch_unwind(check).is_ok()
     }

@@ -117,6 +117,11 @@ impl Partition {
     }
 
     /// A broker's high watermark.
+    /// What a broker's copy expects next of a producer in an epoch.
+    pub(super) fn expects(&self, broker: usize, producer_id: i64, epoch: i16) -> Option<i32> {
+        self.copies[broker].producers.expects(producer_id, epoch)
+    }
+
     pub(super) fn high(&self, broker: usize) -> i64 {
         self.copies[broker].high
     }

@@ -76,6 +76,13 @@ impl Producers {
         if first == expected { Verdict::Append } else { Verdict::Refused(code::OUT_OF_ORDER_SEQUENCE_NUMBER) }
     }
 
+    /// The sequence that follows what is known of a producer in this epoch; `None` if nothing is.
+    pub(super) fn expects(&self, producer_id: i64, epoch: i16) -> Option<i32> {
+        let known = self.0.iter().rev().find(|producer| producer.id == producer_id && producer.epoch == epoch)?;
+        let newest = known.seen[..known.seen_count].last()?;
+        Some(last_sequence(newest.last, 2))
+    }
+
     /// A batch has been appended at `offset`.
     pub(super) fn appended(&mut self, batch: &Batch, offset: i64) {
         if batch.producer_id < 0 {

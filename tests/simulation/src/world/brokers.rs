@@ -14,6 +14,7 @@ use crate::kafka::{Cluster, ClusterPlan, Committed, Connect, Faults, Place, Rele
 use crate::message::{MessageId, is_poison};
 use crate::plan::Plan;
 use crate::random::Random;
+use crate::sequences::{Numbers, ahead};
 
 const MS: u64 = 1_000_000;
 
@@ -109,6 +110,7 @@ impl World {
         for (key, request) in std::mem::take(&mut self.nodes[shard].ports.unanswered) {
             self.send_unanswered(shard, key, request);
         }
+        self.check_numbers(shard);
         let mut requested = std::mem::take(&mut self.nodes[shard].ports.requested);
         for key in requested.drain(..) {
             self.on_requested(shard, key);
@@ -119,6 +121,22 @@ impl World {
         }
         for key in std::mem::take(&mut self.nodes[shard].ports.dropped) {
             self.break_link(shard, key, "dropped");
+        }
+    }
+
+    /// A batch that is given while no other of its partition is away goes on where the log stands, or repeats what lies there:
+    /// a number that is left out would stop the partition for good.
+    fn check_numbers(&mut self, shard: usize) {
+        for (topic, partition, numbers) in std::mem::take(&mut self.nodes[shard].ports.alone) {
+            let Numbers { producer_id, epoch, first, .. } = numbers;
+            let Some(cluster) = &self.cluster else { return };
+            let place = Place { topic, life: cluster.life(usize::from(topic)), partition };
+            if producer_id < 0 || !self.plan.acks_all || cluster.is_excused(place) {
+                continue;
+            }
+            let Ok(expected) = cluster.expects(place, producer_id, epoch) else { continue };
+            let gap = expected.map_or(first != 0, |next| ahead(first, next));
+            assert!(!gap, "VIOLATION {place:?}: sequence {first} of {producer_id}.{epoch} where {expected:?} is next");
         }
     }
 
@@ -411,10 +429,11 @@ impl Zombie {
 
 /// A batch that reaches its broker, for the trace.
 fn sent(batch: &Batch) -> String {
-    let field =
-        |at: usize, len: usize| batch.bytes[at..at + len].iter().fold(0i64, |n, &byte| n << 8 | i64::from(byte));
-    let (producer, epoch, first, records) = (field(43, 8), field(51, 2), field(53, 4), field(57, 4));
-    format!("t{}-{} producer {producer}.{epoch} from {first}, {records} records", batch.part.sink, batch.part.partition)
+    let Numbers { producer_id, epoch, first, records } = Numbers::of(&batch.bytes);
+    format!(
+        "t{}-{} producer {producer_id}.{epoch} from {first}, {records} records",
+        batch.part.sink, batch.part.partition
+    )
 }
 
 /// A batch for the trace.

@@ -13,6 +13,7 @@
 //! run, byte for byte: there is no clock, no thread and no iteration over a hash map in here.
 
 mod client;
+pub mod disk;
 pub mod kafka;
 mod ledger;
 mod message;

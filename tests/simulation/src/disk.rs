@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use aqueduct::buffer::Batch;
 use aqueduct::clock::{Mono, Now};
 use aqueduct::log::{Catalogue, DiskDone, DiskOp, LogId, OpenError, Opened, TopicSpec, open, segment};
 
@@ -181,6 +182,11 @@ impl Disk {
     /// What a shard's writer has done, in order.
     pub fn done(&mut self, shard: usize) -> impl Iterator<Item = DiskDone> + '_ {
         self.writers[shard].done.drain(..)
+    }
+
+    /// The batches that shards' writers hold: queued, being written, or done and not fetched.
+    pub fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.writers.iter().flat_map(Writer::batches)
     }
 
     /// Bytes of all files.

@@ -261,6 +261,30 @@ fn readers_find_what_was_published_on_the_media() {
 }
 
 #[test]
+fn a_batch_is_with_the_disk_until_it_is_fetched() {
+    let mut rig = Rig::new("held", 1, KEEP);
+    let mut life = rig.start();
+    for given in 1..=3 {
+        life.logs[0].push(rig.batch());
+        let op = life.logs[0].poll_append(rig.time());
+        op.into_iter().for_each(|op| life.disk.submit(rig.now, 0, op));
+        assert_eq!(life.disk.batches().count(), 1, "{given} given, and one append of a log at a time");
+    }
+    for expected in [1, 2] {
+        while life.disk.writers[0].done.is_empty() {
+            rig.now = life.disk.next_event().expect("it is busy");
+            assert_eq!(life.disk.batches().count(), expected);
+            life.disk.tick(rig.time());
+        }
+        let done: Vec<DiskDone> = life.disk.done(0).collect();
+        assert_eq!(life.disk.batches().count(), 0);
+        done.into_iter().for_each(|done| rig.hear(&mut life, done));
+        let op = life.logs[0].poll_append(rig.time());
+        op.into_iter().for_each(|op| life.disk.submit(rig.now, 0, op));
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_and_goes_on_when_it_has_space_again() {
     let mut rig = Rig::new("full", 1, KEEP);
     let mut life = rig.start();

@@ -234,6 +234,20 @@ impl Writer {
         self.done.push_back(DiskDone::Deleted { log, segment, result });
     }
 
+    /// What it holds.
+    pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
+        let asked = self.queue.iter().chain(&self.group).filter_map(|op| match op {
+            DiskOp::Append { batches, .. } => Some(batches),
+            DiskOp::Delete { .. } => None,
+        });
+        let written = self.written.iter().map(|written| &written.batches);
+        let done = self.done.iter().filter_map(|done| match done {
+            DiskDone::Appended { batches, .. } => Some(batches),
+            DiskDone::Deleted { .. } => None,
+        });
+        asked.chain(written).chain(done).flatten().map(|batch| &**batch)
+    }
+
     /// The machine stops: of an append that is being written a part may be there.
     pub(super) fn stop(&mut self, ground: &mut Ground<'_>) {
         if !matches!(self.work, Some(Work::Append)) {

@@ -241,6 +241,20 @@ fn errors_are_injected_before_and_after_the_append() {
 }
 
 #[test]
+fn a_producer_expires_by_the_time_of_its_records() {
+    let mut rig = Rig::new(ClusterPlan { producer_expiry_ms: Some(60_000), ..plan(1, 1, 1) });
+    let at = |rig: &Rig| Batch { time_ms: rig.time().wall_ms, ..batch(0, 0, &[b"a"]) };
+    let first = at(&rig);
+    assert_eq!(rig.store(0, &first), (0, 0));
+    rig.run_ms(50_000);
+    assert_eq!(rig.store(0, &first), (0, 0), "known");
+    assert!(!rig.cluster.partitions[0].excused);
+    rig.run_ms(20_000);
+    assert_eq!(rig.store(0, &first), (0, 1), "forgotten");
+    assert!(rig.cluster.partitions[0].excused);
+}
+
+#[test]
 fn connections_break_before_and_after() {
     let mut rig = Rig::new(plan(1, 1, 1));
     let once = [(0, batch(0, 0, &[b"a"]).seal())];

@@ -185,6 +185,21 @@ fn nobody_leads_who_was_not_in_sync() {
 }
 
 #[test]
+fn nobody_is_in_sync_who_lacks_what_is_committed() {
+    let mut rig = Rig::new(plan(2, 1, 1));
+    rig.cluster.kill(rig.now, 1, u64::MAX / 4);
+    rig.run_ms(10_000);
+    for n in 0..3 {
+        assert_eq!(rig.store(0, &batch(0, n, &[b"a"])), (0, i64::from(n)));
+    }
+    let partition = &mut rig.cluster.partitions[0];
+    for copied in 1..=3 {
+        assert_eq!(partition.replicate(rig.now, 0, 1, 1), (0, copied == 3));
+        assert_eq!(partition.is_caught_up(0, 1), copied == 3, "{copied} of 3");
+    }
+}
+
+#[test]
 fn a_broker_that_stood_still_thinks_it_leads_and_commits_nothing() {
     let mut rig = Rig::new(plan(3, 1, 1));
     assert_eq!(rig.store(0, &batch(0, 0, &[b"a"])), (0, 0));

@@ -24,6 +24,8 @@ const NAMES: &[(&str, Plant)] = &[
     ("stale-fd", Plant::StaleFd),
     ("lane-swap", Plant::LaneSwap),
     ("epoch-mixed", Plant::EpochMixed),
+    ("drop-record", Plant::DropRecord),
+    ("resend-anew", Plant::ResendAnew),
 ];
 
 /// A bug.
@@ -45,6 +47,10 @@ pub enum Plant {
     LaneSwap,
     /// When a new epoch begins, only the oldest batch is numbered anew.
     EpochMixed,
+    /// A batch whose answer never came is taken for stored.
+    DropRecord,
+    /// A batch that is sent again gets the next sequence numbers instead of those it had.
+    ResendAnew,
 }
 
 /// Whether this bug is planted.

@@ -1,8 +1,9 @@
 //! Carries out a schedule: begins and heals each fault at its time, and writes down when it did.
 
+use std::process::Child;
 use std::time::Duration;
 
-use miette::{Result, WrapErr, bail};
+use miette::{IntoDiagnostic, Result, WrapErr, bail};
 
 use super::load::Load;
 use super::schedule::{Action, Schedule};
@@ -14,60 +15,91 @@ use crate::measure::mono_ns;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A fault as it came to be.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Strike {
     pub(super) action: Action,
     pub(super) begun: Begun,
     pub(super) window: Window,
     /// When it had begun; a fault may take its time to.
     pub(super) struck_ns: u64,
+    /// What heals it, while that takes its time.
+    healers: Vec<Child>,
+}
+
+/// Where a strike stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    On,
+    Healing,
 }
 
 /// Runs the schedule from now on. `say` hears of each action.
 pub(super) fn run(schedule: &Schedule, world: &mut World, load: &Load, say: &dyn Fn(&str)) -> Result<Vec<Strike>> {
     let start_ns = mono_ns();
     let mut strikes: Vec<Strike> = Vec::new();
-    let mut on: Vec<usize> = Vec::new();
+    let mut open: Vec<(usize, Stage)> = Vec::new();
     let mut next = 0;
-    while next < schedule.actions.len() || !on.is_empty() {
+    while next < schedule.actions.len() || !open.is_empty() {
         if load.has_ended() {
             bail!("the load has ended before the faults");
         }
         world.watch_product()?;
+        for (at, stage) in std::mem::take(&mut open) {
+            let strike = &mut strikes[at];
+            let is_over = mono_ns() - strike.struck_ns >= strike.action.lasts.as_nanos() as u64;
+            let stage = match stage {
+                Stage::On if is_over => strike.heal(world, start_ns, say)?,
+                Stage::Healing if strike.is_healed(start_ns, say)? => continue,
+                stage => stage,
+            };
+            open.push((at, stage));
+        }
         let now = Duration::from_nanos(mono_ns() - start_ns);
-        let due = on.iter().position(|at| now >= strikes[*at].action.ends());
-        if let Some(at) = due.map(|position| on.remove(position)) {
-            heal(&mut strikes[at], world, start_ns, say)?;
-        } else if let Some(action) = schedule.actions.get(next).filter(|action| now >= action.at) {
-            next += 1;
-            on.push(strikes.len());
-            strikes.push(strike(*action, world, start_ns, say)?);
-        } else {
-            std::thread::sleep(LOOK);
+        match schedule.actions.get(next).filter(|action| now >= action.at) {
+            Some(action) => {
+                next += 1;
+                open.push((strikes.len(), Stage::On));
+                strikes.push(Strike::begin(*action, world, start_ns, say)?);
+            }
+            None => std::thread::sleep(LOOK),
         }
     }
     world.start_product()?;
     Ok(strikes)
 }
 
-fn strike(action: Action, world: &mut World, start_ns: u64, say: &dyn Fn(&str)) -> Result<Strike> {
-    let from_ns = mono_ns();
-    say(&format!("{:8.3} s  {} begins", seconds(from_ns - start_ns), action.fault));
-    let begun = world.begin(action.fault, action.lasts).wrap_err_with(|| format!("{} begins", action.fault))?;
-    let name = match begun.broker {
-        Some(broker) => format!("{} (broker {broker})", action.fault),
-        None => action.fault.to_string(),
-    };
-    let window = Window { name, from_ns, until_ns: u64::MAX };
-    Ok(Strike { action, begun, window, struck_ns: mono_ns() })
-}
+impl Strike {
+    fn begin(action: Action, world: &mut World, start_ns: u64, say: &dyn Fn(&str)) -> Result<Self> {
+        let from_ns = mono_ns();
+        say(&format!("{:8.3} s  {} begins", seconds(from_ns - start_ns), action.fault));
+        let begun = world.begin(action.fault, action.lasts).wrap_err_with(|| format!("{} begins", action.fault))?;
+        let name = match begun.broker {
+            Some(broker) => format!("{} (broker {broker})", action.fault),
+            None => action.fault.to_string(),
+        };
+        let window = Window { name, from_ns, until_ns: u64::MAX };
+        Ok(Self { action, begun, window, struck_ns: mono_ns(), healers: Vec::new() })
+    }
 
-fn heal(strike: &mut Strike, world: &mut World, start_ns: u64, say: &dyn Fn(&str)) -> Result<()> {
-    let fault = strike.action.fault;
-    say(&format!("{:8.3} s  {fault} ends", seconds(mono_ns() - start_ns)));
-    world.end(fault, &strike.begun).wrap_err_with(|| format!("{fault} ends"))?;
-    strike.window.until_ns = mono_ns();
-    Ok(())
+    fn heal(&mut self, world: &mut World, start_ns: u64, say: &dyn Fn(&str)) -> Result<Stage> {
+        let fault = self.action.fault;
+        say(&format!("{:8.3} s  {fault} ends", seconds(mono_ns() - start_ns)));
+        self.healers = world.end(fault, &self.begun).wrap_err_with(|| format!("{fault} ends"))?;
+        Ok(Stage::Healing)
+    }
+
+    fn is_healed(&mut self, start_ns: u64, say: &dyn Fn(&str)) -> Result<bool> {
+        for healer in &mut self.healers {
+            match healer.try_wait().into_diagnostic()? {
+                None => return Ok(false),
+                Some(status) if !status.success() => bail!("{}: a broker did not start again", self.window.name),
+                Some(_) => {}
+            }
+        }
+        self.window.until_ns = mono_ns();
+        say(&format!("{:8.3} s  {} is healed", seconds(self.window.until_ns - start_ns), self.action.fault));
+        Ok(true)
+    }
 }
 
 fn seconds(ns: u64) -> f64 {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,43 +104,32 @@ impl World {
         Ok(begun)
     }
 
-    /// Heals a fault.
-    pub(super) fn end(&mut self, fault: Fault, begun: &Begun) -> Result<()> {
+    /// Heals a fault. It is healed when all the processes answered have ended well.
+    pub(super) fn end(&mut self, fault: Fault, begun: &Begun) -> Result<Vec<Child>> {
+        let broker = begun.broker.unwrap_or(1);
         match fault {
-            Fault::Kill | Fault::Term => self.start_product(),
-            Fault::PowerCut => {
-                self.disk()?.remount()?;
-                self.start_product()
-            }
-            Fault::Idle => {
-                self.rest(false);
-                Ok(())
-            }
-            Fault::BrokerKill(_) | Fault::LeaderAlone => {
-                self.cluster()?.restart(&begun.broker.map_or(vec![], |id| vec![id]))
-            }
+            Fault::BrokerKill(_) | Fault::LeaderAlone => return self.cluster()?.restart(&[broker]),
             Fault::BrokerKillAll => {
                 let cluster = self.cluster()?;
-                cluster.restart(&(1..=cluster.brokers).collect::<Vec<_>>())
+                return cluster.restart(&(1..=cluster.brokers).collect::<Vec<_>>());
             }
-            Fault::BrokerPause(_) => self.cluster()?.signal(begun.broker.unwrap_or(1), Signal::CONT),
-            Fault::Blackhole(_) | Fault::Reset(_) | Fault::SlowLink(_) => {
-                self.set_mode(begun.broker.unwrap_or(1), Mode::Pass);
-                Ok(())
+            Fault::Kill | Fault::Term => self.start_product()?,
+            Fault::PowerCut => {
+                self.disk()?.remount()?;
+                self.start_product()?;
             }
-            Fault::ProduceError(_) => {
-                self.set_modes(Mode::Pass);
-                Ok(())
-            }
-            Fault::DiskFull => self.disk()?.clear(),
-            Fault::SyncError => self.tracer.take().map_or(Ok(()), Process::stop),
-            Fault::Memory(_) => {
-                self.group = None;
-                Ok(())
-            }
-            Fault::Clock(_) => self.set_clock(0),
-            Fault::BrokerRoll => Ok(()),
+            Fault::Idle => self.rest(false),
+            // It may have been killed meanwhile; then there is nothing to wake.
+            Fault::BrokerPause(_) => drop(self.cluster()?.signal(broker, Signal::CONT)),
+            Fault::Blackhole(_) | Fault::Reset(_) | Fault::SlowLink(_) => self.set_mode(broker, Mode::Pass),
+            Fault::ProduceError(_) => self.set_modes(Mode::Pass),
+            Fault::DiskFull => self.disk()?.clear()?,
+            Fault::SyncError => self.tracer.take().map_or(Ok(()), Process::stop)?,
+            Fault::Memory(_) => self.group = None,
+            Fault::Clock(_) => self.set_clock(0)?,
+            Fault::BrokerRoll => {}
         }
+        Ok(Vec::new())
     }
 
     /// Starts the product, for the first time or again, and leads the clients to it.
@@ -213,7 +202,9 @@ impl World {
         for broker in 1..=cluster.brokers {
             cluster.kill(broker)?;
             std::thread::sleep(down);
-            cluster.restart(&[broker])?;
+            for mut start in cluster.restart(&[broker])? {
+                start.wait().into_diagnostic()?;
+            }
             self.await_sync()?;
         }
         Ok(())
@@ -250,10 +241,15 @@ impl World {
         }
     }
 
-    /// By route and partition; nothing while nobody answers.
+    /// By route and partition; of those that nobody answers for, nothing.
     fn leaders(&self) -> Result<BTreeMap<(u8, i32), i32>> {
-        let reader = KafkaReader::connect(&self.cluster()?.bootstrap)?;
+        let cluster = self.cluster()?;
         let mut leaders = BTreeMap::new();
+        if cluster.brokers == 1 {
+            // It need not be asked, and it may be in no state to answer.
+            return Ok(BTreeMap::from([((0, 0), 1)]));
+        }
+        let reader = KafkaReader::connect(&cluster.bootstrap)?;
         for (route, topic) in (0..).zip(self.topics()) {
             for info in reader.partitions(&topic).unwrap_or_default() {
                 leaders.insert((route, info.partition), info.leader);

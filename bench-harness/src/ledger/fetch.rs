@@ -31,6 +31,8 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Less for who leads what, which any broker can tell.
+const METADATA_ANSWER: Duration = Duration::from_secs(3);
 /// How long everything is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
@@ -66,7 +68,7 @@ impl KafkaReader {
     pub fn partitions(&self, topic: &str) -> Result<Vec<PartitionInfo>> {
         let mut last = miette!("no host to ask");
         for host in &self.hosts {
-            match Link::open(*host).and_then(|mut link| partitions(&mut link, topic)) {
+            match Link::open(*host, METADATA_ANSWER).and_then(|mut link| partitions(&mut link, topic)) {
                 Ok(partitions) => return Ok(partitions),
                 Err(error) => last = error,
             }
@@ -95,7 +97,7 @@ impl KafkaReader {
     ) -> Result<()> {
         let known = self.partitions(topic)?;
         let leader = known.iter().find(|info| info.partition == partition).and_then(|info| info.address);
-        let mut link = Link::open(leader.ok_or_else(|| miette!("it has no leader"))?)?;
+        let mut link = Link::open(leader.ok_or_else(|| miette!("it has no leader"))?, ANSWER)?;
         let mut from = match *next {
             Some(next) => next,
             None => list_offset(&mut link, topic, partition, EARLIEST)?,
@@ -134,10 +136,10 @@ struct Link {
 }
 
 impl Link {
-    fn open(at: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&at, ANSWER).into_diagnostic().wrap_err_with(|| at.to_string())?;
+    fn open(at: SocketAddr, patience: Duration) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&at, patience).into_diagnostic().wrap_err_with(|| at.to_string())?;
         stream.set_nodelay(true).into_diagnostic()?;
-        stream.set_read_timeout(Some(ANSWER)).into_diagnostic()?;
+        stream.set_read_timeout(Some(patience)).into_diagnostic()?;
         Ok(Self { stream, correlation: 0 })
     }
 

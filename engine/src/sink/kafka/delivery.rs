@@ -8,6 +8,7 @@ use super::{Cargo, Place, Produce, Shipment};
 use crate::broker::Slot;
 use crate::buffer::Batch;
 use crate::clock::Mono;
+use crate::plants::{Plant, is_planted};
 use crate::shard::control::Level;
 use crate::shard::io::{Io, Request};
 use crate::sink::Answered;
@@ -77,6 +78,9 @@ impl Produce {
 
     fn on_no_answer(&mut self, place: Place, batch: Box<Batch>) {
         let at = self.land(place, batch);
+        if is_planted(Plant::DropRecord) {
+            return self.stored(Mono::default(), place, at, -1);
+        }
         self.partition_mut(place).again(at, true);
     }
 

@@ -199,6 +199,9 @@ impl Partition {
         self.flights[at].in_doubt |= doubtful;
         self.recovering = true;
         self.faulty = true;
+        if doubtful && is_planted(Plant::ResendAnew) {
+            self.flights[at].unseal();
+        }
         if doubtful && is_planted(Plant::BumpEarly) {
             self.flights[at].unseal();
             self.next_epoch();

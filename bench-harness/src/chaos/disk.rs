@@ -16,7 +16,8 @@ use crate::reaper::{self, Duty};
 const IMAGE_BYTES: u64 = 512 << 20;
 /// Rust's standard library has no ioctl, and Perl is on every Debian: the number of the call, then its flag 2, which leaves
 /// the journal unflushed.
-const SHUTDOWN: &str = r#"open(my $f, "<", $ARGV[0]) or die $!; ioctl($f, 0x8004587d, pack("L", 2)) or die $!;"#;
+const SHUTDOWN: &str =
+    r#"open(my $f, "<", $ARGV[0]) or die $!; my $flag = pack("L", 2); ioctl($f, 0x8004587d, $flag) or die $!;"#;
 
 /// The mounted file system.
 pub(super) struct Disk {

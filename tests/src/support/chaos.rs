@@ -1,0 +1,143 @@
+//! Runs `aqueduct-bench chaos`: a node under load, a fault, and the ledger's verdict on what Kafka holds afterwards.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use serde_json::Value;
+
+use super::{build, deadline, node, peer};
+
+/// Exit code of the harness where Java, root or a program is missing.
+const MISSING: i32 = 77;
+/// Two clusters and their loads at once would only measure each other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// What a run is to do.
+#[derive(Debug, Default)]
+pub struct Chaos {
+    arguments: Vec<String>,
+    plant: Option<&'static str>,
+}
+
+impl Chaos {
+    /// The faults of a plan, in the form of `aqueduct-bench chaos --plan`.
+    pub fn plan(plan: &str) -> Self {
+        Self::default().with(&["--plan", plan, "--calm", "2"])
+    }
+
+    /// Adds arguments of `aqueduct-bench chaos`.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// Three brokers that hold every partition.
+    #[must_use]
+    pub fn three_brokers(self) -> Self {
+        self.with(&["--brokers", "3"])
+    }
+
+    /// The log of the node instead of Kafka.
+    #[must_use]
+    pub fn embedded(self) -> Self {
+        self.with(&["--connector", "embedded"])
+    }
+
+    /// Plants a bug in the node.
+    #[must_use]
+    pub fn plant(mut self, name: &'static str) -> Self {
+        self.plant = Some(name);
+        self
+    }
+
+    /// Runs it; the verdict has to be good. `None` (and a line on stderr) where something is missing on this machine.
+    ///
+    /// # Panics
+    /// If the verdict is bad, or something is missing that must not be.
+    #[track_caller]
+    pub fn acquitted(self) -> Option<Verdict> {
+        let verdict = self.run()?;
+        assert!(verdict.output.status.success(), "{}", verdict.said());
+        for count in ["lost", "ghost", "corrupt", "misrouted", "dup_own", "dup_across", "reorder"] {
+            assert_eq!(verdict.count(count), 0, "{count}\n{}", verdict.said());
+        }
+        // Whoever acknowledges nothing loses nothing.
+        assert!(verdict.count("acked") > 5_000, "{}", verdict.said());
+        Some(verdict)
+    }
+
+    /// Runs it; the verdict has to be bad.
+    ///
+    /// # Panics
+    /// If it is good, or there is none.
+    #[track_caller]
+    pub fn convicted(self) -> Option<Verdict> {
+        let verdict = self.run()?;
+        assert_eq!(verdict.output.status.code(), Some(1), "{}", verdict.said());
+        assert_eq!(verdict.json["clean"], false, "{}", verdict.said());
+        Some(verdict)
+    }
+
+    #[track_caller]
+    fn run(self) -> Option<Verdict> {
+        static HARNESS: OnceLock<PathBuf> = OnceLock::new();
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        deadline::doing(&format!("chaos {}", self.arguments.join(" ")));
+        let mut command = Command::new(HARNESS.get_or_init(|| build::binary("aqueduct-bench")));
+        // A release build holds no bugs to plant.
+        let node = if self.plant.is_some() { build::binary("aqueduct") } else { node::binary().to_owned() };
+        command.args(["chaos", "--json", "--binary"]).arg(node).args(&self.arguments).env_remove("AQUEDUCT_PLANT");
+        command.envs(self.plant.map(|plant| ("AQUEDUCT_PLANT", plant)));
+        let output = command.stdin(Stdio::null()).output().expect("the harness starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(MISSING) {
+            let needs_root = errors.contains("needs root");
+            peer::skip(if needs_root { "AQUEDUCT_REQUIRE_ROOT" } else { "AQUEDUCT_REQUIRE_KAFKA" }, errors.trim());
+            return None;
+        }
+        let json = serde_json::from_slice(&output.stdout);
+        let json = json.unwrap_or_else(|error| panic!("no verdict: {error}\n{errors}"));
+        Some(Verdict { json, output })
+    }
+}
+
+/// What the ledger found.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The line of JSON; `bench-harness/README.md` says what is in it.
+    pub json: Value,
+    output: Output,
+}
+
+impl Verdict {
+    /// One of its counts.
+    ///
+    /// # Panics
+    /// If there is no such count.
+    #[track_caller]
+    pub fn count(&self, name: &str) -> u64 {
+        self.json[name].as_u64().unwrap_or_else(|| panic!("no count {name}\n{}", self.said()))
+    }
+
+    /// The longest time from a PUBLISH to its acknowledgement, in milliseconds.
+    pub fn longest_ack_ms(&self) -> u64 {
+        self.json["ack_max_ms"].as_f64().map_or(u64::MAX, |ms| ms as u64)
+    }
+
+    /// What the harness said, to be shown where a test fails.
+    pub fn said(&self) -> String {
+        let errors = String::from_utf8_lossy(&self.output.stderr);
+        format!("{}\n{:#}\n{errors}", self.output.status, self.json)
+    }
+}
+
+/// Whether tests that take minutes are to run, which `AQUEDUCT_LONG=1` asks for; says so on stderr if not.
+pub fn is_long_wanted() -> bool {
+    let wanted = std::env::var_os("AQUEDUCT_LONG").is_some_and(|value| value == "1");
+    if !wanted {
+        eprintln!("SKIPPED: takes minutes; AQUEDUCT_LONG=1 runs it");
+    }
+    wanted
+}

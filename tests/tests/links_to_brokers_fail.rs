@@ -1,0 +1,51 @@
+//! The way to a broker is dead, slow, or answers errors, and what was acknowledged is there, once, in order.
+//!
+//! Setup: as in `brokers_fail.rs`; the node reaches its brokers through a proxy of the harness. Action: the proxy holds, slows
+//! or refuses. Expectation: the ledger's, and what the row promises beyond that.
+
+use aqueduct_tests::support::chaos::{Chaos, is_long_wanted};
+
+/// Row T05 of the fault table: a connection is open and dead, without RST or FIN. The node notices within the request timeout,
+/// three seconds here, and sends the same batches again under the numbers they had: what had arrived is recognised.
+#[test]
+fn a_dead_link_is_noticed_and_its_batches_are_stored_once() {
+    let Some(verdict) = Chaos::plan("blackhole=1@2+5").acquitted() else { return };
+    assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+}
+
+/// The same for twelve seconds at one of three brokers, as row T05 has it.
+#[test]
+fn a_dead_link_to_one_of_three_brokers_is_noticed_too() {
+    if !is_long_wanted() {
+        return;
+    }
+    let Some(verdict) = Chaos::plan("blackhole=leader@4+12").three_brokers().acquitted() else { return };
+    assert!(verdict.longest_ack_ms() <= 12_000 + 6_000, "{}", verdict.said());
+}
+
+/// Row T06 of the fault table: one broker stops for twelve seconds, and then its link carries 1 Mbit/s. Partitions that it does
+/// not hold keep nine tenths of their rate.
+#[test]
+fn a_slow_broker_slows_nobody_elses_partitions() {
+    if !is_long_wanted() {
+        return;
+    }
+    // Without replicas, because the leader of a replica waits for whoever is slow; with more data than the slow link carries.
+    let alone = ["--replicas", "1", "--broker-set", "min.insync.replicas=1", "--payload-bytes", "512"];
+    let plan = Chaos::plan("broker-pause=2@5+12,slow-link=2@30+8").three_brokers().with(&alone);
+    let Some(verdict) = plan.acquitted() else { return };
+    for fault in verdict.json["faults"].as_array().into_iter().flatten() {
+        assert!(fault["others_rate"].as_f64().is_some_and(|rate| rate >= 0.9), "{fault}\n{}", verdict.said());
+    }
+}
+
+/// Row T08 of the fault table: a broker refuses batches (NOT_LEADER_OR_FOLLOWER, OUT_OF_ORDER_SEQUENCE_NUMBER,
+/// KAFKA_STORAGE_ERROR) while the cluster's description stays as it was. They are tried again at short intervals, and are
+/// stored soon after the errors end.
+#[test]
+fn refusals_without_a_change_of_the_cluster_are_retried_soon() {
+    let plan = "produce-error=6@2+1.5,produce-error=45@5+1.5,produce-error=56@8+1.5";
+    let Some(verdict) = Chaos::plan(plan).acquitted() else { return };
+    assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+    assert!(verdict.longest_ack_ms() < 1_500 + 3_000, "{}", verdict.said());
+}

@@ -1,0 +1,123 @@
+//! The node is killed, drained, cut off its power, told a wrong time, or refused by the kernel, and what it acknowledged is
+//! there.
+//!
+//! Setup: as in `brokers_fail.rs`. Action: something happens to the node or its machine. Expectation: the ledger's, with one
+//! allowance: when the node's sessions are gone, what a client sends again is stored again.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use aqueduct_tests::support::chaos::Chaos;
+use aqueduct_tests::support::mqtt::{Client, Version};
+use aqueduct_tests::support::node::{Node, Plan};
+use aqueduct_tests::support::peer::{self, Peer};
+use aqueduct_tests::support::wait;
+
+/// Row T11 of the fault table: the power fails under load, with the embedded log; what was not synced is gone. Everything
+/// acknowledged is read back after the restart, as the longest valid prefix of each partition.
+#[test]
+fn a_power_cut_loses_nothing_acknowledged() {
+    let cuts = "power-cut@2+0.1,power-cut@4+0.1,power-cut@6+0.1,power-cut@8+0.1";
+    let Some(verdict) = Chaos::plan(cuts).embedded().acquitted() else { return };
+    assert_eq!(verdict.count("restarts"), 4, "{}", verdict.said());
+}
+
+/// Row T13 of the fault table: kill -9 loses nothing acknowledged, and SIGTERM under load ends within `shutdown_timeout`, with
+/// exit code 0, after telling MQTT 5 clients why (0x8B).
+#[test]
+fn a_kill_and_a_drain_lose_nothing_acknowledged() {
+    let Some(verdict) = Chaos::plan("kill@2+0.3,term@5+0.1").acquitted() else { return };
+    let ended = &verdict.json["terminations"][0];
+    assert_eq!(ended["exit_code"], 0, "{}", verdict.said());
+    assert!(ended["drain_ms"].as_u64().is_some_and(|ms| ms < 30_000), "{}", verdict.said());
+    assert_eq!(verdict.json["farewells"]["139"], 8, "every MQTT 5 client\n{}", verdict.said());
+    assert_eq!(verdict.count("disconnects_unprovoked"), 0, "{}", verdict.said());
+}
+
+/// Row T15 of the fault table: the wall clock jumps an hour and a day ahead and back. Keep-alives, sessions and timers go by
+/// another clock: no client is disconnected.
+#[test]
+fn a_wall_clock_that_jumps_disconnects_nobody() {
+    let jumps = "clock=+3600@2+1,clock=-3600@4+1,clock=+86400@6+1,clock=-86400@8+1";
+    let Some(verdict) = Chaos::plan(jumps).embedded().acquitted() else { return };
+    assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+}
+
+/// Row T23 of the fault table: io_uring refuses every call while the node runs. The node does not need it any more then.
+#[test]
+fn io_uring_that_refuses_later_harms_nothing() {
+    let node = Plan::embedded().node("shards = 2\npin = false").start();
+    let Some(tracer) = Tracer::attach(&node, None, "io_uring_enter", "ENOMEM") else { return };
+    for number in 0..8 {
+        // Enough clients that each shard is home to some.
+        let mut client = Client::connect(node.mqtt(), Version::V5, &format!("client-{number}"));
+        client.publish_acked("t", b"x", 1);
+    }
+    tracer.detach();
+}
+
+/// Row T23 of the fault table: one shard fails (its wait for events is refused). The whole node ends, so that whoever
+/// supervises it starts it again; half a node would keep its clients and serve them nothing.
+#[test]
+fn the_end_of_one_shard_is_the_end_of_the_node() {
+    let mut node = Plan::embedded().node("shards = 2\npin = false").start();
+    let shard = thread_of(&node, "shard-2");
+    let Some(tracer) = Tracer::attach(&node, Some(shard), "epoll_wait,epoll_pwait,epoll_pwait2", "EBADF") else {
+        return;
+    };
+    // Something to wake the shard, which may be waiting in a call that was made before.
+    let _ = std::net::TcpStream::connect(node.mqtt());
+    let ended = node.ended();
+    assert!(ended.signal() == Some(rustix::process::Signal::ABORT.as_raw()), "{ended}");
+    tracer.detach();
+}
+
+fn thread_of(node: &Node, name: &str) -> i32 {
+    let tasks = format!("/proc/{}/task", node.pid().as_raw_nonzero());
+    let named = |task: &std::fs::DirEntry| {
+        let found = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        found.trim() == name
+    };
+    let entry = std::fs::read_dir(tasks).expect("it runs").flatten().find(named);
+    let entry = entry.unwrap_or_else(|| panic!("no thread {name}"));
+    entry.file_name().to_str().expect("a number").parse().expect("a number")
+}
+
+/// strace that makes system calls fail.
+struct Tracer(Child);
+
+impl Tracer {
+    /// Attaches to the node, or to one of its threads. `None` where there is no strace.
+    fn attach(node: &Node, thread: Option<i32>, calls: &str, error: &str) -> Option<Self> {
+        let mut strace = Peer::Strace.command()?;
+        let target = thread.unwrap_or(node.pid().as_raw_nonzero().get());
+        if thread.is_none() {
+            strace.arg("-f");
+        }
+        strace.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}")]);
+        strace.args(["-o", "/dev/null", "-p", &target.to_string()]);
+        let mut tracer = strace.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("strace starts");
+        let mut said = BufReader::new(tracer.stderr.take().expect("piped")).lines();
+        let attached = wait::until("strace is attached", 10, || said.next().map(|line| line.unwrap_or_default()));
+        assert!(attached.contains("attached"), "{attached}");
+        // What it says at the end must find a reader.
+        std::thread::spawn(move || said.for_each(drop));
+        Some(Self(tracer))
+    }
+
+    fn detach(mut self) {
+        // By its own means: a tracer that is killed may leave a call behind that was made to fail.
+        let _ = peer::finish(Command::new("kill").arg(self.0.id().to_string()), b"");
+        wait::until("strace ends", 10, || self.0.try_wait().ok().flatten());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

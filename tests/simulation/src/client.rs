@@ -23,7 +23,7 @@ struct Open {
 
 /// Where the client stands with its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// None, until then.
     Away(u64),
     /// CONNECT is sent.
@@ -36,19 +36,19 @@ pub enum State {
 
 /// One client over all its connections.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// Its number.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Where it stands.
-    pub state: State,
+    pub(crate) state: State,
     /// Its socket.
-    pub socket: Option<usize>,
+    pub(crate) socket: Option<usize>,
     /// It does not read until then.
-    pub deaf_until: u64,
+    pub(crate) deaf_until: u64,
     /// Its next act is planned for this time.
-    pub wakes: u64,
+    pub(crate) wakes: u64,
     /// Waits for an answer before it can go on.
-    pub waits: bool,
+    pub(crate) waits: bool,
     open: VecDeque<Open>,
     next_packet_id: u16,
     received: Vec<u8>,
@@ -56,26 +56,26 @@ pub struct Client {
     subscribe_id: Option<u16>,
     pings: u32,
     /// When it last wrote, nanoseconds.
-    pub wrote: u64,
+    pub(crate) wrote: u64,
     /// QoS 2 deliveries whose PUBREL has not come.
     holding: BTreeSet<u16>,
     /// By publisher and topic: the newest delivery that was the first of its message, plus one.
     newest: Vec<u32>,
     aliases: [Option<usize>; 4],
     /// What a taken over or refused connection was told, for the trace.
-    pub goodbye: Option<u8>,
+    pub(crate) goodbye: Option<u8>,
 }
 
 /// What came of reading.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// Something was read that lets it go on.
-    pub progress: bool,
+    pub(crate) progress: bool,
 }
 
 impl Client {
     /// A client that has yet to connect.
-    pub fn new(index: usize, plan: &Plan) -> Self {
+    pub(crate) fn new(index: usize, plan: &Plan) -> Self {
         Self {
             index,
             state: State::Away(0),
@@ -102,12 +102,12 @@ impl Client {
     }
 
     /// Whether nothing of it is open.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.open.is_empty() && self.state == State::In && self.pings == 0
     }
 
     /// For the trace and for verdicts: what is open.
-    pub fn open_text(&self) -> String {
+    pub(crate) fn open_text(&self) -> String {
         let open = self
             .open
             .iter()
@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// Begins a connection: writes its CONNECT.
-    pub fn connect(&mut self, plan: &Plan, socket: usize, out: &mut Vec<u8>) {
+    pub(crate) fn connect(&mut self, plan: &Plan, socket: usize, out: &mut Vec<u8>) {
         let own = self.plan(plan);
         let connect = Connect {
             v5: own.v5,
@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Its connection is over.
-    pub fn lose(&mut self, until: u64) {
+    pub(crate) fn lose(&mut self, until: u64) {
         self.state = State::Away(until);
         self.socket = None;
         self.deaf_until = 0;
@@ -148,7 +148,7 @@ impl Client {
 
     /// The server has closed: an MQTT 3.1.1 client is told in no other way that a message can never be stored, and sends no such
     /// message again.
-    pub fn closed(&mut self, plan: &Plan, ledger: &mut Ledger) {
+    pub(crate) fn closed(&mut self, plan: &Plan, ledger: &mut Ledger) {
         if !self.plan(plan).v5 {
             self.open.retain(|open| {
                 let hopeless = open.message.poison || open.message.len == plan.kinds.large_len;
@@ -161,18 +161,18 @@ impl Client {
     }
 
     /// The node it spoke to has lost all it knew.
-    pub fn node_killed(&self, ledger: &mut Ledger) {
+    pub(crate) fn node_killed(&self, ledger: &mut Ledger) {
         self.open.iter().for_each(|open| ledger.forgotten(open.message.id));
     }
 
     /// How many more it may publish now.
-    pub fn room(&self, plan: &Plan) -> usize {
+    pub(crate) fn room(&self, plan: &Plan) -> usize {
         let own = self.plan(plan);
         if self.state != State::In || !own.publishes { 0 } else { own.window - self.open.len().min(own.window) }
     }
 
     /// Publishes its next message.
-    pub fn publish(&mut self, plan: &Plan, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    pub(crate) fn publish(&mut self, plan: &Plan, ledger: &mut Ledger, out: &mut Vec<u8>) {
         let message = plan.kinds.message(ledger.next(self.index));
         let packet_id = if message.qos > 0 { self.packet_id() } else { 0 };
         let open = Open { message, packet_id, received: false, here: true, again: false };
@@ -183,13 +183,13 @@ impl Client {
     }
 
     /// PINGREQ.
-    pub fn ping(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn ping(&mut self, out: &mut Vec<u8>) {
         out.extend([0xc0, 0]);
         self.pings += 1;
     }
 
     /// Asks for what its plan says, if it has not yet.
-    pub fn subscribe(&mut self, plan: &Plan, out: &mut Vec<u8>) {
+    pub(crate) fn subscribe(&mut self, plan: &Plan, out: &mut Vec<u8>) {
         let own = self.plan(plan);
         if let (Some((filter, qos)), false, None) = (&own.filter, self.subscribed, self.subscribe_id) {
             let id = self.packet_id();
@@ -228,7 +228,7 @@ impl Client {
     ///
     /// # Panics
     /// If the server breaks the protocol or a promise.
-    pub fn hear(&mut self, plan: &Plan, ledger: &mut Ledger, bytes: &mut Vec<u8>, out: &mut Vec<u8>) -> Heard {
+    pub(crate) fn hear(&mut self, plan: &Plan, ledger: &mut Ledger, bytes: &mut Vec<u8>, out: &mut Vec<u8>) -> Heard {
         let mut heard = Heard::default();
         let mut received = std::mem::take(&mut self.received);
         if received.is_empty() {

@@ -16,7 +16,7 @@ mod client;
 pub mod disk;
 pub mod kafka;
 mod ledger;
-mod message;
+pub mod message;
 mod net;
 pub mod plan;
 mod ports;

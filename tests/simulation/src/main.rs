@@ -9,6 +9,10 @@ use aqueduct_simulation::plan::Plan;
 use aqueduct_simulation::{Mix, Report, run};
 use clap::Parser;
 
+/// As the node has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Simulates nodes with their clients and Kafka, from seeds.
 #[derive(Debug, Parser)]
 #[command(name = "cargo sim")]

@@ -64,7 +64,7 @@ impl Kinds {
     pub fn message(&self, id: MessageId) -> Message {
         let mut draw = mix(self.salt ^ u64::from(id.client) << 32 ^ u64::from(id.seq));
         let mut next = |n: u64| {
-            let value = (draw & 0xffff_ffff) * n >> 32;
+            let value = ((draw & 0xffff_ffff) * n) >> 32;
             draw = mix(draw);
             value
         };

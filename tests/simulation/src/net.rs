@@ -2,38 +2,38 @@
 
 /// One TCP connection.
 #[derive(Debug, Default)]
-pub struct Socket {
+pub(crate) struct Socket {
     /// Bytes on their way to the shard, from `read_at` on.
-    pub to_shard: Vec<u8>,
+    pub(crate) to_shard: Vec<u8>,
     read_at: usize,
     /// Bytes on their way to the client.
-    pub to_client: Vec<u8>,
+    pub(crate) to_client: Vec<u8>,
     /// Whose it is; `None` once the client has forgotten it.
-    pub client: Option<usize>,
+    pub(crate) client: Option<usize>,
     /// The client finished sending.
-    pub finished: bool,
+    pub(crate) finished: bool,
     /// The client reset it.
-    pub reset: bool,
+    pub(crate) reset: bool,
     /// The shard closed it.
-    pub closed: bool,
+    pub(crate) closed: bool,
     /// The shard was refused some bytes, and waits for `Writable`.
-    pub blocked: bool,
+    pub(crate) blocked: bool,
     /// The client does not read: no more than this fits.
-    pub room: Option<usize>,
+    pub(crate) room: Option<usize>,
     /// `Readable` is on its way to the shard.
-    pub told: bool,
+    pub(crate) told: bool,
     /// Shard and slot where it is known; changes when it moves.
-    pub place: Option<(usize, u32)>,
+    pub(crate) place: Option<(usize, u32)>,
 }
 
 impl Socket {
     /// Bytes the shard has not read.
-    pub fn unread(&self) -> &[u8] {
+    pub(crate) fn unread(&self) -> &[u8] {
         &self.to_shard[self.read_at..]
     }
 
     /// Takes up to `n` of them.
-    pub fn read(&mut self, n: usize, into: &mut [u8]) -> usize {
+    pub(crate) fn read(&mut self, n: usize, into: &mut [u8]) -> usize {
         let n = n.min(into.len()).min(self.to_shard.len() - self.read_at);
         into[..n].copy_from_slice(&self.to_shard[self.read_at..self.read_at + n]);
         self.read_at += n;
@@ -45,21 +45,21 @@ impl Socket {
     }
 
     /// Whether anybody still needs it.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.closed && self.client.is_none()
     }
 }
 
 /// All sockets of the world.
 #[derive(Debug, Default)]
-pub struct Net {
+pub(crate) struct Net {
     sockets: Vec<Socket>,
     free: Vec<usize>,
 }
 
 impl Net {
     /// A new connection of this client.
-    pub fn open(&mut self, client: usize) -> usize {
+    pub(crate) fn open(&mut self, client: usize) -> usize {
         let socket = Socket { client: Some(client), ..Socket::default() };
         match self.free.pop() {
             Some(at) => {
@@ -75,12 +75,12 @@ impl Net {
 
     /// The socket with this number.
     #[inline]
-    pub fn get(&mut self, at: usize) -> &mut Socket {
+    pub(crate) fn get(&mut self, at: usize) -> &mut Socket {
         &mut self.sockets[at]
     }
 
     /// Lets go of it, if nobody needs it.
-    pub fn tidy(&mut self, at: usize) {
+    pub(crate) fn tidy(&mut self, at: usize) {
         if self.sockets[at].is_over() {
             self.sockets[at] = Socket::default();
             self.free.push(at);

@@ -139,7 +139,7 @@ impl Plan {
         let mut random = Random::new(seed);
         let r = &mut random;
         let shards = r.one_of(&[1, 1, 2, 2, 3, 4]);
-        let destination = if r.below(5) == 7 { Destination::Embedded } else { Destination::Kafka };
+        let destination = if r.below(5) == 0 { Destination::Embedded } else { Destination::Kafka };
         let kafka = destination == Destination::Kafka;
         let sinks = 1 + usize::from(r.below(4) == 0);
         let acks_all = !kafka || r.below(10) > 0;
@@ -253,7 +253,7 @@ impl Plan {
         }
         let _ = writeln!(
             text,
-            "[mqtt]\nreceive_maximum = 20\nqos2_max = 20\ntopic_alias_maximum = 4\nmax_packet_size = \"64KB\""
+            "[mqtt]\nreceive_maximum = 20\nqos2_max = 20\ntopic_alias_maximum = 4\nmax_packet_size = \"32KB\""
         );
         let _ = writeln!(text, "qos0_on_full = \"{}\"", r.one_of(&["drop", "backpressure"]));
         text

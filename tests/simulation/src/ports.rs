@@ -17,7 +17,7 @@ use crate::sequences::{Numbers, Sequences};
 
 /// Something for another shard.
 #[derive(Debug)]
-pub enum Parcel {
+pub(crate) enum Parcel {
     /// A message.
     Message(MeshMsg),
     /// A connection: its socket and what the shard knew of it.
@@ -26,29 +26,29 @@ pub enum Parcel {
 
 /// A connection to a broker.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     /// Which broker it was dialled for.
-    pub broker: Option<usize>,
+    pub(crate) broker: Option<usize>,
     /// Connected.
-    pub up: bool,
+    pub(crate) up: bool,
     /// Broken, and the shard has not been told.
-    pub down: Option<String>,
+    pub(crate) down: Option<String>,
     /// Requests without an answer, oldest first.
-    pub requests: VecDeque<Request>,
+    pub(crate) requests: VecDeque<Request>,
     /// How many of them the broker has taken up.
-    pub taken: usize,
+    pub(crate) taken: usize,
     /// How many have arrived at the broker.
-    pub arrived: usize,
+    pub(crate) arrived: usize,
     /// The broker works on one.
-    pub busy: bool,
+    pub(crate) busy: bool,
     /// Answers on their way back.
-    pub answers_coming: VecDeque<Vec<u8>>,
+    pub(crate) answers_coming: VecDeque<Vec<u8>>,
     /// Answers that have come back and wait for the shard's next round.
-    pub answers: VecDeque<Vec<u8>>,
+    pub(crate) answers: VecDeque<Vec<u8>>,
     /// When the newest event of each direction happens: later ones follow.
-    pub there: u64,
+    pub(crate) there: u64,
     /// See `there`.
-    pub back: u64,
+    pub(crate) back: u64,
 }
 
 /// Slots with generations, as the driver keeps them.
@@ -92,78 +92,78 @@ impl<T> Slots<T> {
 
 /// One shard's side of the world.
 #[derive(Debug, Default)]
-pub struct Ports {
+pub(crate) struct Ports {
     conns: Slots<usize>,
     links: Slots<Link>,
     /// For other shards, in the order of sending.
-    pub parcels: Vec<(ShardId, Parcel)>,
+    pub(crate) parcels: Vec<(ShardId, Parcel)>,
     /// Links that were dialled.
-    pub dialled: Vec<LinkKey>,
+    pub(crate) dialled: Vec<LinkKey>,
     /// Addresses of `dialled`.
-    pub addresses: Vec<BrokerAddr>,
+    pub(crate) addresses: Vec<BrokerAddr>,
     /// Links with new requests, once for each request.
-    pub requested: Vec<LinkKey>,
+    pub(crate) requested: Vec<LinkKey>,
     /// Requests that expect no answer.
-    pub unanswered: Vec<(LinkKey, Request)>,
+    pub(crate) unanswered: Vec<(LinkKey, Request)>,
     /// Links that were dropped.
-    pub dropped: Vec<LinkKey>,
+    pub(crate) dropped: Vec<LinkKey>,
     /// Operations for the disk.
-    pub disk: Vec<DiskOp>,
+    pub(crate) disk: Vec<DiskOp>,
     /// Words for the control thread.
-    pub control: Vec<ControlMsg>,
+    pub(crate) control: Vec<ControlMsg>,
     /// Sockets whose client has something to read.
-    pub sent: Vec<usize>,
+    pub(crate) sent: Vec<usize>,
     /// Sockets that were closed.
-    pub closed: Vec<(usize, CloseReason)>,
+    pub(crate) closed: Vec<(usize, CloseReason)>,
     /// Sockets with bytes left after a read that promised another `Readable`.
-    pub again: Vec<usize>,
+    pub(crate) again: Vec<usize>,
     /// Requests given for links that are gone.
-    pub strays: Vec<(LinkKey, Request)>,
+    pub(crate) strays: Vec<(LinkKey, Request)>,
     /// Batches away, by sink and partition.
     away: BTreeMap<(u16, u32), u32>,
     /// Batches that were given while no other of their partition was away.
-    pub alone: Vec<(u16, u32, Numbers)>,
+    pub(crate) alone: Vec<(u16, u32, Numbers)>,
     /// Numbers of the batches sent.
-    pub sequences: Sequences,
+    pub(crate) sequences: Sequences,
     /// Chances of a million, of a read and a send that are cut short.
-    pub short: (u32, u32),
+    pub(crate) short: (u32, u32),
     /// Most batches of a partition that may be away.
-    pub inflight_max: u32,
+    pub(crate) inflight_max: u32,
 }
 
 impl Ports {
     /// A shard's side of a world in which reads and sends are cut short `short` times of a million.
-    pub fn new(short: (u32, u32), inflight_max: u32) -> Self {
+    pub(crate) fn new(short: (u32, u32), inflight_max: u32) -> Self {
         Self { short, inflight_max, ..Self::default() }
     }
 
     /// Gives a socket a key.
-    pub fn adopt(&mut self, net: &mut Net, shard: usize, socket: usize) -> ConnKey {
+    pub(crate) fn adopt(&mut self, net: &mut Net, shard: usize, socket: usize) -> ConnKey {
         let (index, generation) = self.conns.insert(socket);
         net.get(socket).place = Some((shard, index));
         ConnKey { index, generation }
     }
 
     /// The key of the socket in this slot, if it is that socket.
-    pub fn key_of(&mut self, index: u32, socket: usize) -> Option<ConnKey> {
+    pub(crate) fn key_of(&mut self, index: u32, socket: usize) -> Option<ConnKey> {
         let (generation, value) = self.conns.slots.get(index as usize)?;
         (*value == Some(socket)).then_some(ConnKey { index, generation: *generation })
     }
 
     /// The socket of a key.
-    pub fn socket(&mut self, key: ConnKey) -> Option<usize> {
+    pub(crate) fn socket(&mut self, key: ConnKey) -> Option<usize> {
         self.conns.get(key.index, key.generation).copied()
     }
 
     /// A key that was valid once and is not any more, or never was.
-    pub fn stale_key(&mut self, random: &mut Random) -> Option<ConnKey> {
+    pub(crate) fn stale_key(&mut self, random: &mut Random) -> Option<ConnKey> {
         let index = random.below(self.conns.slots.len().max(1) as u64) as u32;
         let generation = self.conns.slots.get(index as usize)?.0.checked_sub(1)?;
         Some(ConnKey { index, generation })
     }
 
     /// All live keys.
-    pub fn conn_keys(&self) -> impl Iterator<Item = (ConnKey, usize)> {
+    pub(crate) fn conn_keys(&self) -> impl Iterator<Item = (ConnKey, usize)> {
         let key = |(index, (generation, socket)): (usize, &(u32, Option<usize>))| {
             Some((ConnKey { index: index as u32, generation: *generation }, (*socket)?))
         };
@@ -171,23 +171,23 @@ impl Ports {
     }
 
     /// The link of a key.
-    pub fn link(&mut self, key: LinkKey) -> Option<&mut Link> {
+    pub(crate) fn link(&mut self, key: LinkKey) -> Option<&mut Link> {
         self.links.get(key.index, key.generation)
     }
 
     /// All live links.
-    pub fn link_keys(&self) -> Vec<LinkKey> {
+    pub(crate) fn link_keys(&self) -> Vec<LinkKey> {
         let live = self.links.slots.iter().enumerate().filter(|(_, slot)| slot.1.is_some());
         live.map(|(index, slot)| LinkKey { index: index as u32, generation: slot.0 }).collect()
     }
 
     /// Ends the key of a link that is down.
-    pub fn bury(&mut self, key: LinkKey) -> Option<Link> {
+    pub(crate) fn bury(&mut self, key: LinkKey) -> Option<Link> {
         self.links.remove(key.index, key.generation)
     }
 
     /// The batches of a request are back.
-    pub fn returned(&mut self, request: &Request) {
+    pub(crate) fn returned(&mut self, request: &Request) {
         for batch in &request.batches {
             let away = self.away.get_mut(&(batch.part.sink, batch.part.partition)).expect("what returns was away");
             *away -= 1;
@@ -195,7 +195,7 @@ impl Ports {
     }
 
     /// Bytes of each home shard's batches in requests.
-    pub fn requested_bytes(&self, home: ShardId) -> usize {
+    pub(crate) fn requested_bytes(&self, home: ShardId) -> usize {
         let links = self.links.slots.iter().filter_map(|slot| slot.1.as_ref()).flat_map(|link| &link.requests);
         let requests = links.chain(self.strays.iter().map(|(_, request)| request));
         // A carrier is a copy of what is charged, and queues nothing.
@@ -206,13 +206,13 @@ impl Ports {
 
 /// The `Io` of one call.
 #[derive(Debug)]
-pub struct Port<'a> {
+pub(crate) struct Port<'a> {
     /// All sockets.
-    pub net: &'a mut Net,
+    pub(crate) net: &'a mut Net,
     /// This shard's side.
-    pub own: &'a mut Ports,
+    pub(crate) own: &'a mut Ports,
     /// Chance.
-    pub random: &'a mut Random,
+    pub(crate) random: &'a mut Random,
 }
 
 impl Io for Port<'_> {

@@ -29,7 +29,7 @@ impl Random {
     /// A number below `n`, which is not 0.
     #[inline]
     pub fn below(&mut self, n: u64) -> u64 {
-        (u128::from(self.next_u64()) * u128::from(n) >> 64) as u64
+        ((u128::from(self.next_u64()) * u128::from(n)) >> 64) as u64
     }
 
     /// A number from `from` to `to`, both included.

@@ -7,20 +7,20 @@ use std::collections::BTreeMap;
 
 /// How a batch is numbered.
 #[derive(Debug, Clone, Copy)]
-pub struct Numbers {
+pub(crate) struct Numbers {
     /// The producer's id, -1 without.
-    pub producer_id: i64,
+    pub(crate) producer_id: i64,
     /// Its epoch.
-    pub epoch: i16,
+    pub(crate) epoch: i16,
     /// The sequence of the first record.
-    pub first: i32,
+    pub(crate) first: i32,
     /// How many records there are.
-    pub records: i32,
+    pub(crate) records: i32,
 }
 
 impl Numbers {
     /// Those of a sealed batch.
-    pub fn of(batch: &[u8]) -> Self {
+    pub(crate) fn of(batch: &[u8]) -> Self {
         let field = |at: usize, len: usize| batch[at..at + len].iter().fold(0i64, |n, &byte| n << 8 | i64::from(byte));
         Self {
             producer_id: field(43, 8),
@@ -41,7 +41,7 @@ struct Expected {
 
 /// The numbers one shard has sent.
 #[derive(Debug, Default)]
-pub struct Sequences {
+pub(crate) struct Sequences {
     expected: BTreeMap<(u16, u32), Expected>,
 }
 
@@ -50,7 +50,7 @@ impl Sequences {
     ///
     /// # Panics
     /// If its number leaves a gap, or its epoch is over.
-    pub fn sent(&mut self, part: (u16, u32), numbers: Numbers) {
+    pub(crate) fn sent(&mut self, part: (u16, u32), numbers: Numbers) {
         let Numbers { producer_id, epoch, first, records } = numbers;
         if producer_id < 0 {
             return;
@@ -72,7 +72,7 @@ impl Sequences {
 }
 
 /// Whether `first` lies ahead of `next`, in sequences that wrap at 2^31.
-pub fn ahead(first: i32, next: i32) -> bool {
+pub(crate) fn ahead(first: i32, next: i32) -> bool {
     let distance = (i64::from(first) - i64::from(next)).rem_euclid(1 << 31);
     distance != 0 && distance < 1 << 30
 }

@@ -2,23 +2,23 @@
 
 /// A CONNECT.
 #[derive(Debug, Clone, Copy)]
-pub struct Connect<'a> {
+pub(crate) struct Connect<'a> {
     /// MQTT 5, else 3.1.1.
     pub v5: bool,
     /// Clean start (clean session).
-    pub clean: bool,
+    pub(crate) clean: bool,
     /// MQTT 5: how long the session outlives the connection, seconds.
-    pub expiry_s: u32,
+    pub(crate) expiry_s: u32,
     /// Seconds.
-    pub keepalive_s: u16,
+    pub(crate) keepalive_s: u16,
     /// MQTT 5: how many deliveries of QoS 1 and 2 it takes at once.
-    pub receive_maximum: u16,
+    pub(crate) receive_maximum: u16,
     /// Client identifier.
-    pub client_id: &'a str,
+    pub(crate) client_id: &'a str,
 }
 
 /// Writes a CONNECT.
-pub fn put_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
+pub(crate) fn put_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', if connect.v5 { 5 } else { 4 }];
     body.push(u8::from(connect.clean) << 1);
     body.extend(connect.keepalive_s.to_be_bytes());
@@ -36,7 +36,7 @@ pub fn put_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
 
 /// Writes a PUBLISH; `payload` appends its `payload_len` bytes. `alias` is 0 for none; with an alias the topic may be empty.
 #[allow(clippy::too_many_arguments)]
-pub fn put_publish(
+pub(crate) fn put_publish(
     out: &mut Vec<u8>,
     v5: bool,
     qos: u8,
@@ -73,7 +73,7 @@ pub fn put_publish(
 }
 
 /// Writes a SUBSCRIBE to one filter.
-pub fn put_subscribe(out: &mut Vec<u8>, v5: bool, id: u16, filter: &str, qos: u8) {
+pub(crate) fn put_subscribe(out: &mut Vec<u8>, v5: bool, id: u16, filter: &str, qos: u8) {
     put_head(out, 0x82, 2 + usize::from(v5) + 2 + filter.len() + 1);
     out.extend(id.to_be_bytes());
     if v5 {
@@ -84,7 +84,7 @@ pub fn put_subscribe(out: &mut Vec<u8>, v5: bool, id: u16, filter: &str, qos: u8
 }
 
 /// Writes a packet that is an identifier and nothing else.
-pub fn put_id(out: &mut Vec<u8>, first: u8, id: u16) {
+pub(crate) fn put_id(out: &mut Vec<u8>, first: u8, id: u16) {
     out.extend([first, 2]);
     out.extend(id.to_be_bytes());
 }
@@ -110,7 +110,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 ///
 /// # Panics
 /// If the length field is none.
-pub fn next_packet(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+pub(crate) fn next_packet(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let first = *bytes.first()?;
     let (mut len, mut at) = (0usize, 1);
     loop {
@@ -128,21 +128,21 @@ pub fn next_packet(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
 
 /// What a server's PUBLISH says.
 #[derive(Debug, Clone, Copy)]
-pub struct Delivery<'a> {
+pub(crate) struct Delivery<'a> {
     /// Quality of service.
-    pub qos: u8,
+    pub(crate) qos: u8,
     /// Sent before.
-    pub dup: bool,
+    pub(crate) dup: bool,
     /// Packet identifier, 0 at QoS 0.
-    pub id: u16,
+    pub(crate) id: u16,
     /// Topic.
-    pub topic: &'a str,
+    pub(crate) topic: &'a str,
     /// Payload.
-    pub payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 /// Reads a PUBLISH; `None` if it is broken.
-pub fn read_publish(v5: bool, first: u8, body: &[u8]) -> Option<Delivery<'_>> {
+pub(crate) fn read_publish(v5: bool, first: u8, body: &[u8]) -> Option<Delivery<'_>> {
     let qos = first >> 1 & 3;
     let (len, rest) = body.split_at_checked(2)?;
     let (topic, mut rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(len.try_into().ok()?)))?;

@@ -76,7 +76,7 @@ struct Node {
 }
 
 /// Everything.
-pub struct World {
+pub(crate) struct World {
     plan: Plan,
     config: Config,
     settings: Settings,
@@ -97,6 +97,7 @@ pub struct World {
     zombies: VecDeque<Zombie>,
     held: Held,
     disks: Option<Disks>,
+    disk_wakes: u64,
     /// Possible duplicates that ended nodes had counted.
     admitted: u64,
     /// The node is down until it starts again.
@@ -105,7 +106,7 @@ pub struct World {
     /// Nobody connects any more.
     closing: bool,
     /// Inputs so far.
-    pub mix: Mix,
+    pub(crate) mix: Mix,
     trace: bool,
     /// Bytes on their way from a client; kept for its capacity.
     scratch: Vec<u8>,
@@ -127,7 +128,7 @@ impl World {
     ///
     /// # Panics
     /// If the plan's configuration is none.
-    pub fn new(plan: Plan, trace: bool) -> Self {
+    pub(crate) fn new(plan: Plan, trace: bool) -> Self {
         let mut random = Random::new(plan.seed ^ 0x5eed);
         let (config, settings) = configured(&plan);
         let cluster = (plan.destination == Destination::Kafka).then(|| brokers::cluster(&plan, &mut random));
@@ -151,6 +152,7 @@ impl World {
             zombies: VecDeque::new(),
             held: Held::new(),
             disks,
+            disk_wakes: u64::MAX,
             admitted: 0,
             down: false,
             healing: false,
@@ -171,7 +173,7 @@ impl World {
     }
 
     /// Lets things happen until the shards have had `steps` inputs.
-    pub fn run(&mut self, steps: u64) {
+    pub(crate) fn run(&mut self, steps: u64) {
         while self.mix.steps() < steps && self.step() {}
     }
 
@@ -232,10 +234,13 @@ impl World {
     fn start(&mut self) {
         trace!(self, "the node starts");
         self.down = false;
-        let opened = self.disks.as_mut().map(|disks| disks.open());
+        let now = self.clock();
+        if let Some(disks) = &mut self.disks {
+            disks.open(now);
+        }
         for shard in 0..self.plan.shards {
             let id = ShardId(shard);
-            let writers = disks::writers(&self.config, id, self.plan.shards, opened.as_ref());
+            let writers = disks::writers(&self.config, id, self.plan.shards, self.disks.as_ref());
             let seed = self.random.next_u64();
             let machine = Shard::new(id, self.settings.clone(), writers, seed, Mono(self.now));
             let short = (self.faults.short_recv, self.faults.short_send);

@@ -106,8 +106,11 @@ impl<'a> Records<'a> {
         Self { bytes, base_timestamp_ms: batch.base_timestamp_ms, next_at: HEADER_LEN, next: 0, count: batch.records }
     }
 
-    /// Of a batch that [`check`] has let pass.
-    pub(super) fn of(bytes: &'a [u8]) -> Self {
+    /// Of a batch that is whole and right: one that was checked, or one of ours.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn of(bytes: &'a [u8]) -> Self {
         Self::new(&header(bytes), bytes)
     }
 

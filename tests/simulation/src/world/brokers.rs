@@ -127,7 +127,7 @@ impl World {
     /// A batch that is given while no other of its partition is away goes on where the log stands, or repeats what lies there:
     /// a number that is left out would stop the partition for good.
     fn check_numbers(&mut self, shard: usize) {
-        for (topic, partition, numbers) in std::mem::take(&mut self.nodes[shard].ports.alone) {
+        for (topic, partition, numbers) in self.nodes[shard].ports.alone.drain(..) {
             let Numbers { producer_id, epoch, first, .. } = numbers;
             let Some(cluster) = &self.cluster else { return };
             let place = Place { topic, life: cluster.life(usize::from(topic)), partition };

@@ -1,47 +1,232 @@
 //! The disk under the embedded log, and the writers of a shard.
 
-use aqueduct::config::{Config, ConnectorKind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{env, fs, process};
+
+use aqueduct::clock::{Mono, Now};
+use aqueduct::config::{Config, Connector, ConnectorKind};
+use aqueduct::log::{DiskDone, LogId, LogLimits, LogReader, Opened, TopicSpec};
 use aqueduct::shard::ShardId;
 use aqueduct::sink::Writer;
+use aqueduct::sink::embedded::Embedded;
 use aqueduct::sink::kafka::Produce;
 
-use super::World;
+use super::rounds::Service;
+use super::{Event, World, trace};
+use crate::disk::{Crash, Disk, DiskFaults, DiskPlan, open_logs};
+use crate::kafka::Records;
 use crate::message::MessageId;
 use crate::plan::Plan;
 use crate::random::Random;
 
+const MS: u64 = 1_000_000;
+
+/// The files of a node, across its lives.
 #[derive(Debug)]
-pub(super) struct Disks;
-#[derive(Debug)]
-pub(super) struct Opened;
+pub(super) struct Disks {
+    /// Where they lie while the node is down.
+    dir: PathBuf,
+    topics: Vec<TopicSpec>,
+    shards: u16,
+    faults: DiskFaults,
+    random: Random,
+    opened: Option<Opened>,
+    disk: Option<Disk>,
+}
 
 impl Disks {
-    pub(super) fn new(_: &Plan, _: &mut Random) -> Self {
-        Self
+    /// An empty disk.
+    pub(super) fn new(plan: &Plan, random: &mut Random) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = base.join(format!("aqueduct-sim-{}-{count}", process::id()));
+        let limits = LogLimits { segment_bytes: 64 << 10, retention_bytes: 1 << 30, retention_ms: 7 * 86_400_000 };
+        let topic = |sink| TopicSpec { name: format!("t{sink}"), partitions: plan.partitions, limits };
+        Self {
+            dir,
+            topics: (0..plan.sinks).map(topic).collect(),
+            shards: plan.shards,
+            faults: faults(plan.disk_trouble, random),
+            random: random.split(),
+            opened: None,
+            disk: None,
+        }
     }
-    pub(super) fn open(&mut self) -> Opened {
-        Opened
+
+    /// Opens what is there, as a node does at its start.
+    pub(super) fn open(&mut self, now: Now) {
+        let opened = open_logs(&self.dir, &self.topics, now.wall_ms, &mut self.random);
+        let opened = opened.unwrap_or_else(|error| panic!("VIOLATION the logs cannot be opened: {error}"));
+        let plan = DiskPlan::default();
+        let random = self.random.split();
+        let mut disk =
+            Disk::read(plan, usize::from(self.shards), opened.catalogue.clone(), random).expect("a tmpfs reads");
+        disk.set_faults(self.faults);
+        (self.opened, self.disk) = (Some(opened), Some(disk));
     }
-    pub(super) fn crash(&mut self, _: &mut Random) {}
-    pub(super) fn heal(&mut self) {}
-    pub(super) fn charged_bytes(&self, _: ShardId) -> usize {
-        0
+
+    /// The node is gone, and perhaps the power.
+    pub(super) fn crash(&mut self, random: &mut Random) {
+        let crash = if random.below(2) == 0 { Crash::Process } else { Crash::Power { rotten_bits: 0 } };
+        if let Some(disk) = self.disk.take() {
+            disk.crash(crash).expect("a tmpfs writes");
+        }
+        self.opened = None;
     }
-    pub(super) fn count(&self, _: impl FnMut(usize, MessageId)) {}
+
+    /// Nothing fails any more.
+    pub(super) fn heal(&mut self) {
+        self.faults = DiskFaults::default();
+        if let Some(disk) = &mut self.disk {
+            disk.set_faults(self.faults);
+        }
+    }
+
+    /// Charges of a shard's batches that are with the writers.
+    pub(super) fn charged_bytes(&self, home: ShardId) -> usize {
+        let batches = self.disk.iter().flat_map(Disk::batches);
+        batches.filter(|batch| batch.home == home).map(|batch| batch.charge_bytes).sum()
+    }
+
+    /// Every message that readers of the log are shown.
+    pub(super) fn count(&self, mut found: impl FnMut(usize, MessageId)) {
+        let (Some(disk), Some(opened)) = (&self.disk, &self.opened) else { return };
+        disk.show_durable().expect("a tmpfs writes");
+        for (sink, topic) in self.topics.iter().enumerate() {
+            for partition in 0..topic.partitions {
+                let log = opened.catalogue.topic(&topic.name).and_then(|logs| logs.log(partition));
+                let log = log.expect("a topic has its partitions");
+                for value in values(opened, log) {
+                    match MessageId::read(&value) {
+                        Ok(id) => found(sink, id),
+                        Err(why) => panic!("VIOLATION {}-{partition}: {why}", topic.name),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Disks {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The values of a log, as its readers get them.
+fn values(opened: &Opened, log: LogId) -> Vec<Vec<u8>> {
+    let mut reader = LogReader::new(opened.catalogue.clone(), log);
+    let ends = &opened.catalogue.place(log).ends;
+    let (mut offset, mut values) = (ends.log_start(), Vec::new());
+    loop {
+        let mut bytes = Vec::new();
+        reader.read(offset, 1 << 20, true, &mut bytes).unwrap_or_else(|error| panic!("VIOLATION {log:?}: {error:?}"));
+        if bytes.is_empty() {
+            return values;
+        }
+        let mut rest = &bytes[..];
+        while let Some(length) = rest.get(8..12) {
+            let (batch, after) = rest.split_at(12 + u32::from_be_bytes(length.try_into().expect("4 bytes")) as usize);
+            let base = i64::from_be_bytes(batch[..8].try_into().expect("8 bytes"));
+            for record in Records::of(batch) {
+                offset = base + i64::from(record.index) + 1;
+                values.push(record.value.unwrap_or_default().to_vec());
+            }
+            rest = after;
+        }
+    }
+}
+
+fn faults(strength: u32, r: &mut Random) -> DiskFaults {
+    let mut of = |per_million: u32| if strength > 0 && r.below(2) == 0 { per_million * strength * strength } else { 0 };
+    DiskFaults {
+        write_fails: of(2_000),
+        cut_fails: of(200_000).min(1_000_000),
+        create_fails: of(20_000),
+        sync_fails: of(2_000),
+        delete_fails: of(20_000),
+        stall: of(2_000),
+        stall_ns_max: 300 * MS,
+        bytes_max: (of(1) > 0).then_some(300_000),
+        ..DiskFaults::default()
+    }
 }
 
 /// The writers of a shard, one for each connector.
-pub(super) fn writers(config: &Config, shard: ShardId, shards: u16, _opened: Option<&Opened>) -> Vec<Writer> {
-    let writer = |(index, connector): (usize, &aqueduct::config::Connector)| match &connector.kind {
-        ConnectorKind::Kafka(_) => {
+pub(super) fn writers(config: &Config, shard: ShardId, shards: u16, disks: Option<&Disks>) -> Vec<Writer> {
+    let opened = disks.and_then(|disks| disks.opened.as_ref());
+    let writer = |(index, connector): (usize, &Connector)| match (&connector.kind, opened) {
+        (ConnectorKind::Kafka(_), _) => {
             Writer::Kafka(Box::new(Produce::new(shard, shards, index, config).expect("a Kafka connector")))
         }
-        _ => panic!(),
+        (_, Some(opened)) => {
+            let topics = config.sinks.iter().map(|sink| opened.catalogue.topic(&sink.topic).cloned()).collect();
+            Writer::Embedded(Embedded::new(shard, shards, topics, &opened.logs))
+        }
+        (kind, None) => panic!("no world has {kind:?}"),
     };
     config.connectors.iter().enumerate().map(writer).collect()
 }
 
 impl World {
-    pub(super) fn carry_out_disk(&mut self, _shard: usize) {}
-    pub(super) fn on_disks(&mut self, _at: u64) {}
+    /// Gives the disk what a shard asks for.
+    pub(super) fn carry_out_disk(&mut self, shard: usize) {
+        let Some(disk) = self.disks.as_mut().and_then(|disks| disks.disk.as_mut()) else { return };
+        for op in self.nodes[shard].ports.disk.drain(..) {
+            disk.submit(Mono(self.now), shard, op);
+        }
+        self.look_at_disks();
+    }
+
+    fn look_at_disks(&mut self) {
+        let disk = self.disks.as_ref().and_then(|disks| disks.disk.as_ref());
+        if let Some(Mono(next)) = disk.and_then(Disk::next_event)
+            && next < self.disk_wakes
+        {
+            self.disk_wakes = next.max(self.now);
+            self.at(self.disk_wakes, Event::Disk);
+        }
+    }
+
+    /// The disk does what is due.
+    pub(super) fn on_disks(&mut self, at: u64) {
+        if self.disk_wakes != at {
+            return;
+        }
+        self.disk_wakes = u64::MAX;
+        let now = self.clock();
+        for shard in 0..self.nodes.len() {
+            let Some(disk) = self.disks.as_mut().and_then(|disks| disks.disk.as_mut()) else { return };
+            if shard == 0 {
+                disk.tick(now);
+            }
+            let done: Vec<DiskDone> = disk.done(shard).collect();
+            for done in done {
+                self.take_written(&done);
+                self.serve(shard, Service::Disk(done));
+            }
+        }
+        self.look_at_disks();
+    }
+
+    /// Tells the ledger what is durable.
+    fn take_written(&mut self, done: &DiskDone) {
+        let DiskDone::Appended { batches, result, .. } = done else { return };
+        if let Err(error) = result {
+            return trace!(self, "an append failed: {}", error.text);
+        }
+        for batch in batches {
+            let (sink, partition) = (usize::from(batch.part.sink), batch.part.partition as usize);
+            for record in Records::of(&batch.bytes) {
+                let value = record.value.unwrap_or_default();
+                self.ledger.stored(&self.plan, sink, partition, record.key, value);
+            }
+        }
+        if let Some((_, _, text)) = self.ledger.disorder.take() {
+            panic!("VIOLATION {text}");
+        }
+    }
 }

@@ -1,12 +1,9 @@
 //! The end of a world: everything works again, everything that was begun comes to its end, and nothing is left.
 
-use std::collections::HashMap;
-
 use aqueduct::shard::control::Command;
 
 use super::rounds::Service;
 use super::{World, trace};
-use crate::message::MessageId;
 
 /// How long it may take until every publication has its answer once nothing fails any more, simulated nanoseconds. The longest
 /// timeout of a plan is 10 s, and some wait for others.
@@ -21,7 +18,7 @@ impl World {
     ///
     /// # Panics
     /// If something does not end, or is wrong at the end.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.heal();
         self.run_until("every publication has its answer", LIVENESS_NS, |world| {
             !world.down && world.clients.iter().all(|client| client.is_done())
@@ -99,21 +96,16 @@ impl World {
         if !self.duplicates_are_excused() {
             self.ledger.judge(admitted);
         }
-        let counts = self.count_logs();
-        self.ledger.judge_logs(&self.plan, |sink, id| counts.get(&(sink, id)).copied().unwrap_or(0));
+        let mut found = self.ledger.counts();
+        self.count_cluster(|sink, id| found.count(sink, id));
+        if let Some(disks) = &self.disks {
+            disks.count(|sink, id| found.count(sink, id));
+        }
+        self.ledger.judge_logs(&self.plan, &found);
         trace!(
             self,
             "{} acknowledged, {} stored, {admitted} possible duplicates", self.ledger.acked, self.ledger.stored
         );
-    }
-
-    fn count_logs(&self) -> HashMap<(usize, MessageId), u16> {
-        let mut counts = HashMap::new();
-        self.count_cluster(|sink, id| *counts.entry((sink, id)).or_default() += 1);
-        if let Some(disks) = &self.disks {
-            disks.count(|sink, id| *counts.entry((sink, id)).or_default() += 1);
-        }
-        counts
     }
 
     fn open_text(&self) -> String {
@@ -122,7 +114,7 @@ impl World {
     }
 
     /// Messages acknowledged, and records stored.
-    pub fn totals(&self) -> (u64, u64) {
+    pub(crate) fn totals(&self) -> (u64, u64) {
         (self.ledger.acked, self.ledger.stored)
     }
 }

@@ -245,7 +245,8 @@ impl World {
     /// Does what the shard has asked for.
     fn carry_out(&mut self, shard: usize) {
         let shards = self.nodes.len();
-        for (to, parcel) in std::mem::take(&mut self.nodes[shard].ports.parcels) {
+        let mut parcels = std::mem::take(&mut self.nodes[shard].ports.parcels);
+        for (to, parcel) in parcels.drain(..) {
             let pair = shard * shards + usize::from(to.0);
             let newest = self.mesh[pair].back().map_or(0, |(at, _)| *at);
             let at = newest.max(self.now + self.random.below(self.faults.mesh_delay_ns + 1));
@@ -254,6 +255,7 @@ impl World {
             let late = if lost { self.random.below(50_000_000) } else { 0 };
             self.wake_shard(usize::from(to.0), at + late);
         }
+        self.nodes[shard].ports.parcels = parcels;
         let mut sent = std::mem::take(&mut self.nodes[shard].ports.sent);
         for socket in sent.drain(..) {
             if let Some(client) = self.net.get(socket).client

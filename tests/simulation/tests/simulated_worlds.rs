@@ -1,0 +1,78 @@
+//! Simulated worlds keep every promise, and every planted bug is found in them.
+//!
+//! A red seed is replayed by the command that is printed. Seeds that were red once are kept in [`REGRESSIONS`].
+
+use std::process::{Command, Output};
+
+use aqueduct_simulation::run;
+
+/// Seeds that have found something, with the inputs of their worlds.
+const REGRESSIONS: &[(u64, u64)] = &[];
+
+/// Inputs of the shards of one world.
+const STEPS: u64 = 40_000;
+
+/// Seeds of a run: 10^8 inputs and more. `AQUEDUCT_SIM_SEEDS=A..B` takes others.
+const SEEDS: &str = "0..2500";
+
+fn simulate(arguments: &[&str]) -> (Output, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_aqueduct-sim")).args(arguments).output().expect("the simulator runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output, said)
+}
+
+/// A figure of the closing line.
+fn figure(said: &str, name: &str) -> u64 {
+    let last = said.lines().last().unwrap_or_default();
+    let word = last.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {name} in {last:?}"))
+}
+
+#[test]
+fn keep_every_promise() {
+    let seeds = std::env::var("AQUEDUCT_SIM_SEEDS").unwrap_or_else(|_| SEEDS.to_string());
+    let (output, said) = simulate(&["--seeds", &seeds, "--steps", &STEPS.to_string()]);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(figure(&said, "violations"), 0, "{said}");
+    let worlds = figure(&said, "seeds");
+    assert!(figure(&said, "steps") >= worlds * STEPS, "every world went its way: {said}");
+    eprintln!("{said}");
+}
+
+#[test]
+fn seeds_that_were_red_stay_green() {
+    for &(seed, steps) in REGRESSIONS {
+        let report = run(seed, steps, false);
+        assert_eq!(report.violation, None, "cargo sim {seed} --steps {steps}");
+    }
+}
+
+#[test]
+fn are_the_same_each_time() {
+    for seed in 0..20 {
+        let (one, other) = (run(seed, 5_000, false), run(seed, 5_000, false));
+        assert_eq!(
+            (one.mix.steps(), one.acked, one.stored),
+            (other.mix.steps(), other.acked, other.stored),
+            "seed {seed}"
+        );
+        assert!(one.acked > 0, "seed {seed} is a world in which something happens: {one:?}");
+    }
+}
+
+#[test]
+fn every_planted_bug_is_found_within_200_seeds() {
+    for plant in aqueduct::plants::names() {
+        let (output, said) = simulate(&["--seeds", "0..200", "--steps", "20000", "--first", "--plant", plant]);
+        assert_eq!(output.status.code(), Some(1), "{plant} is not found: {said}");
+        assert!(said.contains("replay: cargo sim "), "{said}");
+    }
+}
+
+#[test]
+fn most_inputs_are_packets_and_answers() {
+    let mut mix = aqueduct_simulation::Mix::default();
+    (0..100).for_each(|seed| mix.add(&run(seed, 10_000, false).mix));
+    let share = (mix.packets + mix.responses) as f64 / mix.steps() as f64;
+    assert!(share >= 0.6, "{share:.2} of {mix:?}");
+}

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use miette::{IntoDiagnostic, Result, miette};
 
 use crate::ceiling::{self, CeilingArgs};
 use crate::chaos::{self, ChaosArgs};
 use crate::compare::{self, CompareArgs};
 use crate::kill::{self, DriveArgs, KillArgs};
+use crate::report::{self, ReportArgs};
 use crate::run::{self, Plan};
+use crate::system::peer::Peer;
 use crate::system::{Connector, Setup, System};
 use crate::table::{self, TableArgs};
 use crate::verify;
@@ -43,6 +45,13 @@ pub enum Command {
     Verify(VerifyArgs),
     /// List the canonical workloads
     Workloads,
+    /// Make docs/performance.md, and an HTML page with plots, from the results that were kept
+    Report(ReportArgs),
+    /// Install systems of others for `compare --systems`, from their registries, or list them
+    Peers {
+        /// mochi, …; nothing lists them
+        names: Vec<String>,
+    },
     /// Be the ceiling: a bare epoll MQTT sink fused with a raw producer
     Ceiling(CeilingArgs),
 }
@@ -99,7 +108,7 @@ impl SystemArgs {
             binary: match (&self.binary, system) {
                 (Some(binary), System::Aqueduct) => binary.clone(),
                 (None, System::Aqueduct) => beside_us("aqueduct")?,
-                (_, System::Ceiling) => std::env::current_exe().into_diagnostic()?,
+                _ => std::env::current_exe().into_diagnostic()?,
             },
             dir: PathBuf::new(),
             connector: self.connector,
@@ -174,9 +183,23 @@ impl Command {
                 }
                 Ok(true)
             }
+            Self::Report(args) => report::run(args).map(|()| true),
+            Self::Peers { names } => peers(names).map(|()| true),
             Self::Ceiling(args) => ceiling::run(args).map(|()| true),
         }
     }
+}
+
+fn peers(names: &[String]) -> Result<()> {
+    let peers = System::ALL.iter().filter_map(|system| Some((system.to_possible_value()?, system.peer()?)));
+    for (value, folder) in peers {
+        if names.is_empty() {
+            println!("{:10} {}", value.get_name(), Peer::load(folder)?.about);
+        } else if names.iter().any(|name| name == value.get_name()) {
+            Peer::install(folder)?;
+        }
+    }
+    Ok(())
 }
 
 fn measure(args: &RunArgs) -> Result<bool> {

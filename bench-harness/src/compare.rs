@@ -3,12 +3,15 @@
 //!
 //! Each pair runs A and B back to back, every second pair B first. The answer per metric is the ratio of medians (B over
 //! A), the least and greatest ratio within a pair, an interval from resampling the pairs, and how many pairs agree.
+//!
+//! With `--systems` it is not two but any number, systems of others among them: see `systems`.
 
 mod statistics;
+mod systems;
 
 use std::path::Path;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
 use miette::Result;
 use serde::Serialize;
@@ -36,9 +39,24 @@ const METRICS: [(&str, &str); 8] = [
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// A binary (a path), a profile, a setting (key=value), or the word `ceiling`
-    pub a: String,
+    #[arg(required_unless_present = "systems")]
+    pub a: Option<String>,
     /// Another
-    pub b: String,
+    #[arg(required_unless_present = "systems")]
+    pub b: Option<String>,
+    /// Instead of two: `ours`, `ceiling`, profiles, builds, and systems of others, each with settings behind a colon if need be
+    /// (mochi:linger=1ms), the first being what the others are compared to
+    #[arg(long, value_delimiter = ',', value_name = "SYSTEM,...", conflicts_with_all = ["a", "b"])]
+    pub systems: Vec<String>,
+    /// The loads for `--systems`; under the first of them they are killed
+    #[arg(long, value_delimiter = ',', default_value = "a,d", value_name = "WORKLOAD,...", requires = "systems")]
+    pub workloads: Vec<String>,
+    /// How often each of `--systems` is killed with signal 9 under load
+    #[arg(long, default_value_t = 5, value_name = "N", requires = "systems")]
+    pub kills: u32,
+    /// Keep what `--systems` gave as this section of results.json, from which `report` makes the pages
+    #[arg(long, value_name = "SECTION", requires = "systems")]
+    pub save: Option<String>,
     /// The load
     #[arg(long, default_value = "a")]
     pub workload: String,
@@ -63,9 +81,10 @@ struct Comparison<'a> {
 
 /// Runs the pairs and prints the ratios. False if a run lost, doubled or reordered something.
 pub fn run(args: &CompareArgs) -> Result<bool> {
+    let (Some(a), Some(b)) = (&args.a, &args.b) else { return systems::run(args) };
     let machine = Machine::here();
     let workload = args.system_args.workload(&args.workload)?;
-    let (setup_a, setup_b) = (setup_of(&args.a, &args.system_args)?, setup_of(&args.b, &args.system_args)?);
+    let (setup_a, setup_b) = (setup_of(a, &args.system_args)?, setup_of(b, &args.system_args)?);
     let mut bench = Bench::open(&args.system_args)?;
     let mut pairs = Vec::new();
     for pair in 0..args.pairs {
@@ -78,20 +97,27 @@ pub fn run(args: &CompareArgs) -> Result<bool> {
     let ratios: Vec<Ratio> = METRICS.iter().filter_map(|(metric, label)| ratio_of(metric, label, &pairs)).collect();
     let clean = pairs.iter().all(|(a, b)| is_clean(a) && is_clean(b));
     if !args.system_args.json {
-        println!("{}", to_table(args, &ratios));
+        println!("{}", to_table(a, b, &args.workload, &ratios));
     }
-    let (a, b, workload) = (args.a.as_str(), args.b.as_str(), args.workload.as_str());
-    let line = Comparison { a, b, workload, pairs: args.pairs, ratios, machine };
+    let line = Comparison { a, b, workload: &args.workload, pairs: args.pairs, ratios, machine };
     println!("{}", serde_json::to_string(&line).unwrap_or_default());
     Ok(clean)
 }
 
-/// A text with `=` is a setting, a path a build, anything else but the ceiling a profile.
+/// `ours` is the product as it comes, the names of other systems are theirs, with their settings behind a colon; a text with `=` is a
+/// setting of ours, a path a build, anything else a profile.
 pub(crate) fn setup_of(what: &str, args: &SystemArgs) -> Result<Setup> {
-    if what == "ceiling" {
-        return args.setup(System::Ceiling);
+    let (name, settings) = what.split_once(':').unwrap_or((what, ""));
+    let other = System::from_str(name, false).ok().filter(|system| *system != System::Aqueduct);
+    if let Some(system) = other {
+        let mut setup = args.setup(system)?;
+        setup.set = settings.split_terminator('+').map(str::to_owned).collect();
+        return Ok(setup);
     }
     let mut setup = args.setup(System::Aqueduct)?;
+    if what == "ours" {
+        return Ok(setup);
+    }
     if what.contains('=') {
         setup.set.push(what.to_owned());
     } else if what.contains('/') || Path::new(what).is_file() {
@@ -111,11 +137,11 @@ fn is_clean(metrics: &Metrics) -> bool {
     ["lost", "duplicated", "reordered", "corrupt"].iter().all(|fault| metrics.get(fault).is_none_or(|n| *n == 0.0))
 }
 
-fn to_table(args: &CompareArgs, ratios: &[Ratio]) -> String {
+fn to_table(a: &str, b: &str, workload: &str, ratios: &[Ratio]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header([
-        &args.workload,
+        workload,
         "median A",
         "median B",
         "B / A",
@@ -134,5 +160,5 @@ fn to_table(args: &CompareArgs, ratios: &[Ratio]) -> String {
             format!("{} of {}", ratio.b_lower, ratio.pairs),
         ]);
     }
-    format!("A = {}, B = {}\n{table}", args.a, args.b)
+    format!("A = {a}, B = {b}\n{table}")
 }

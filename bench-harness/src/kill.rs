@@ -24,6 +24,7 @@ use crate::cli::SystemArgs;
 use crate::generator::truth::{Truth, TruthLog};
 use crate::generator::{Gauge, Generator, KillAt};
 use crate::random::Random;
+use crate::results::Kills;
 use crate::run::Bench;
 use crate::system::process::Process;
 use crate::system::{Connector, Setup, System};
@@ -135,6 +136,30 @@ pub fn run(args: &KillArgs) -> Result<bool> {
         clean &= done.verdict.is_clean();
     }
     Ok(if args.expect_loss { lost > 0 } else { clean })
+}
+
+/// Runs the cycles on a system of the caller's and adds up what they found.
+pub fn count(args: &KillArgs, mut setup: Setup) -> Result<Kills> {
+    let workload = args.system_args.workload(&args.workload)?;
+    let bench = Bench::open(&args.system_args)?;
+    setup.bootstrap = bench.bootstrap();
+    setup.partitions = workload.partitions;
+    let mut random = Random::new(args.seed);
+    let mut sum = Kills::default();
+    for cycle in 1..=args.cycles {
+        let kill_after = KILL_AFTER_US.start + random.below(KILL_AFTER_US.end - KILL_AFTER_US.start);
+        setup.topic = format!("kill-{cycle}");
+        setup.dir = bench.dir().join(format!("node-{cycle}"));
+        bench.step(format!("cycle {cycle} of {}", args.cycles));
+        let done = one_cycle(cycle, kill_after, args, &workload, &setup).wrap_err_with(|| format!("cycle {cycle}"))?;
+        let Verdict { acknowledged, lost, duplicated, reordered, .. } = done.verdict;
+        sum.cycles += 1;
+        sum.acknowledged += acknowledged;
+        sum.lost += lost;
+        sum.duplicated += duplicated;
+        sum.reordered += reordered;
+    }
+    Ok(sum)
 }
 
 /// `aqueduct-bench drive`. True if everything was sent and acknowledged, or the kill that was asked for was sent.

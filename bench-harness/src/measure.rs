@@ -50,6 +50,11 @@ impl CpuSample {
         Ok(Self { threads, ticks: Duration::from_micros(ticks * 1_000_000 / clock_ticks_per_second()) })
     }
 
+    /// Of two processes together.
+    pub fn and(self, other: Self) -> Self {
+        Self { threads: self.threads + other.threads, ticks: self.ticks + other.ticks }
+    }
+
     /// CPU time used since `earlier`.
     pub fn since(&self, earlier: &Self) -> Duration {
         let threads = self.threads.saturating_sub(earlier.threads);
@@ -87,6 +92,11 @@ impl Memory {
         let status = fs::read_to_string(&path).into_diagnostic().wrap_err(path)?;
         let field = |name: &str| kilobytes(&status, name).ok_or_else(|| miette!("/proc/{pid}/status has no {name}"));
         Ok(Self { resident: field("VmRSS:")?, peak: field("VmHWM:")? })
+    }
+
+    /// Of two processes together; their peaks need not have been at the same time.
+    pub fn and(self, other: Self) -> Self {
+        Self { resident: self.resident + other.resident, peak: self.peak + other.peak }
     }
 }
 

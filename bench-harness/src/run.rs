@@ -14,7 +14,7 @@ use crate::cli::SystemArgs;
 use crate::generator::truth::Truth;
 use crate::generator::{Gauge, Generator, PhaseReport};
 use crate::machine::{self, Machine};
-use crate::measure::{CpuSample, Memory};
+use crate::measure::CpuSample;
 use crate::progress::Progress;
 use crate::reaper::{self, Duty};
 use crate::result::{Metrics, Outcome};
@@ -27,6 +27,19 @@ use crate::workload::Workload;
 
 /// Idle connections settle for so long before they are measured.
 const SETTLE: Duration = Duration::from_secs(2);
+
+/// Quantiles of the time to an acknowledgement, enough to draw its distribution.
+pub const ACK_QUANTILES: [(&str, f64); 9] = [
+    ("ack_p10_us", 0.1),
+    ("ack_p25_us", 0.25),
+    ("ack_p50_us", 0.5),
+    ("ack_p75_us", 0.75),
+    ("ack_p90_us", 0.9),
+    ("ack_p95_us", 0.95),
+    ("ack_p99_us", 0.99),
+    ("ack_p999_us", 0.999),
+    ("ack_p9999_us", 0.9999),
+];
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -135,10 +148,10 @@ impl Bench {
         let trace = syscalls.then(|| SyscallTrace::start(running.process.id(), &setup.dir)).transpose()?;
         // A build without that page is measured all the same.
         let said_before = running.http.and_then(|http| Scrape::of(http).ok());
-        let before = self.sample(running.process.id())?;
+        let before = self.sample(running)?;
         let report = self.phase(&mut generator, "load", workload.messages)?;
         self.drain(topic.as_ref(), warmup.sent + report.sent)?;
-        let after = self.sample(running.process.id())?;
+        let after = self.sample(running)?;
         let mut metrics = load_metrics(&report, workload);
         if let (Some(http), Some(earlier)) = (running.http, said_before) {
             Scrape::of(http)?.put(&earlier, &mut metrics, report.asked, report.elapsed.as_secs_f64());
@@ -147,7 +160,7 @@ impl Bench {
             trace.end(&mut metrics, report.asked)?;
         }
         put_cpu(&mut metrics, &before, &after, report.asked);
-        metrics.insert("rss_peak_bytes", Memory::of(running.process.id())?.peak as f64);
+        metrics.insert("rss_peak_bytes", running.memory()?.peak as f64);
         let truth = Truth::complete(workload.payload_bytes, generator.sent_by_client());
         generator.disconnect();
         match topic {
@@ -158,19 +171,18 @@ impl Bench {
     }
 
     fn measure_idle(&self, workload: &Workload, running: &Running) -> Result<Metrics> {
-        let pid = running.process.id();
         std::thread::sleep(SETTLE);
-        let empty = Memory::of(pid)?;
+        let empty = running.memory()?;
         self.step(format!("opening {} connections", workload.connections));
-        let connect_before = CpuSample::of(pid)?;
+        let connect_before = running.cpu()?;
         let generator = Generator::connect(running.mqtt, workload, 0, Arc::clone(&self.gauge))?;
-        let connect_cpu = CpuSample::of(pid)?.since(&connect_before);
+        let connect_cpu = running.cpu()?.since(&connect_before);
         self.step(format!("holding {} idle connections for {:?}", workload.connections, workload.hold()));
         std::thread::sleep(SETTLE);
-        let before = CpuSample::of(pid)?;
+        let before = running.cpu()?;
         std::thread::sleep(workload.hold());
-        let used = CpuSample::of(pid)?.since(&before);
-        let held = Memory::of(pid)?;
+        let used = running.cpu()?.since(&before);
+        let held = running.memory()?;
         generator.disconnect();
         let connections = f64::from(workload.connections);
         Ok(Metrics::from([
@@ -195,9 +207,9 @@ impl Bench {
         Ok(())
     }
 
-    fn sample(&self, pid: u32) -> Result<Samples> {
+    fn sample(&self, running: &Running) -> Result<Samples> {
         let kafka = self.cluster.as_ref().map(|cluster| CpuSample::of(cluster.broker)).transpose()?;
-        Ok(Samples { system: CpuSample::of(pid)?, kafka })
+        Ok(Samples { system: running.cpu()?, kafka })
     }
 
     fn put_verdict(&self, metrics: &mut Metrics, topic: &Topic<'_>, truth: &Truth, warmup: u64) -> Result<()> {
@@ -290,9 +302,9 @@ fn load_metrics(report: &PhaseReport, workload: &Workload) -> Metrics {
     ]);
     let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1_000.0;
     if workload.qos > 0 {
-        metrics.insert("ack_p50_us", microseconds(report.latency.value_at_quantile(0.5)));
-        metrics.insert("ack_p99_us", microseconds(report.latency.value_at_quantile(0.99)));
-        metrics.insert("ack_p999_us", microseconds(report.latency.value_at_quantile(0.999)));
+        for (metric, quantile) in ACK_QUANTILES {
+            metrics.insert(metric, microseconds(report.latency.value_at_quantile(quantile)));
+        }
         metrics.insert("ack_max_us", microseconds(report.latency.max()));
     }
     if workload.pace.is_some() {

@@ -1,11 +1,13 @@
 //! What is measured: how it is started, watched and ended.
 //!
 //! A system is a process of its own that speaks MQTT on a loopback port and, with the Kafka connector, writes to a
-//! cluster that we started. `process` starts and ends it; `aqueduct` and `ceiling` know their command lines.
+//! cluster that we started. `process` starts and ends it; `aqueduct` and `ceiling` know their command lines, `peer` reads those of
+//! the systems that users would pick instead.
 
 pub mod aqueduct;
 pub mod ceiling;
 pub mod kafka;
+pub mod peer;
 pub mod process;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,7 +17,9 @@ use clap::ValueEnum;
 use miette::{Result, bail};
 use serde::Serialize;
 
+use self::peer::{Peer, Puback};
 use self::process::Process;
+use crate::measure::{CpuSample, Memory};
 
 /// Which system is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -25,6 +29,26 @@ pub enum System {
     Aqueduct,
     /// A bare epoll sink fused with a raw producer: what the task costs at least.
     Ceiling,
+    /// mochi-mqtt and franz-go, joined by a program of ours.
+    Mochi,
+}
+
+impl System {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Aqueduct, Self::Ceiling, Self::Mochi];
+
+    /// The folder of a system of others.
+    pub fn peer(self) -> Option<&'static str> {
+        match self {
+            Self::Aqueduct | Self::Ceiling => None,
+            Self::Mochi => Some("mochi-franz-go"),
+        }
+    }
+
+    /// What its PUBACK says.
+    pub fn puback(self) -> Result<Puback> {
+        self.peer().map_or(Ok(Puback::AfterKafka), |name| Peer::load(name).map(|peer| peer.puback))
+    }
 }
 
 /// Where the messages go.
@@ -74,8 +98,10 @@ pub struct Setup {
 
 /// A system that accepts connections.
 pub struct Running {
-    /// Its process.
+    /// Its process; of several the one that listens.
     pub process: Process,
+    /// The others it needs, which end with this value.
+    pub others: Vec<Process>,
     /// Its MQTT listener.
     pub mqtt: SocketAddr,
     /// Its HTTP listener; the ceiling has none.
@@ -84,12 +110,27 @@ pub struct Running {
     pub kafka: Option<String>,
 }
 
+impl Running {
+    /// CPU time of all its processes.
+    pub fn cpu(&self) -> Result<CpuSample> {
+        let own = CpuSample::of(self.process.id())?;
+        self.others.iter().try_fold(own, |sum, other| Ok(sum.and(CpuSample::of(other.id())?)))
+    }
+
+    /// Memory of all its processes.
+    pub fn memory(&self) -> Result<Memory> {
+        let own = Memory::of(self.process.id())?;
+        self.others.iter().try_fold(own, |sum, other| Ok(sum.and(Memory::of(other.id())?)))
+    }
+}
+
 impl Setup {
     /// Starts the system and waits until it accepts MQTT connections.
     pub fn start(&self) -> Result<Running> {
-        match self.system {
-            System::Aqueduct => aqueduct::start(self),
-            System::Ceiling => ceiling::start(self),
+        match (self.system, self.system.peer()) {
+            (System::Ceiling, _) => ceiling::start(self),
+            (_, Some(peer)) => peer::start(peer, self),
+            (_, None) => aqueduct::start(self),
         }
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn start(setup: &Setup) -> Result<Running> {
         Connector::Embedded => Some(embedded.to_string()),
         Connector::Discard => None,
     };
-    Ok(Running { process, mqtt, http: Some(http), kafka })
+    Ok(Running { process, others: Vec::new(), mqtt, http: Some(http), kafka })
 }
 
 /// The listener opens whatever Kafka does; what is measured begins when Kafka is reached as well.

@@ -30,5 +30,5 @@ pub(super) fn start(setup: &Setup) -> Result<Running> {
     command.args(&setup.ceiling_args);
     let mut process = Process::start("the ceiling", &mut command, &setup.dir.join("ceiling.log"))?;
     process.await_listener(mqtt)?;
-    Ok(Running { process, mqtt, http: None, kafka: setup.bootstrap.clone() })
+    Ok(Running { process, others: Vec::new(), mqtt, http: None, kafka: setup.bootstrap.clone() })
 }

@@ -47,14 +47,15 @@ pub fn page_path() -> PathBuf {
 /// The page with every marked section made anew. What stands outside of the marks is left as it is.
 ///
 /// # Errors
-/// If a mark is not closed, names a section that there is not, or a section is nowhere on the page.
+/// If a mark is not closed, or there are results that are nowhere on the page.
 pub fn fill(page: &str, results: &Results) -> Result<String> {
     let (mut out, mut rest, mut used) = (String::new(), page, Vec::new());
     while let Some((before, after)) = rest.split_once(BEGIN) {
         let (name, body) = after.split_once(BEGIN_ENDS).ok_or_else(|| miette!("a mark without a name"))?;
         let (_, behind) = body.split_once(END).ok_or_else(|| miette!("the section {name} has no end"))?;
-        let section = results.get(name).ok_or_else(|| miette!("there are no results called {name}"))?;
-        out += &format!("{before}{BEGIN}{name}{BEGIN_ENDS}\n{}\n\n{END}", markdown::section(section));
+        // What has not been measured yet has its place all the same.
+        let made = results.get(name).map(|section| format!("\n{}\n\n", markdown::section(section))).unwrap_or_default();
+        out += &format!("{before}{BEGIN}{name}{BEGIN_ENDS}{made}{END}");
         used.push(name);
         rest = behind;
     }
@@ -78,8 +79,10 @@ mod tests {
     #[test]
     fn marks_must_agree_with_the_results() {
         let results = results::load().unwrap();
-        assert!(fill("<!-- results: nothing -->\n<!-- end -->", &results).is_err());
         assert!(fill("<!-- results: canonical -->\n", &results).is_err());
         assert!(fill("", &results).is_err());
+        let none = Results::new();
+        let unmeasured = "a\n<!-- results: later -->\nstale\n<!-- end -->\nb\n";
+        assert_eq!(fill(unmeasured, &none).unwrap(), "a\n<!-- results: later -->\n<!-- end -->\nb\n");
     }
 }

@@ -136,9 +136,11 @@ fn origin(section: &Section) -> String {
         1 => "One run".to_owned(),
         repeats => format!("Median of {repeats} (least–greatest), systems in turn"),
     };
+    // Results from before the load was kept have none.
+    let load = if *load_before > 0.0 { format!(", load {load_before} before") } else { String::new() };
     format!(
-        "{runs}; the ratio is of CPU to that of {first}. Commit {}; {cores} cores of {cpu}, {gib} GiB, kernel {kernel}, load \
-         {load_before} before.\nMade by `aqueduct-bench {}`.",
+        "{runs}; the ratio is of CPU to that of {first}. Commit {}; {cores} cores of {cpu}, {gib} GiB, kernel {kernel}{load}.\n\
+         Made by `aqueduct-bench {}`.",
         section.commits.join(", "),
         section.command,
     )

@@ -151,6 +151,15 @@ pub enum Connect {
     Silent,
 }
 
+/// What a partition's leader expects of a producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// It knows nothing of it.
+    Anything,
+    /// The next sequence.
+    Sequence(i32),
+}
+
 /// When a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
@@ -391,13 +400,13 @@ impl Cluster {
         self.partitions[life.partitions[place.partition as usize] as usize].excused
     }
 
-    /// The sequence that a partition's leader expects next of a producer in an epoch, `None` if it knows nothing of them.
-    /// `Err` while nobody leads.
-    pub fn expects(&self, place: Place, producer_id: i64, epoch: i16) -> Result<Option<i32>, ()> {
+    /// What a partition's leader expects next of a producer in an epoch; `None` while nobody leads.
+    pub fn expects(&self, place: Place, producer_id: i64, epoch: i16) -> Option<Expected> {
         let life = &self.topics[usize::from(place.topic)].lives[usize::from(place.life)];
         let id = life.partitions[place.partition as usize];
-        let leader = self.controller.leds[id as usize].leader.ok_or(())?;
-        Ok(self.partitions[id as usize].expects(leader, producer_id, epoch))
+        let leader = self.controller.leds[id as usize].leader?;
+        let known = self.partitions[id as usize].expects(leader, producer_id, epoch);
+        Some(known.map_or(Expected::Anything, Expected::Sequence))
     }
 
     /// How often a topic was made anew.

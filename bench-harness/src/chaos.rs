@@ -223,7 +223,14 @@ impl Stage {
         setup.routes = routes.filters();
         setup.partitions = 4;
         setup.eager = true;
-        let disk = faults.iter().any(|fault| fault.needs_disk()).then(|| Disk::create(dir)).transpose()?;
+        let disk = match faults.iter().find(|fault| fault.needs_disk()) {
+            Some(fault) => Some(Disk::create(dir).map_err(|error| {
+                // Root in a container may not mount.
+                let obstacle = format!("root, and a disk on a loop device: {error:#}");
+                Lacking { fault: fault.name().to_owned(), obstacle }
+            })?),
+            None => None,
+        };
         setup.dir = dir.join("node");
         std::fs::create_dir_all(&setup.dir).into_diagnostic()?;
         if let Some(disk) = &disk {

@@ -31,13 +31,15 @@ fn a_leader_that_stood_alone_takes_nothing_acknowledged_with_it() {
     assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
 }
 
-/// Row T03 of the fault table: all brokers are killed and started again three seconds later. Clients wait, and stay.
+/// Row T03 of the fault table: all brokers are killed and started again three seconds later. Clients wait, and stay. A leader that
+/// comes back from this may know the last batch of a producer only, and takes the one before it for a gap; such batches are sent
+/// again under a new epoch, and counted.
 #[test]
 fn all_brokers_gone_pauses_clients_and_disconnects_none() {
     if !is_long_wanted() {
         return;
     }
-    let plan = Chaos::plan("broker-kill-all@4+3").three_brokers();
+    let plan = Chaos::plan("broker-kill-all@4+3").three_brokers().with_new_epochs();
     let Some(verdict) = plan.acquitted() else { return };
     assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
     let outage_ms = verdict.json["faults"][0]["silence_ms"].as_u64();

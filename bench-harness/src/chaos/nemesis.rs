@@ -6,7 +6,7 @@ use std::time::Duration;
 use miette::{IntoDiagnostic, Result, WrapErr, bail};
 
 use super::load::Load;
-use super::schedule::{Action, Schedule};
+use super::schedule::{Action, Schedule, collide};
 use super::world::{Begun, World};
 use crate::ledger::judge::Window;
 use crate::measure::mono_ns;
@@ -55,7 +55,13 @@ pub(super) fn run(schedule: &Schedule, world: &mut World, load: &Load, say: &dyn
             open.push((at, stage));
         }
         let now = Duration::from_nanos(mono_ns() - start_ns);
-        match schedule.actions.get(next).filter(|action| now >= action.at) {
+        let due = schedule.actions.get(next).filter(|action| now >= action.at);
+        // A broker that is about to start must get there first, or its start fails.
+        let healing = |fault| {
+            let mut healing = open.iter().filter(|(_, stage)| *stage == Stage::Healing);
+            healing.any(|(at, _)| collide(strikes[*at].action.fault, fault))
+        };
+        match due.filter(|action| !healing(action.fault)) {
             Some(action) => {
                 next += 1;
                 open.push((strikes.len(), Stage::On));

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! At most two faults are on at a time, and never two of one thing. What a seed draws prints itself in this form, so a run can
-//! be repeated, or cut down to the part that matters.
+//! be repeated, or cut down to the part that matters. Times are those of the plan: a fault waits for its turn if a broker it
+//! strikes is still on its way up.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -76,7 +77,8 @@ impl Schedule {
     }
 }
 
-fn collide(one: Fault, other: Fault) -> bool {
+/// Whether two faults strike the same thing.
+pub(super) fn collide(one: Fault, other: Fault) -> bool {
     match (one.subject(), other.subject()) {
         (Subject::Nothing, _) | (_, Subject::Nothing) => one.name() == other.name(),
         (Subject::Product, Subject::Product) => true,

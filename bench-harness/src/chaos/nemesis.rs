@@ -56,12 +56,16 @@ pub(super) fn run(schedule: &Schedule, world: &mut World, load: &Load, say: &dyn
         }
         let now = Duration::from_nanos(mono_ns() - start_ns);
         let due = schedule.actions.get(next).filter(|action| now >= action.at);
-        // A broker that is about to start must get there first, or its start fails.
-        let healing = |fault| {
-            let mut healing = open.iter().filter(|(_, stage)| *stage == Stage::Healing);
-            healing.any(|(at, _)| collide(strikes[*at].action.fault, fault))
+        // What is still being healed, or should have been, comes first: a broker on its way up must not be killed again, and
+        // a disk that is full cannot be filled.
+        let in_the_way = |action: &Action| {
+            open.iter().any(|(at, stage)| {
+                let earlier = strikes[*at].action;
+                let late = *stage == Stage::Healing || earlier.ends() <= action.at;
+                late && collide(earlier.fault, action.fault)
+            })
         };
-        match due.filter(|action| !healing(action.fault)) {
+        match due.filter(|action| !in_the_way(action)) {
             Some(action) => {
                 next += 1;
                 open.push((strikes.len(), Stage::On));

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! At most two faults are on at a time, and never two of one thing. What a seed draws prints itself in this form, so a run can
-//! be repeated, or cut down to the part that matters. Times are those of the plan: a fault waits for its turn if a broker it
-//! strikes is still on its way up.
+//! be repeated, or cut down to the part that matters. Times are those of the plan: a fault waits for those before it that
+//! take longer to begin or to heal.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;

@@ -51,6 +51,8 @@ pub(crate) struct Client {
     pub(crate) waits: bool,
     open: VecDeque<Open>,
     next_packet_id: u16,
+    /// Identifiers of publications it gave up, as long as the session lives.
+    burnt: BTreeSet<u16>,
     received: Vec<u8>,
     subscribed: bool,
     subscribe_id: Option<u16>,
@@ -85,6 +87,7 @@ impl Client {
             waits: false,
             open: VecDeque::new(),
             next_packet_id: 0,
+            burnt: BTreeSet::new(),
             received: Vec::new(),
             subscribed: false,
             subscribe_id: None,
@@ -154,6 +157,8 @@ impl Client {
                 let hopeless = open.message.poison || open.message.len == plan.kinds.large_len;
                 if hopeless {
                     ledger.nacked(open.message.id);
+                    // The server may still be busy with it, and takes a PUBLISH of that identifier for a repetition.
+                    self.burnt.insert(open.packet_id);
                 }
                 !hopeless
             });
@@ -202,7 +207,8 @@ impl Client {
         loop {
             self.next_packet_id = self.next_packet_id % 400 + 1;
             let id = self.next_packet_id;
-            if self.open.iter().all(|open| open.packet_id != id) && self.subscribe_id != Some(id) {
+            let open = self.open.iter().any(|open| open.packet_id == id) || self.subscribe_id == Some(id);
+            if !open && !self.burnt.contains(&id) {
                 return id;
             }
         }
@@ -298,6 +304,7 @@ impl Client {
         if !present {
             self.subscribed = false;
             self.holding.clear();
+            self.burnt.clear();
             // What was received is stored; its PUBREL would find nothing.
             self.open.retain(|open| !open.received);
             self.open.iter().for_each(|open| ledger.forgotten(open.message.id));

@@ -409,6 +409,11 @@ impl Cluster {
         Some(known.map_or(Expected::Anything, Expected::Sequence))
     }
 
+    /// Partitions a topic has by now.
+    pub fn partitions(&self, topic: usize) -> u32 {
+        self.topics[topic].lives.last().map_or(0, |life| life.partitions.len() as u32)
+    }
+
     /// How often a topic was made anew.
     pub fn life(&self, topic: usize) -> u16 {
         self.topics[topic].lives.len().saturating_sub(1) as u16

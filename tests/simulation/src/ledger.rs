@@ -76,7 +76,7 @@ struct Rules {
 impl Ledger {
     /// An empty ledger.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let partitions = plan.partitions as usize;
+        let partitions = plan.partitions_max() as usize;
         let kafka = plan.destination == crate::plan::Destination::Kafka;
         let certain = plan.acks_all;
         Self {

@@ -180,6 +180,11 @@ impl Plan {
         plan
     }
 
+    /// Partitions that a topic may grow to.
+    pub fn partitions_max(&self) -> u32 {
+        self.partitions + 2
+    }
+
     fn draw_clients(&mut self, r: &mut Random) {
         let count = r.between(2, 12);
         for index in 0..count {

@@ -91,6 +91,8 @@ fn faults(plan: &Plan, r: &mut Random) -> Faults {
         shrink: of(1_000),
         resize: of(200),
         batch_bytes_min: (plan.batch_bytes.0 / 2) as u32,
+        grow: of(100),
+        partitions_max: plan.partitions_max(),
         slow_news: of(500),
         news_ns_max: 500 * MS,
         ..Faults::default()
@@ -414,7 +416,8 @@ impl World {
     /// Whether the cluster has given a reason for records that are there twice.
     pub(super) fn duplicates_are_excused(&self) -> bool {
         let Some(cluster) = &self.cluster else { return false };
-        let places = (0..self.plan.sinks).flat_map(|topic| (0..self.plan.partitions).map(move |p| (topic as u16, p)));
+        let places =
+            (0..self.plan.sinks).flat_map(|topic| (0..cluster.partitions(topic)).map(move |p| (topic as u16, p)));
         places.into_iter().any(|(topic, partition)| {
             cluster.is_excused(Place { topic, life: cluster.life(usize::from(topic)), partition })
         })

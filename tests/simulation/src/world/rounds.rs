@@ -12,6 +12,9 @@ use crate::ports::{Parcel, Port};
 /// How often everything is recounted, in rounds of a shard.
 const AUDIT_EVERY: u64 = 8;
 
+/// Chance that the accounts of a shard are asked for in a round.
+const SCRAPES_PER_MILLION: u32 = 5_000;
+
 /// What comes from below, in order.
 #[derive(Debug)]
 pub(super) enum Service {
@@ -196,6 +199,10 @@ impl World {
 
     /// What the kernel may say though there is no need, or to the wrong one.
     fn inject(&mut self, shard: usize) {
+        if self.random.chance(SCRAPES_PER_MILLION) {
+            self.mix.others += 1;
+            self.on(shard, Input::Command(Command::Scrape { token: 0 }));
+        }
         if self.random.chance(self.faults.stale_key)
             && let Some(key) = self.nodes[shard].ports.stale_key(&mut self.random)
         {

@@ -31,17 +31,20 @@ pub enum System {
     Ceiling,
     /// mochi-mqtt and franz-go, joined by a program of ours.
     Mochi,
+    /// mosquitto, and Telegraf behind it.
+    Telegraf,
 }
 
 impl System {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Aqueduct, Self::Ceiling, Self::Mochi];
+    pub const ALL: [Self; 4] = [Self::Aqueduct, Self::Ceiling, Self::Mochi, Self::Telegraf];
 
     /// The folder of a system of others.
     pub fn peer(self) -> Option<&'static str> {
         match self {
             Self::Aqueduct | Self::Ceiling => None,
             Self::Mochi => Some("mochi-franz-go"),
+            Self::Telegraf => Some("mosquitto-telegraf"),
         }
     }
 

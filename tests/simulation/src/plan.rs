@@ -61,6 +61,8 @@ pub struct Plan {
     pub clients: Vec<ClientPlan>,
     /// Between two acts of a client, nanoseconds.
     pub think_ns: u64,
+    /// Most between a client's bytes and the round that reads them, nanoseconds: under load a round has many inputs.
+    pub wake_ns: u64,
     /// Faults of network, mesh, clocks and process.
     pub faults: Faults,
     /// Strength of the cluster's faults, 0 to 3.
@@ -171,6 +173,7 @@ impl Plan {
             kinds: draw_kinds(r, batch_bytes.0),
             clients: Vec::new(),
             think_ns: r.one_of(&[200_000, MS, MS, 3 * MS]),
+            wake_ns: r.one_of(&[20_000, 300_000, MS]),
             faults: Faults::draw(r),
             kafka_trouble: r.one_of(&[0, 1, 1, 2, 2, 3]),
             disk_trouble: r.one_of(&[0, 1, 2, 3]),

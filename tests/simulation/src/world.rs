@@ -327,7 +327,7 @@ impl World {
         let node = &mut self.nodes[shard];
         node.readable.push(socket);
         if node.hears_clients {
-            let at = self.now + self.random.below(100_000);
+            let at = self.now + self.random.below(self.plan.wake_ns);
             self.wake_shard(shard, at);
         }
     }

@@ -7,6 +7,7 @@ mod log_recovery;
 mod mqtt_connection;
 mod mqtt_decode;
 mod record_batch;
+mod second_opinion;
 mod template;
 mod topic_match;
 

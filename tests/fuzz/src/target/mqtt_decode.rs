@@ -1,11 +1,12 @@
 //! MQTT control packets: a stream of bytes, framed and decoded as one version.
 //!
 //! Promises: no panic; wherever the stream is split between two reads, the same packets come out of it; an accepted packet is sound,
-//! and encoded again it is accepted and equal.
+//! encoded again it is accepted and equal, and another codec reads it the same way.
 
 use mqtt::frame::{self, Split};
 use mqtt::{Frame, Packet, QoS, Version, topic};
 
+use super::second_opinion;
 use crate::trail;
 
 /// Above it a packet is refused by its length alone.
@@ -40,29 +41,34 @@ pub(super) const PROPERTIES: &[&[u8]] = &[
 
 /// As MQTT 3.1.1, and each packet also as 3.1.
 pub(super) fn v3(bytes: &[u8]) {
-    for frame in frames(bytes) {
+    for (wire, frame) in frames(bytes) {
         decode(Version::V3_1, frame);
-        decode(Version::V3_1_1, frame);
+        if let Some(packet) = decode(Version::V3_1_1, frame) {
+            second_opinion::v3_1_1::agrees(wire, &packet);
+        }
     }
 }
 
 /// As MQTT 5.0.
 pub(super) fn v5(bytes: &[u8]) {
-    for frame in frames(bytes) {
-        decode(Version::V5, frame);
+    for (wire, frame) in frames(bytes) {
+        if let Some(packet) = decode(Version::V5, frame) {
+            second_opinion::v5_0::agrees(wire, &packet);
+        }
     }
 }
 
-/// The whole packets at the start of a stream, each of them asked for at every length at which a read may have ended.
-fn frames(stream: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+/// The whole packets at the start of a stream, each with its bytes, and each of them asked for at every length at which a read may have ended.
+fn frames(stream: &[u8]) -> impl Iterator<Item = (&[u8], Frame<'_>)> {
     let mut rest = stream;
     std::iter::from_fn(move || {
         let whole = frame::split(rest, PACKET_BYTES_MAX);
         let len = if let Ok(Split::Whole(frame)) = whole { frame.len } else { rest.len() };
         splits_agree(rest, len, &whole);
         let Ok(Split::Whole(frame)) = whole else { return None };
-        rest = &rest[len..];
-        Some(frame)
+        let wire;
+        (wire, rest) = rest.split_at(len);
+        Some((wire, frame))
     })
 }
 
@@ -86,16 +92,18 @@ fn splits_agree(bytes: &[u8], len: usize, all: &Result<Split<'_>, mqtt::Error>) 
     }
 }
 
-fn decode(version: Version, frame: Frame<'_>) {
+fn decode(version: Version, frame: Frame<'_>) -> Option<Packet<'_>> {
     match mqtt::decode(version, frame) {
         Ok(packet) => {
             trail::mark(1, u64::from(version.level()) << 8 | u64::from(frame.first));
             sound(version, &packet);
+            Some(packet)
         }
         Err(error) => {
             assert!(error.reason.is_failure() && !error.clause.is_empty() && !error.what.is_empty());
             trail::mark_text(2, error.what);
             trail::mark(3, u64::from(frame.first) << 8 | u64::from(error.reason.value()));
+            None
         }
     }
 }

@@ -81,3 +81,12 @@ fn a_workload_that_does_not_exist_is_named() {
     assert_eq!(run.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&run.stderr).contains("no workload 'z'"));
 }
+
+#[test]
+fn a_fault_that_does_not_exist_or_fit_is_named() {
+    for (plan, expected) in [("kil@1+1", "no fault 'kil'"), ("leader-alone@1+1", "leader-alone makes no sense here")] {
+        let run = bench(&["chaos", "--plan", plan]);
+        assert_eq!(run.status.code(), Some(1), "{plan}");
+        assert!(String::from_utf8_lossy(&run.stderr).contains(expected), "{plan}");
+    }
+}

@@ -267,3 +267,37 @@ fn own_counts(scrape: &Scrape, counts: &Counts, findings: &Findings) -> OwnCount
     let all_written = (success..=success + possible_duplicate + refused).contains(&records);
     OwnCounts { publishes, success, refused, possible_duplicate, agree: all_came && all_written }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::verdict::Verdict;
+
+    #[test]
+    fn own_counters_agree_to_the_unit_or_not_at_all() {
+        let check = |success: u64, possible: u64, records: u64, publishes: u64, agree: bool| {
+            let scrape = Scrape::parse(&format!(
+                "aqueduct_publishes_received_total{{qos=\"1\"}} 10\naqueduct_sink_success_total{{sink=\"s1\"}} {success}\n\
+                 aqueduct_sink_possible_duplicate_total{{sink=\"s1\"}} {possible}\n"
+            ));
+            let mut counts = Counts::new(1, 0);
+            counts.publishes = publishes;
+            let findings = Findings {
+                verdict: Verdict { records, ..Verdict::default() },
+                bad: Vec::new(),
+                partition_of: Vec::new(),
+            };
+            assert_eq!(
+                own_counts(&scrape, &counts, &findings).agree,
+                agree,
+                "{success} {possible} {records} {publishes}"
+            );
+        };
+        check(10, 0, 10, 10, true);
+        check(10, 0, 11, 10, false);
+        check(10, 0, 9, 10, false);
+        check(10, 2, 12, 10, true);
+        check(10, 2, 13, 10, false);
+        check(10, 0, 10, 11, false);
+    }
+}

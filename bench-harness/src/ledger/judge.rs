@@ -132,19 +132,21 @@ impl<'a> Judge<'a> {
         let twin = [*earlier].into_iter().chain(further.iter().copied()).find(|other| other.attempt == place.attempt);
         let others = [earlier.tell(stamp.sequence), place.tell(stamp.sequence)];
         further.push(place);
-        if seen.page.qos == 2 {
+        // Under a new epoch QoS 1 and 2 are alike: the packet was received once.
+        let is_across = twin.is_some_and(|twin| twin.producer != place.producer);
+        if seen.page.qos == 2 && !is_across {
             self.verdict.dup2 += 1;
             self.tell("dup2", Some(stamp), &others);
         }
         match twin {
             None => self.verdict.dup_resend += 1,
-            Some(twin) if twin.producer == place.producer => {
-                self.verdict.dup_own += 1;
-                self.tell("dup_own", Some(stamp), &others);
-            }
-            Some(_) => {
+            Some(_) if is_across => {
                 self.verdict.dup_across += 1;
                 self.tell("dup_across", Some(stamp), &others);
+            }
+            Some(_) => {
+                self.verdict.dup_own += 1;
+                self.tell("dup_own", Some(stamp), &others);
             }
         }
     }

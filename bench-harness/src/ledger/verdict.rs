@@ -36,7 +36,7 @@ pub struct Verdict {
     pub dup_across: u64,
     /// Copies because the client sent again. At most `resent`.
     pub dup_resend: u64,
-    /// Those of all copies that were published at QoS 2. Must be 0 unless the product was restarted.
+    /// Those of the other copies that were published at QoS 2. Must be 0 unless the product was restarted.
     pub dup2: u64,
     /// First copies that stand behind a later message of their client. Must be 0.
     pub reorder: u64,

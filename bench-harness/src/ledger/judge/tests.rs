@@ -107,6 +107,8 @@ fn copies_are_told_apart_by_who_made_them() {
     assert!(!resent.verdict.is_clean(false), "nobody sent it again");
     let at_qos2 = check(&with(Copy(1, 1, 1, 8)), Verdict { records, dup_resend: 1, dup2: 1, ..GOOD });
     assert_eq!(at_qos2.bad[0].what, "dup2");
+    check(&with(Copy(1, 1, 0, 8)), Verdict { records, dup_across: 1, ..GOOD });
+    check(&with(Copy(1, 1, 0, 7)), Verdict { records, dup_own: 1, dup2: 1, ..GOOD });
 }
 
 #[test]

@@ -34,6 +34,9 @@ use rounds::Service;
 /// The wall clock when a world begins, milliseconds since 1970.
 const BEGINS_MS: i64 = 1_700_000_000_000;
 
+/// Events for each input of a shard: a world with more stands still.
+const EVENTS_PER_STEP_MAX: u64 = 100;
+
 /// What will happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -173,8 +176,19 @@ impl World {
     }
 
     /// Lets things happen until the shards have had `steps` inputs.
+    ///
+    /// # Panics
+    /// If they no longer get any.
     pub(crate) fn run(&mut self, steps: u64) {
-        while self.mix.steps() < steps && self.step() {}
+        let mut events: u64 = 0;
+        while self.mix.steps() < steps && self.step() {
+            events += 1;
+            assert!(
+                events < EVENTS_PER_STEP_MAX * steps + 1_000_000,
+                "VIOLATION nothing goes on:\n{}",
+                self.open_text()
+            );
+        }
     }
 
     /// The next event; false if there is none.

@@ -74,15 +74,16 @@ fn the_end_of_one_shard_is_the_end_of_the_node() {
     tracer.detach();
 }
 
+/// The oldest thread of that name: a shard's helpers bear its name too. A thread names itself, so that may take a moment.
 fn thread_of(node: &Node, name: &str) -> i32 {
     let tasks = format!("/proc/{}/task", node.pid().as_raw_nonzero());
-    let named = |task: &std::fs::DirEntry| {
-        let found = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        found.trim() == name
-    };
-    let entry = std::fs::read_dir(tasks).expect("it runs").flatten().find(named);
-    let entry = entry.unwrap_or_else(|| panic!("no thread {name}"));
-    entry.file_name().to_str().expect("a number").parse().expect("a number")
+    wait::until(&format!("a thread {name}"), 10, || {
+        let of_name = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|found| found.trim() == name)
+        };
+        let found = std::fs::read_dir(&tasks).expect("it runs").flatten().filter(of_name);
+        found.filter_map(|task| task.file_name().to_str()?.parse().ok()).min()
+    })
 }
 
 /// strace that makes system calls fail.

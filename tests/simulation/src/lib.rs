@@ -6,6 +6,7 @@
 //! ports     what a shard can touch (its `Io`), with the oracles that watch it
 //! client    an MQTT client that keeps to the protocol; `wire` is its language
 //! kafka     a cluster; `disk` what lies under the embedded log
+//! script    acts of clients without times, played here and elsewhere with one outcome
 //! ledger    the truth about every message, and the verdict
 //! ```
 //!
@@ -21,10 +22,12 @@ mod net;
 pub mod plan;
 mod ports;
 pub mod random;
+pub mod script;
 mod sequences;
 mod wire;
 mod world;
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use world::Mix;
@@ -60,9 +63,12 @@ pub fn run(seed: u64, steps: u64, trace: bool) -> Report {
         report.mix = world.mix;
         (report.acked, report.stored) = world.totals();
     }
-    report.violation = ran.err().map(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_string()
-    });
+    report.violation = ran.err().map(|panic| words_of(&*panic));
     report
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_string()
 }

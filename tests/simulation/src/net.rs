@@ -1,5 +1,17 @@
 //! Client sockets as both sides see them: two streams of bytes, and the ways in which they end.
 
+/// Who holds the client's end of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The client has forgotten it.
+    #[default]
+    Nobody,
+    /// A client of the plan.
+    Client(usize),
+    /// A script.
+    Script,
+}
+
 /// One TCP connection.
 #[derive(Debug, Default)]
 pub(crate) struct Socket {
@@ -8,8 +20,8 @@ pub(crate) struct Socket {
     read_at: usize,
     /// Bytes on their way to the client.
     pub(crate) to_client: Vec<u8>,
-    /// Whose it is; `None` once the client has forgotten it.
-    pub(crate) client: Option<usize>,
+    /// Whose it is.
+    pub(crate) holder: Holder,
     /// The client finished sending.
     pub(crate) finished: bool,
     /// The client reset it.
@@ -27,6 +39,12 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// The client of the plan whose it is.
+    #[inline]
+    pub(crate) fn client(&self) -> Option<usize> {
+        if let Holder::Client(client) = self.holder { Some(client) } else { None }
+    }
+
     /// Bytes the shard has not read.
     pub(crate) fn unread(&self) -> &[u8] {
         &self.to_shard[self.read_at..]
@@ -46,7 +64,7 @@ impl Socket {
 
     /// Whether anybody still needs it.
     pub(crate) fn is_over(&self) -> bool {
-        self.closed && self.client.is_none()
+        self.closed && self.holder == Holder::Nobody
     }
 }
 
@@ -58,9 +76,9 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// A new connection of this client.
-    pub(crate) fn open(&mut self, client: usize) -> usize {
-        let socket = Socket { client: Some(client), ..Socket::default() };
+    /// A new connection.
+    pub(crate) fn open(&mut self, holder: Holder) -> usize {
+        let socket = Socket { holder, ..Socket::default() };
         match self.free.pop() {
             Some(at) => {
                 self.sockets[at] = socket;

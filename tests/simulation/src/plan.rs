@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use crate::message::Kinds;
 use crate::random::Random;
+use crate::script;
 
 const MS: u64 = 1_000_000;
 
@@ -186,6 +187,57 @@ impl Plan {
     /// Partitions that a topic may grow to.
     pub fn partitions_max(&self) -> u32 {
         self.partitions + 2
+    }
+
+    /// A plan for scripts: nobody but their clients, and of faults only these.
+    pub fn scripted(destination: Destination, shards: u16, faults: Faults, seed: u64) -> Self {
+        let mut config = format!("[node]\nname = \"sim\"\nshards = {shards}\npin = false\n[connectors.c]\n");
+        config += match destination {
+            Destination::Kafka => "type = \"kafka\"\nbootstrap_hosts = [\"kafka:9092\"]\n",
+            Destination::Embedded => "type = \"embedded\"\nsegment_bytes = \"1MB\"\nretention_bytes = \"1GB\"\n",
+        };
+        if destination == Destination::Embedded {
+            let _ = writeln!(config, "partitions = {}", script::PARTITIONS);
+        }
+        for (topic, lines) in script::SINKS {
+            let common = script::SINK;
+            let _ = writeln!(config, "[sinks.{topic}]\nconnector = \"c\"\ntopic = \"{topic}\"\n{lines}\n{common}");
+        }
+        config += script::MQTT;
+        Self {
+            seed,
+            shards,
+            destination,
+            partitions: script::PARTITIONS,
+            brokers: 1,
+            config,
+            sinks: script::SINKS.len(),
+            batch_bytes: (32 << 10, 16 << 10),
+            inflight_max: 5,
+            idempotent: true,
+            acks_all: true,
+            sync: true,
+            rejects_late: false,
+            deliver_after: true,
+            ordered: true,
+            memory_bytes: 64 << 20,
+            topics: Vec::new(),
+            kinds: Kinds {
+                salt: 0,
+                topics: 0,
+                qos_weights: [0, 1, 0],
+                len_max: 0,
+                large_per_million: 0,
+                large_len: 0,
+                poison_per_million: 0,
+            },
+            clients: Vec::new(),
+            think_ns: MS,
+            wake_ns: 100_000,
+            faults,
+            kafka_trouble: 0,
+            disk_trouble: 0,
+        }
     }
 
     fn draw_clients(&mut self, r: &mut Random) {

@@ -11,7 +11,7 @@ use aqueduct::shard::control::ControlMsg;
 use aqueduct::shard::io::{BrokerAddr, CloseReason, ConnKey, Io, LinkKey, Recv, Request};
 use aqueduct::shard::mesh::{MeshMsg, Moved};
 
-use crate::net::Net;
+use crate::net::{Holder, Net};
 use crate::random::Random;
 use crate::sequences::{Numbers, Sequences};
 
@@ -242,7 +242,7 @@ impl Io for Port<'_> {
     fn send(&mut self, conn: ConnKey, bytes: &[u8]) -> usize {
         let at = self.own.socket(conn).unwrap_or_else(|| panic!("VIOLATION bytes for a dead key: {conn:?}"));
         let socket = self.net.get(at);
-        if socket.reset || socket.client.is_none() {
+        if socket.reset || socket.holder == Holder::Nobody {
             return bytes.len();
         }
         let mut n = bytes.len();

@@ -89,6 +89,39 @@ pub(crate) fn put_id(out: &mut Vec<u8>, first: u8, id: u16) {
     out.extend(id.to_be_bytes());
 }
 
+/// Writes an UNSUBSCRIBE from one filter.
+pub(crate) fn put_unsubscribe(out: &mut Vec<u8>, v5: bool, id: u16, filter: &str) {
+    put_head(out, 0xa2, 2 + usize::from(v5) + 2 + filter.len());
+    out.extend(id.to_be_bytes());
+    if v5 {
+        out.push(0);
+    }
+    put_text(out, filter);
+}
+
+/// How many kinds of rubbish there are.
+pub(crate) const RUBBISH: u8 = 6;
+
+/// Writes something that no client may send.
+pub(crate) fn put_rubbish(out: &mut Vec<u8>, v5: bool, kind: u8) {
+    let bytes: &[u8] = match kind {
+        // A second CONNECT.
+        0 => &[0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 0],
+        // A packet only servers send.
+        1 => &[0x20, 2, 0, 0],
+        // A length of five bytes.
+        2 => &[0x30, 0xff, 0xff, 0xff, 0xff, 0x01],
+        // QoS 3.
+        3 => &[0x36, 5, 0, 1, b'a', 0, 1],
+        // A wildcard in a topic name.
+        4 if v5 => &[0x30, 4, 0, 1, b'#', 0],
+        4 => &[0x30, 3, 0, 1, b'#'],
+        // Flags that PINGREQ does not have.
+        _ => &[0xc1, 0],
+    };
+    out.extend(bytes);
+}
+
 fn put_head(out: &mut Vec<u8>, first: u8, mut len: usize) {
     out.push(first);
     loop {

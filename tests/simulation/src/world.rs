@@ -8,6 +8,7 @@ mod brokers;
 mod disks;
 mod heal;
 mod rounds;
+mod scripted;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -30,6 +31,7 @@ use brokers::{Held, Zombie};
 use disks::Disks;
 pub use rounds::Mix;
 use rounds::Service;
+pub use scripted::simulate;
 
 /// The wall clock when a world begins, milliseconds since 1970.
 const BEGINS_MS: i64 = 1_700_000_000_000;
@@ -315,7 +317,7 @@ impl World {
     fn end_socket(&mut self, socket: usize, why: CloseReason) {
         let state = self.net.get(socket);
         (state.closed, state.place) = (true, None);
-        let client = state.client;
+        let client = state.client();
         if let Some(client) = client {
             trace!(self, "{}: closed by the server, {why:?}", self.plan.clients[client].name);
             let at = self.now + self.random.between(20_000, 500_000);

@@ -2,6 +2,8 @@
 
 use super::{World, trace};
 use crate::client::State;
+use crate::net::Holder;
+use crate::wire::{RUBBISH, put_rubbish};
 
 const MS: u64 = 1_000_000;
 
@@ -89,16 +91,7 @@ impl World {
         if self.now < self.clients[client].deaf_until {
             return false;
         }
-        let state = self.net.get(socket);
-        state.room = None;
-        let (blocked, mut bytes) = (std::mem::take(&mut state.blocked), std::mem::take(&mut state.to_client));
-        if blocked
-            && !state.closed
-            && let Some((shard, _)) = state.place
-        {
-            self.nodes[shard].writable.push(socket);
-            self.wake_shard(shard, self.now + 10_000);
-        }
+        let mut bytes = self.take_sent(socket);
         if bytes.is_empty() {
             self.net.get(socket).to_client = bytes;
             return false;
@@ -111,31 +104,52 @@ impl World {
         heard.progress
     }
 
+    /// Takes what has come for the holder of a socket, which makes room for more.
+    pub(super) fn take_sent(&mut self, socket: usize) -> Vec<u8> {
+        let state = self.net.get(socket);
+        state.room = None;
+        let (blocked, bytes) = (std::mem::take(&mut state.blocked), std::mem::take(&mut state.to_client));
+        if blocked
+            && !state.closed
+            && let Some((shard, _)) = state.place
+        {
+            self.nodes[shard].writable.push(socket);
+            self.wake_shard(shard, self.now + 10_000);
+        }
+        bytes
+    }
+
     fn connect(&mut self, client: usize) {
         if self.down {
             let at = self.now + self.random.between(10 * MS, 100 * MS);
             return self.wake_client(client, at);
         }
-        let socket = self.net.open(client);
+        let socket = self.net.open(Holder::Client(client));
         let mut out = std::mem::take(&mut self.scratch);
         self.clients[client].connect(&self.plan, socket, &mut out);
         self.clients[client].wrote = self.now;
         self.net.get(socket).to_shard.append(&mut out);
         self.scratch = out;
+        trace!(self, "{} connects", self.plan.clients[client].name);
+        self.offer(socket);
+        let at = self.now + self.random.between(self.plan.think_ns, 3 * self.plan.think_ns + 1);
+        self.wake_client(client, at);
+    }
+
+    /// Some shard is to accept a connection.
+    pub(super) fn offer(&mut self, socket: usize) {
         let shard = self.random.below(self.nodes.len() as u64) as usize;
-        trace!(self, "{} connects at shard {shard}", self.plan.clients[client].name);
+        trace!(self, "socket {socket} waits to be accepted by shard {shard}");
         self.nodes[shard].accepts.push(socket);
         if self.nodes[shard].hears_clients {
             self.wake_shard(shard, self.now + 10_000);
         }
-        let at = self.now + self.random.between(self.plan.think_ns, 3 * self.plan.think_ns + 1);
-        self.wake_client(client, at);
     }
 
     /// The connection is over for the client, which comes back later.
     fn lose(&mut self, client: usize) {
         if let Some(socket) = self.clients[client].socket {
-            self.net.get(socket).client = None;
+            self.net.get(socket).holder = Holder::Nobody;
             self.net.tidy(socket);
         }
         let until = self.now + self.random.between(MS, 50 * MS);
@@ -182,7 +196,9 @@ impl World {
             // Nobody hears of it until the keep-alive is over, or the client is back.
             Mischief::Vanish | Mischief::Takeover => self.lose(client),
             Mischief::BadPacket => {
-                let mut rubbish = self.rubbish(client);
+                let mut rubbish = Vec::new();
+                let which = self.random.below(u64::from(RUBBISH)) as u8;
+                put_rubbish(&mut rubbish, self.plan.clients[client].v5, which);
                 self.write(client, &mut rubbish);
                 self.clients[client].state = State::Doomed;
             }
@@ -201,25 +217,5 @@ impl World {
             *until = self.now;
         }
         self.wake_client(client, at);
-    }
-
-    /// Something that no client may send.
-    fn rubbish(&mut self, client: usize) -> Vec<u8> {
-        let v5 = self.plan.clients[client].v5;
-        match self.random.below(6) {
-            // A second CONNECT.
-            0 => vec![0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 0],
-            // A packet only servers send.
-            1 => vec![0x20, 2, 0, 0],
-            // A length of five bytes.
-            2 => vec![0x30, 0xff, 0xff, 0xff, 0xff, 0x01],
-            // QoS 3.
-            3 => vec![0x36, 5, 0, 1, b'a', 0, 1],
-            // A wildcard in a topic name.
-            4 if v5 => vec![0x30, 4, 0, 1, b'#', 0],
-            4 => vec![0x30, 3, 0, 1, b'#'],
-            // Flags that PINGREQ does not have.
-            _ => vec![0xc1, 0],
-        }
     }
 }

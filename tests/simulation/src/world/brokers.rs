@@ -400,14 +400,19 @@ impl World {
 
     /// How often each message lies in the logs of the cluster.
     pub(super) fn count_cluster(&self, mut found: impl FnMut(usize, MessageId)) {
+        self.for_each_record(|topic, partition, _, value| match MessageId::read(value) {
+            Ok(id) => found(topic, id),
+            Err(why) => panic!("VIOLATION t{topic}-{partition}: {why}"),
+        });
+    }
+
+    /// Every record of the cluster, partition by partition: topic, partition, key and value.
+    pub(super) fn for_each_record(&self, mut show: impl FnMut(usize, u32, Option<&[u8]>, &[u8])) {
         let Some(cluster) = &self.cluster else { return };
         for topic in 0..self.plan.sinks {
             cluster.for_each_batch(topic, |batch| {
                 for record in batch.records() {
-                    match MessageId::read(record.value.unwrap_or_default()) {
-                        Ok(id) => found(topic, id),
-                        Err(why) => panic!("VIOLATION topic t{topic}: {why}"),
-                    }
+                    show(topic, batch.place.partition, record.key, record.value.unwrap_or_default());
                 }
             });
         }

@@ -93,18 +93,21 @@ impl Disks {
 
     /// Every message that readers of the log are shown.
     pub(super) fn count(&self, mut found: impl FnMut(usize, MessageId)) {
+        self.for_each_record(|sink, partition, _, value| match MessageId::read(value) {
+            Ok(id) => found(sink, id),
+            Err(why) => panic!("VIOLATION t{sink}-{partition}: {why}"),
+        });
+    }
+
+    /// Every record that readers of the log are shown, partition by partition: sink, partition, key and value.
+    pub(super) fn for_each_record(&self, mut show: impl FnMut(usize, u32, Option<&[u8]>, &[u8])) {
         let (Some(disk), Some(opened)) = (&self.disk, &self.opened) else { return };
         disk.show_durable().expect("a tmpfs writes");
         for (sink, topic) in self.topics.iter().enumerate() {
             for partition in 0..topic.partitions {
                 let log = opened.catalogue.topic(&topic.name).and_then(|logs| logs.log(partition));
                 let log = log.expect("a topic has its partitions");
-                for value in values(opened, log) {
-                    match MessageId::read(&value) {
-                        Ok(id) => found(sink, id),
-                        Err(why) => panic!("VIOLATION {}-{partition}: {why}", topic.name),
-                    }
-                }
+                read_log(opened, log, |key, value| show(sink, partition, key, value));
             }
         }
     }
@@ -116,16 +119,16 @@ impl Drop for Disks {
     }
 }
 
-/// The values of a log, as its readers get them.
-fn values(opened: &Opened, log: LogId) -> Vec<Vec<u8>> {
+/// Shows key and value of a log's records, as its readers get them.
+fn read_log(opened: &Opened, log: LogId, mut show: impl FnMut(Option<&[u8]>, &[u8])) {
     let mut reader = LogReader::new(opened.catalogue.clone(), log);
     let ends = &opened.catalogue.place(log).ends;
-    let (mut offset, mut values) = (ends.log_start(), Vec::new());
+    let mut offset = ends.log_start();
     loop {
         let mut bytes = Vec::new();
         reader.read(offset, 1 << 20, true, &mut bytes).unwrap_or_else(|error| panic!("VIOLATION {log:?}: {error:?}"));
         if bytes.is_empty() {
-            return values;
+            return;
         }
         let mut rest = &bytes[..];
         while let Some(length) = rest.get(8..12) {
@@ -133,7 +136,7 @@ fn values(opened: &Opened, log: LogId) -> Vec<Vec<u8>> {
             let base = i64::from_be_bytes(batch[..8].try_into().expect("8 bytes"));
             for record in Records::of(batch) {
                 offset = base + i64::from(record.index) + 1;
-                values.push(record.value.unwrap_or_default().to_vec());
+                show(record.key, record.value.unwrap_or_default());
             }
             rest = after;
         }

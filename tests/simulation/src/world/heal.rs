@@ -19,6 +19,15 @@ impl World {
     /// # Panics
     /// If something does not end, or is wrong at the end.
     pub(crate) fn end(&mut self) {
+        self.come_to_rest();
+        self.judge();
+    }
+
+    /// Heals the world and waits until nothing that was begun is open.
+    ///
+    /// # Panics
+    /// If something does not end.
+    pub(super) fn come_to_rest(&mut self) {
         self.heal();
         self.run_until("every publication has its answer", LIVENESS_NS, |world| {
             !world.down && world.clients.iter().all(|client| client.is_done())
@@ -31,7 +40,7 @@ impl World {
             let quiet = self.now + QUIET_NS;
             self.run_until("the cluster is whole", DRAIN_NS, |world| world.now >= quiet && world.is_whole());
         }
-        self.judge();
+        self.judge_shards();
     }
 
     fn is_whole(&self) -> bool {
@@ -82,7 +91,7 @@ impl World {
         }
     }
 
-    fn judge(&mut self) {
+    fn judge_shards(&self) {
         for shard in 0..self.nodes.len() {
             let (acked, unacked) = self.nodes[shard].drained.unwrap_or_default();
             assert!(
@@ -93,6 +102,9 @@ impl World {
             let (used, _) = self.nodes[shard].shard.charged_bytes();
             assert!(used == 0, "VIOLATION shard {shard} holds {used} bytes after its drain");
         }
+    }
+
+    fn judge(&mut self) {
         self.take_committed();
         let admitted = self.admitted + self.possible_duplicates();
         if !self.duplicates_are_excused() {

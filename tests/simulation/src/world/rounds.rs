@@ -265,7 +265,7 @@ impl World {
         self.nodes[shard].ports.parcels = parcels;
         let mut sent = std::mem::take(&mut self.nodes[shard].ports.sent);
         for socket in sent.drain(..) {
-            if let Some(client) = self.net.get(socket).client
+            if let Some(client) = self.net.get(socket).client()
                 && self.clients[client].waits
             {
                 let at = self.now + self.random.between(20_000, 200_000);

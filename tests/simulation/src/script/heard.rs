@@ -14,6 +14,9 @@ pub(super) enum End {
     Cut,
 }
 
+/// Number, quality of service, and whether it was said to be sent again.
+pub(super) type Delivery = (u32, u8, bool);
+
 /// By lane.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
@@ -26,8 +29,8 @@ pub(super) struct Heard {
     pub(super) suback: Vec<(u16, u8)>,
     pub(super) unsuback: Vec<u16>,
     pub(super) pongs: u32,
-    /// By publisher and topic: number, quality of service, and whether it was said to be sent again.
-    pub(super) deliveries: BTreeMap<(u16, usize), Vec<(u32, u8, bool)>>,
+    /// By publisher and topic.
+    pub(super) deliveries: BTreeMap<(u16, usize), Vec<Delivery>>,
 }
 
 impl Heard {

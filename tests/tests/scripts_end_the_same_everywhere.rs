@@ -20,7 +20,7 @@ use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::{peer, wait};
 
 /// Drawn scripts; the simulated worlds among themselves compare more of them.
-const DRAWN: u16 = 200;
+const DRAWN: u16 = 400;
 
 /// Scripts played at once.
 const PLAYERS: usize = 4;

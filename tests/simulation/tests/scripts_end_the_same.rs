@@ -5,7 +5,7 @@ use aqueduct_simulation::plan::Destination;
 use aqueduct_simulation::script::{Script, drawn, simulate, written};
 
 /// Drawn scripts of a run.
-const DRAWN: u16 = 300;
+const DRAWN: u16 = 1000;
 
 #[test]
 fn and_as_was_written() {

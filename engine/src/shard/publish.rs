@@ -55,8 +55,11 @@ impl Shard {
                 self.seat(slot, qos, silences)
             }
         };
-        let placed = match self.place(now, conn, publish, slot, version, seat.as_ref()) {
-            _ if publish.dup && is_planted(Plant::SkipDup) => Placed::default(),
+        let placed = match publish.dup && is_planted(Plant::SkipDup) {
+            true => Ok(Placed::default()),
+            false => self.place(now, conn, publish, slot, version, seat.as_ref()),
+        };
+        let placed = match placed {
             Ok(placed) => placed,
             Err(NoPlace::Hold) if publish.qos == QoS::AtMostOnce && self.settings.qos0_on_full == Qos0OnFull::Drop => {
                 self.drop_qos0(conn);

@@ -315,7 +315,9 @@ impl Shard {
         let ration = (!self.lists.held.is_empty()).then_some(self.round.next_ration);
         let news = self.filters.has_news(self.settings.subscribers.notice_credits);
         let try_again = self.round.released && !self.lists.held.is_empty();
-        let work = try_again || !self.lists.ready.is_empty() || self.deliver.has_work() || news;
+        // A will that was published when its client was closed may have taken the place of older records.
+        let discarded = !self.round.discarded.is_empty();
+        let work = try_again || discarded || !self.lists.ready.is_empty() || self.deliver.has_work() || news;
         let again = work.then_some(now.mono);
         let clients = now.mono >= self.round.quiet_until || self.drain.is_draining();
         let quiet = (!clients).then_some(self.round.quiet_until);

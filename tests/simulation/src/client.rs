@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::ledger::Ledger;
 use crate::message::{Message, MessageId};
 use crate::plan::{ClientPlan, Plan};
-use crate::wire::{self, Connect};
+use crate::wire::{self, Connect, Will};
 
 /// A publication without its last acknowledgement.
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +120,23 @@ impl Client {
     }
 
     /// Begins a connection: writes its CONNECT.
-    pub(crate) fn connect(&mut self, plan: &Plan, socket: usize, out: &mut Vec<u8>) {
+    pub(crate) fn connect(&mut self, plan: &Plan, ledger: &mut Ledger, socket: usize, out: &mut Vec<u8>) {
         let own = self.plan(plan);
+        let mut payload = Vec::new();
+        let will = own.will_delay_s.map(|delay_s| {
+            let message = plan.kinds.message(ledger.next(self.index));
+            message.put(&mut payload);
+            // It is published later than what comes after it, or never: what is sent twice may be stored out of turn.
+            ledger.sent(message.id);
+            ledger.sent(message.id);
+            (message, delay_s)
+        });
+        let will = will.map(|(message, delay_s)| Will {
+            qos: message.qos,
+            topic: &plan.topics[message.topic],
+            payload: &payload,
+            delay_s,
+        });
         let connect = Connect {
             v5: own.v5,
             clean: own.clean,
@@ -129,6 +144,7 @@ impl Client {
             keepalive_s: own.keepalive_s,
             receive_maximum: 10,
             client_id: &own.name,
+            will,
         };
         wire::put_connect(out, &connect);
         self.socket = Some(socket);

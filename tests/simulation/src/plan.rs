@@ -93,6 +93,8 @@ pub struct ClientPlan {
     pub filter: Option<(String, u8)>,
     /// MQTT 5: uses topic aliases.
     pub aliases: bool,
+    /// Has a will, which at MQTT 5 waits so many seconds.
+    pub will_delay_s: Option<u32>,
 }
 
 /// Chances are of a million, for each act or message they can strike.
@@ -256,6 +258,7 @@ impl Plan {
                 publishes: index == 0 || !subscribes || r.below(2) == 0,
                 filter: subscribes.then(|| (r.one_of(&filters).to_string(), r.below(3) as u8)),
                 aliases: v5 && r.below(3) == 0,
+                will_delay_s: (r.below(3) == 0).then(|| r.one_of(&[0, 0, 1])),
             });
         }
     }

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Connect<'a> {
     /// MQTT 5, else 3.1.1.
-    pub v5: bool,
+    pub(crate) v5: bool,
     /// Clean start (clean session).
     pub(crate) clean: bool,
     /// MQTT 5: how long the session outlives the connection, seconds.
@@ -15,12 +15,28 @@ pub(crate) struct Connect<'a> {
     pub(crate) receive_maximum: u16,
     /// Client identifier.
     pub(crate) client_id: &'a str,
+    /// What is published when the connection ends without a word.
+    pub(crate) will: Option<Will<'a>>,
+}
+
+/// The will of a CONNECT.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Will<'a> {
+    /// Quality of service.
+    pub(crate) qos: u8,
+    /// Topic.
+    pub(crate) topic: &'a str,
+    /// Payload.
+    pub(crate) payload: &'a [u8],
+    /// MQTT 5: how long it waits for the client to come back, seconds.
+    pub(crate) delay_s: u32,
 }
 
 /// Writes a CONNECT.
 pub(crate) fn put_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', if connect.v5 { 5 } else { 4 }];
-    body.push(u8::from(connect.clean) << 1);
+    let will = connect.will.map_or(0, |will| 0x04 | will.qos << 3);
+    body.push(u8::from(connect.clean) << 1 | will);
     body.extend(connect.keepalive_s.to_be_bytes());
     if connect.v5 {
         body.push(8);
@@ -30,6 +46,15 @@ pub(crate) fn put_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
         body.extend(connect.receive_maximum.to_be_bytes());
     }
     put_text(&mut body, connect.client_id);
+    if let Some(will) = connect.will {
+        if connect.v5 {
+            body.extend([5, 0x18]);
+            body.extend(will.delay_s.to_be_bytes());
+        }
+        put_text(&mut body, will.topic);
+        body.extend((will.payload.len() as u16).to_be_bytes());
+        body.extend(will.payload);
+    }
     put_head(out, 0x10, body.len());
     out.extend(body);
 }

@@ -7,7 +7,10 @@ use std::process::{Command, Output};
 use aqueduct_simulation::run;
 
 /// Seeds that have found something, with the inputs of their worlds.
-const REGRESSIONS: &[(u64, u64)] = &[];
+const REGRESSIONS: &[(u64, u64)] = &[
+    // A will took the place of older records after the last look at what had been discarded, and nobody woke up for those.
+    (261, 20_000),
+];
 
 /// Inputs of the shards of one world.
 const STEPS: u64 = 40_000;

@@ -214,7 +214,7 @@ impl<S: Stage> Player<'_, S> {
         let state = &mut self.clients[client];
         let v5 = state.role.v5;
         let receive_maximum = RECEIVE_MAXIMUM;
-        let connect = Connect { v5, clean, expiry_s, keepalive_s: 600, receive_maximum, client_id: &name };
+        let connect = Connect { v5, clean, expiry_s, keepalive_s: 600, receive_maximum, client_id: &name, will: None };
         wire::put_connect(&mut self.out, &connect);
         let conn = self.stage.open();
         state.line = Some(Line { conn, ..Line::default() });

@@ -126,7 +126,7 @@ impl World {
         }
         let socket = self.net.open(Holder::Client(client));
         let mut out = std::mem::take(&mut self.scratch);
-        self.clients[client].connect(&self.plan, socket, &mut out);
+        self.clients[client].connect(&self.plan, &mut self.ledger, socket, &mut out);
         self.clients[client].wrote = self.now;
         self.net.get(socket).to_shard.append(&mut out);
         self.scratch = out;

@@ -91,6 +91,17 @@ impl Disks {
         batches.filter(|batch| batch.home == home).map(|batch| batch.charge_bytes).sum()
     }
 
+    /// Bits of what was durable flip while the node is down: it opens all the same, and what it shows is whole.
+    pub(super) fn rot(&mut self, now: Now) {
+        let rotten_bits = self.random.between(1, 6) as u32;
+        if let Some(disk) = self.disk.take() {
+            disk.crash(Crash::Power { rotten_bits }).expect("a tmpfs writes");
+        }
+        self.faults = DiskFaults::default();
+        self.open(now);
+        self.count(|_, _| {});
+    }
+
     /// Every message that readers of the log are shown.
     pub(super) fn count(&self, mut found: impl FnMut(usize, MessageId)) {
         self.for_each_record(|sink, partition, _, value| match MessageId::read(value) {
@@ -124,6 +135,7 @@ fn read_log(opened: &Opened, log: LogId, mut show: impl FnMut(Option<&[u8]>, &[u
     let mut reader = LogReader::new(opened.catalogue.clone(), log);
     let ends = &opened.catalogue.place(log).ends;
     let mut offset = ends.log_start();
+    check_times(&mut reader, offset);
     loop {
         let mut bytes = Vec::new();
         reader.read(offset, 1 << 20, true, &mut bytes).unwrap_or_else(|error| panic!("VIOLATION {log:?}: {error:?}"));
@@ -134,12 +146,23 @@ fn read_log(opened: &Opened, log: LogId, mut show: impl FnMut(Option<&[u8]>, &[u
         while let Some(length) = rest.get(8..12) {
             let (batch, after) = rest.split_at(12 + u32::from_be_bytes(length.try_into().expect("4 bytes")) as usize);
             let base = i64::from_be_bytes(batch[..8].try_into().expect("8 bytes"));
+            assert!(base >= offset, "VIOLATION {log:?} goes back to offset {base} from {offset}");
             for record in Records::of(batch) {
                 offset = base + i64::from(record.index) + 1;
                 show(record.key, record.value.unwrap_or_default());
             }
             rest = after;
         }
+    }
+}
+
+/// What is found by its time lies in the log, and is not older.
+fn check_times(reader: &mut LogReader, start: i64) {
+    let first = reader.find_time(0).unwrap_or_else(|error| panic!("VIOLATION {error:?}"));
+    if let Some((offset, timestamp_ms)) = first {
+        assert!(offset >= start, "VIOLATION the oldest record by time is {offset}, the log begins at {start}");
+        let later = reader.find_time(timestamp_ms + 1).unwrap_or_else(|error| panic!("VIOLATION {error:?}"));
+        assert!(later.is_none_or(|(_, later_ms)| later_ms > timestamp_ms), "VIOLATION {later:?} after {timestamp_ms}");
     }
 }
 

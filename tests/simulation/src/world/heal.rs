@@ -116,6 +116,10 @@ impl World {
             disks.count(|sink, id| found.count(sink, id));
         }
         self.ledger.judge_logs(&self.plan, &found);
+        let now = self.clock();
+        if let Some(disks) = &mut self.disks {
+            disks.rot(now);
+        }
         trace!(
             self,
             "{} acknowledged, {} stored, {admitted} possible duplicates", self.ledger.acked, self.ledger.stored

@@ -34,14 +34,10 @@ pub(crate) struct Ledger {
     newest: Vec<u32>,
     partitions: usize,
     sinks: usize,
-    /// Records above one for each time sent.
-    pub(crate) extra: u64,
     /// Messages acknowledged.
     pub(crate) acked: u64,
     /// Records stored.
     pub(crate) stored: u64,
-    /// The first of them, for the verdict.
-    first_extra: Option<String>,
     /// A record that was stored out of order: its sink, its partition, and what to say of it. The cluster may have an excuse.
     pub(crate) disorder: Option<(usize, usize, String)>,
     rules: Rules,
@@ -84,10 +80,8 @@ impl Ledger {
             newest: vec![0; plan.clients.len() * SINKS * partitions],
             partitions,
             sinks: plan.sinks,
-            extra: 0,
             acked: 0,
             stored: 0,
-            first_extra: None,
             disorder: None,
             rules: Rules {
                 ack_is_stored: certain && plan.sync,
@@ -164,15 +158,6 @@ impl Ledger {
         let entry = self.entry(id);
         entry.stored[sink] += 1;
         let copies = entry.stored[sink];
-        // At QoS 2 a resend makes no second record, unless the receiver has forgotten the first, or has said no to it; where
-        // another sink failed that is a no.
-        let once = message.qos == 2 && !plan.rejects_late && plan.sinks == 1;
-        let may = if once { 1 + entry.forgotten } else { entry.sent };
-        if copies > may {
-            let text = format!("{message:?} in t{sink}, partition {partition}: {entry:?}");
-            self.extra += 1;
-            self.first_extra.get_or_insert(text);
-        }
         if copies == 1 && rules.ordered {
             let at = (usize::from(id.client) * SINKS + sink) * self.partitions + partition;
             let newest = &mut self.newest[at];
@@ -206,13 +191,32 @@ impl Ledger {
     ///
     /// # Panics
     /// If records were made more often than was asked for and admitted.
-    pub(crate) fn judge(&self, possible_duplicates: u64) {
+    pub(crate) fn judge(&self, plan: &Plan, possible_duplicates: u64) {
+        if !self.rules.once {
+            return;
+        }
+        let (mut extra, mut first) = (0, None);
+        for (client, entries) in self.entries.iter().enumerate() {
+            for (seq, entry) in entries.iter().enumerate() {
+                let message = plan.kinds.message(MessageId { client: client as u16, seq: seq as u32 });
+                let may = self.records_max(plan, &message, entry);
+                for copies in entry.stored.into_iter().filter(|&copies| copies > may) {
+                    extra += u64::from(copies - may);
+                    first.get_or_insert((message, entry));
+                }
+            }
+        }
         assert!(
-            !self.rules.once || self.extra <= possible_duplicates,
-            "VIOLATION {} records too many, and {possible_duplicates} possible duplicates admitted; the first is {:?}",
-            self.extra,
-            self.first_extra
+            extra <= possible_duplicates,
+            "VIOLATION {extra} records too many, {possible_duplicates} possible duplicates admitted; the first is {first:?}"
         );
+    }
+
+    /// How many records a message may make: at QoS 2 a resend makes no second one, unless the receiver has forgotten the first, or
+    /// has said no to it; where another sink failed that is a no.
+    fn records_max(&self, plan: &Plan, message: &Message, entry: &Entry) -> u16 {
+        let once = message.qos == 2 && !plan.rejects_late && plan.sinks == 1;
+        if once { 1 + entry.forgotten } else { entry.sent }
     }
 
     /// Room to count every message in every log.

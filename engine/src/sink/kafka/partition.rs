@@ -123,11 +123,18 @@ impl Partition {
         here && self.away < self.inflight_limit(now, inflight_max)
     }
 
-    /// One while it is not sure that the next would be stored after this one.
+    /// One while it is not sure that the next would be stored after this one, and as long as something is sent again: a broker
+    /// recognises the last five batches of a producer, so nothing new may be stored in front of one whose fate is open.
     fn inflight_limit(&self, now: Mono, inflight_max: u32) -> u32 {
         let known = |confirmed: Mono| now.since(confirmed) < FORGOTTEN_AFTER_NS;
         let unsure = self.identity.is_some_and(|identity| !identity.confirmed.is_some_and(known));
-        if unsure || self.failures > 1 { 1 } else { inflight_max }
+        if unsure || self.failures > 1 || self.is_repeating() { 1 } else { inflight_max }
+    }
+
+    /// Whether what is sent next, or is away, was sent before.
+    fn is_repeating(&self) -> bool {
+        self.queue.front().is_some_and(|next| next.tries > 0)
+            || self.flights.front().is_some_and(|flight| flight.tries > 1)
     }
 
     /// When a pause ends, if one is the reason to wait.

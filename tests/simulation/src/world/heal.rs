@@ -108,7 +108,7 @@ impl World {
         self.take_committed();
         let admitted = self.admitted + self.possible_duplicates();
         if !self.duplicates_are_excused() {
-            self.ledger.judge(admitted);
+            self.ledger.judge(&self.plan, admitted);
         }
         let mut found = self.ledger.counts();
         self.count_cluster(|sink, id| found.count(sink, id));

@@ -126,7 +126,7 @@ impl World {
         );
     }
 
-    pub(super) fn open_text(&self) -> String {
+    fn open_text(&self) -> String {
         let open = self.clients.iter().zip(&self.plan.clients).filter(|(client, _)| !client.is_done());
         open.map(|(client, plan)| format!("  {} {}\n", plan.name, client.open_text())).collect()
     }

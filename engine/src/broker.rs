@@ -153,7 +153,7 @@ impl Cluster {
             }
             Input::Response { body, request, .. } => self.on_response(now, place, body, request, io),
             Input::Sent { request, .. } => {
-                self.at(place).on_sent(now, request.correlation);
+                self.at(place).on_sent(request.correlation);
                 Event::Sent(request)
             }
             Input::LinkDown { unanswered, why, .. } => self.on_down(now, place, unanswered, why),

@@ -232,9 +232,8 @@ impl Link {
         }
     }
 
-    /// A request without an answer has left.
-    pub fn on_sent(&mut self, now: Mono, correlation: i32) {
-        self.heard = now;
+    /// A request without an answer has left. That is the kernel's word, not the broker's, which may be silent all the same.
+    pub fn on_sent(&mut self, correlation: i32) {
         self.close_request(correlation);
     }
 

@@ -162,6 +162,46 @@ fn a_silent_link_is_given_up_and_its_batches_are_sent_again() {
 }
 
 #[test]
+fn requests_that_expect_no_answer_are_no_sign_of_life() {
+    let none = "[sinks.n]\nconnector = \"k\"\nsource_topics = [\"#\"]\ntopic = \"t\"\nrequired_acks = \"none\"";
+    let mut rig = connected("request_timeout = \"3s\"\nmetadata_request_timeout = \"3s\"", none);
+    rig.submit(0, 0, vec![value(0, 100)]);
+    rig.run_ms(100);
+    rig.world.mute[0] = true;
+    rig.submit(0, 0, vec![value(1, 100)]);
+    for number in 2..12 {
+        // Partitions 0 and 2 have the same leader, and share its link.
+        rig.submit(1, 2, vec![value(number, 100)]);
+        rig.run_ms(500);
+    }
+    assert!(rig.notes.iter().any(|note| note.contains("does not answer")), "{:?}", rig.notes);
+    rig.world.mute[0] = false;
+    rig.run_ms(10_000);
+    assert!(matches!(rig.sent[1].outcome, Some(Outcome::Stored { .. })), "{:?}", rig.sent[1].outcome);
+    assert_eq!(rig.world.cluster.topics["t"].logs[0].values.len(), 2, "stored, and recognised when it was sent again");
+}
+
+#[test]
+fn what_is_sent_again_goes_alone() {
+    // KAFKA: a broker recognises the last five batches of a producer (ProducerStateEntry.NUM_BATCHES_TO_RETAIN).
+    let mut rig = connected("", "max_inflight = 4");
+    rig.submit(0, 0, vec![value(0, 20_000)]);
+    rig.run_ms(100);
+    (1..=4).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
+    rig.round();
+    assert_eq!(rig.world.widest_flight, 4);
+    rig.cut_off(0);
+    (5..=8).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
+    rig.world.widest_flight = 0;
+    while rig.sent[1..=4].iter().any(|sent| sent.outcome.is_none()) {
+        assert!(rig.world.widest_flight <= 1, "something is in front of a batch whose fate is open");
+        rig.step_after_round();
+    }
+    rig.run_ms(5_000);
+    check(&rig, 0, true);
+}
+
+#[test]
 fn a_broker_that_comes_back_is_found_and_nothing_is_lost() {
     let mut rig = connected("", "");
     for number in 0..20 {

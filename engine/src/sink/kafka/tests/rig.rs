@@ -60,6 +60,8 @@ pub(super) struct World {
     pub(super) dead: Vec<bool>,
     /// Brokers that read nothing: requests wait.
     pub(super) stalled: Vec<bool>,
+    /// Brokers that do what they are asked and never say so.
+    pub(super) mute: Vec<bool>,
     /// Chance in a thousand that a link breaks when something happens on it.
     pub(super) breaks: u32,
     /// Batches on their way, by partition: how many, and on which link.
@@ -197,6 +199,7 @@ impl Rig {
             now: 1_000_000_000,
             dead: vec![false; brokers],
             stalled: vec![false; brokers],
+            mute: vec![false; brokers],
             breaks: 0,
             flying: BTreeMap::new(),
             inflight_max: config.sinks[0].inflight_batches_max,
@@ -353,6 +356,10 @@ impl Rig {
             let key = line.key;
             self.world.touch_down(&request);
             return self.input(Input::Sent { link: key, request });
+        }
+        if self.world.mute[broker] {
+            self.world.lines[index].reached += 1;
+            return;
         }
         let at = (self.world.now + self.world.delay()).max(self.world.lines[index].answer_at);
         let line = &mut self.world.lines[index];

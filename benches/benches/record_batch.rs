@@ -8,7 +8,7 @@ use kafka::record_batch::{self, Span, Stamp};
 fn fill(buf: &mut Vec<u8>, records: u32, value: &[u8]) {
     record_batch::begin(buf);
     for offset in 0..records {
-        record_batch::append(buf, offset, 0, Some(b"client-17"), Some(value), &[]);
+        record_batch::append(buf, offset, 0, Some(b"client-17"), Some(value), record_batch::RawHeaders::NONE);
     }
 }
 

@@ -46,8 +46,8 @@ pub use reader::Effective;
 pub use reference::{explain, reference};
 pub use sample::sample;
 pub use sink::{
-    BufferMode, Deliver, KeyHash, MissingValue, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy, QueryMode,
-    RequiredAcks, Sink,
+    BufferMode, Deliver, HeaderEncoding, KeyHash, MissingValue, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy,
+    PayloadEncoding, QueryMode, RequiredAcks, Sink,
 };
 
 use kind::World;

@@ -52,7 +52,9 @@ use crate::listener::receive::{HEADROOM_BYTES, READ_BYTES_MAX};
 use crate::metrics::{Latency, ShardCounters, SinkCounters};
 use crate::plants::{Plant, is_planted};
 use crate::session::table::SessionTable;
+use crate::sink::packing::Packer;
 use crate::sink::partitioning::Random;
+use crate::sink::route::Scratch;
 use crate::sink::{Sink, Writer};
 
 use budget::Budget;
@@ -77,13 +79,14 @@ pub struct Shard {
     sinks: Vec<Sink>,
     writers: Vec<Writer>,
     budget: Budget,
+    packer: Packer,
     filters: Filters,
     deliver: Deliver,
     pool: BatchPool,
     /// The receive buffer of all connections; out of its place while one is being read.
     receive: Vec<u8>,
-    /// Rendered values; kept for its capacity.
-    scratch: Vec<u8>,
+    /// What records are rendered into.
+    scratch: Scratch,
     wheel: Wheel,
     lists: Lists,
     round: Round,
@@ -132,11 +135,12 @@ impl Shard {
             conns: Vec::new(),
             sessions: SessionTable::new(Keyed::new(random.next_u64(), random.next_u64())),
             budget: Budget::new(settings.memory_bytes),
+            packer: Packer::default(),
             filters: Filters::new(id, settings.shards, Keyed::new(random.next_u64(), random.next_u64())),
             deliver: Deliver::new(&settings),
             pool: BatchPool::new(id, settings.pool_bytes),
             receive: vec![0; HEADROOM_BYTES + READ_BYTES_MAX],
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             wheel: Wheel::new(now),
             lists: Lists::default(),
             round: Round::new(now, settings.round_wait_ns()),

@@ -9,6 +9,7 @@ pub mod ceiling;
 pub mod discard;
 pub mod embedded;
 pub mod kafka;
+pub mod packing;
 pub mod partitioning;
 pub mod route;
 #[cfg(test)]
@@ -56,7 +57,7 @@ impl Sink {
     #[inline]
     pub fn learn_size(&mut self, batch: &Batch, stored: bool) {
         if batch.too_large {
-            self.ceiling.refused(batch.bytes.len());
+            self.ceiling.refused(batch.plain_bytes());
         } else if !stored || !self.ceiling.stored() {
             return;
         }
@@ -128,6 +129,8 @@ pub struct WriterCounts {
     pub retried: u64,
     /// Requests sent.
     pub requests: u64,
+    /// Bytes of batches sent, after compression; repeats count again.
+    pub sent_bytes: u64,
     /// Records sent again under a new producer epoch because their fate was open.
     pub possible_duplicate: u64,
 }

@@ -17,6 +17,7 @@ mod snappy;
 mod zstd;
 
 use crate::Error;
+use std::fmt;
 use std::io::Read;
 use std::ops::RangeInclusive;
 
@@ -75,14 +76,18 @@ impl Compression {
     }
 }
 
-/// Compresses batches with one codec at one level, and keeps the codec's tables between batches.
-pub struct Compressor(State);
+/// Compresses batches with one codec at one level. The codec's tables are kept between batches, so that one that follows
+/// another costs no allocation where `out` has room.
+pub struct Compressor {
+    level: i32,
+    state: State,
+}
 
 enum State {
     None,
-    Gzip { level: u32 },
-    Snappy(Box<snap::raw::Encoder>),
-    Lz4,
+    Gzip(gzip::Encoder),
+    Snappy(Box<snappy::Blocks>),
+    Lz4(Box<lz4::Encoder>),
     Zstd(zstd::Context),
 }
 
@@ -95,22 +100,16 @@ impl Compressor {
     pub fn new(codec: Compression, level: Option<i32>) -> Result<Self, Error> {
         let level = level.unwrap_or(codec.level_default());
         let level = codec.levels().map_or(level, |range| level.clamp(*range.start(), *range.end()));
-        Ok(Self(match codec {
-            Compression::None => State::None,
-            Compression::Gzip => State::Gzip { level: level.unsigned_abs() },
-            Compression::Snappy => State::Snappy(Box::new(snap::raw::Encoder::new())),
-            Compression::Lz4 => State::Lz4,
-            Compression::Zstd => State::Zstd(zstd::Context::new(level)?),
-        }))
+        Ok(Self { level, state: State::new(codec, level)? })
     }
 
     /// The codec, for the batch's [`crate::record_batch::Stamp`].
     pub fn codec(&self) -> Compression {
-        match &self.0 {
+        match &self.state {
             State::None => Compression::None,
-            State::Gzip { .. } => Compression::Gzip,
+            State::Gzip(_) => Compression::Gzip,
             State::Snappy(_) => Compression::Snappy,
-            State::Lz4 => Compression::Lz4,
+            State::Lz4(_) => Compression::Lz4,
             State::Zstd(_) => Compression::Zstd,
         }
     }
@@ -121,20 +120,40 @@ impl Compressor {
     /// If the codec fails, which for bytes in memory means it has run out of that. `out` is then as it was.
     pub fn compress(&mut self, records: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let end_before = out.len();
-        let result = match &mut self.0 {
+        let result = match &mut self.state {
             State::None => {
                 out.extend_from_slice(records);
                 Ok(())
             }
-            State::Gzip { level } => gzip::compress(*level, records, out),
-            State::Snappy(encoder) => snappy::compress(encoder, records, out),
-            State::Lz4 => lz4::compress(records, out),
+            State::Gzip(encoder) => encoder.compress(records, out),
+            State::Snappy(blocks) => blocks.compress(records, out),
+            State::Lz4(encoder) => encoder.compress(records, out),
             State::Zstd(context) => context.compress(records, out),
         };
         if result.is_err() {
             out.truncate(end_before);
+            // What was begun lies in the codec's tables.
+            self.state = State::new(self.codec(), self.level)?;
         }
         result
+    }
+}
+
+impl State {
+    fn new(codec: Compression, level: i32) -> Result<Self, Error> {
+        Ok(match codec {
+            Compression::None => State::None,
+            Compression::Gzip => State::Gzip(gzip::Encoder::new(level.unsigned_abs())),
+            Compression::Snappy => State::Snappy(Box::new(snappy::Blocks::new())),
+            Compression::Lz4 => State::Lz4(Box::new(lz4::Encoder::new())),
+            Compression::Zstd => State::Zstd(zstd::Context::new(level)?),
+        })
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compressor({} {})", self.codec().name(), self.level)
     }
 }
 
@@ -225,6 +244,35 @@ mod tests {
         assert_eq!(snappy[..16], *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01");
         // The first raw block says how long it will be, 32 KiB, as a varint.
         assert_eq!(snappy[20..23], [0x80, 0x80, 0x02]);
+    }
+
+    #[test]
+    fn a_compressor_writes_the_same_bytes_again_and_takes_no_more_memory() {
+        for codec in CODECS {
+            let mut compressor = Compressor::new(codec, None).unwrap();
+            let mut out = Vec::new();
+            for len in [100_000, 1, 70_000, 100_000] {
+                let bytes = json(len);
+                out.clear();
+                compressor.compress(&bytes, &mut out).unwrap();
+                assert!(out == compressed(codec, &bytes), "{codec:?} {len}");
+            }
+            let (capacity, bytes) = (out.capacity(), json(100_000));
+            out.clear();
+            compressor.compress(&bytes, &mut out).unwrap();
+            assert_eq!(out.capacity(), capacity, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn noise_grows_and_comes_back() {
+        let noise: Vec<u8> = (0u64..300_000).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+        let noise: Vec<u8> = noise.iter().enumerate().map(|(n, b)| b ^ (n * n >> 7) as u8).collect();
+        for codec in CODECS {
+            let mut out = Vec::new();
+            decompress(codec, &compressed(codec, &noise), &mut out, noise.len()).unwrap();
+            assert!(out == noise, "{codec:?}");
+        }
     }
 
     #[test]

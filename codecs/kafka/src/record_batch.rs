@@ -32,6 +32,7 @@
 //! Left out: formats 0 and 1, which no supported broker sends; writing transactional and control batches.
 
 mod header;
+mod headers;
 mod merge;
 mod reader;
 mod writer;
@@ -40,6 +41,7 @@ mod writer;
 mod tests;
 
 pub use header::{Header, restamp_producer, seal, set_base_offset};
+pub use headers::{HeaderBlock, RawHeaders};
 pub use merge::{Span, merge};
 pub use reader::{Headers, Record, Records, decompressed_records, records};
 pub use writer::{append, begin, record_bytes_max};

@@ -4,6 +4,9 @@
 //! shared: whoever holds it may touch its bytes and nobody else can, so a buffer cannot be recycled while a request still
 //! reads it (the class of CVE-2026-35554).
 
+use kafka::compression::Compression;
+use kafka::record_batch::HEADER_LEN;
+
 use crate::clock::Mono;
 use crate::shard::ShardId;
 use crate::ticket::{Refused, Run};
@@ -30,6 +33,8 @@ pub struct Batch {
     pub refused: Vec<Refused>,
     /// Kafka refused it as a whole for its size: its parts were sent in its place, and smaller ones are to follow.
     pub too_large: bool,
+    /// How the bytes behind the gap are compressed; `None` until that is decided.
+    pub packed: Option<Compression>,
     /// Where they go.
     pub part: PartKey,
     /// Placement epoch under which the partition was chosen.
@@ -44,6 +49,13 @@ pub struct Batch {
     pub max_timestamp_ms: i64,
     /// When the first record was written; linger, age and latency count from here.
     pub opened: Mono,
-    /// Bytes as queued, before compression: what `queuing_bytes` counts.
+    /// Bytes of the records as queued, before compression: what `queuing_bytes` counts.
     pub queued_bytes: usize,
+}
+
+impl Batch {
+    /// Bytes of the whole batch before compression: what limits of batches are about.
+    pub fn plain_bytes(&self) -> usize {
+        HEADER_LEN + self.queued_bytes
+    }
 }

@@ -34,6 +34,7 @@ impl BatchPool {
                 records: 0,
                 refused: Vec::new(),
                 too_large: false,
+                packed: None,
                 part,
                 epoch,
                 home: self.home,
@@ -62,6 +63,7 @@ impl BatchPool {
         batch.records = 0;
         batch.refused.clear();
         batch.too_large = false;
+        batch.packed = None;
         batch.queued_bytes = 0;
         self.free_bytes += batch.bytes.capacity();
         self.free.push(batch);

@@ -24,6 +24,7 @@ pub(crate) fn check(mut config: Config, load: &mut Load) -> Option<Config> {
     for sink in config.sinks.iter_mut().filter(|sink| sink.enable) {
         check.sink_sizes(sink);
         check.sink_promises(sink);
+        check.sink_compression(sink);
         check.sink_patience(sink, &config.connectors);
     }
     check.completeness(&config);
@@ -221,6 +222,26 @@ impl Check<'_> {
             let problem = Problem::warning(fault, "leave it out, or write query_mode = \"sync\"");
             self.report(problem, &sink::SECTION, name, "deliver");
         }
+    }
+
+    /// A level is one of its codec's.
+    fn sink_compression(&mut self, sink: &Sink) {
+        let Some(level) = sink.compression_level else { return };
+        let (codec, name) = (sink.compression.name(), Some(sink.name.as_str()));
+        let path = sink::SECTION.path(name, "compression_level");
+        let (fault, remedy) = match sink.compression.levels() {
+            Some(levels) if levels.contains(&level) => return,
+            Some(levels) => {
+                let (least, most) = levels.into_inner();
+                let fault = format!("`{path}` is {level}, and {codec} has the levels {least} to {most}");
+                (fault, format!("write one of those, or leave it out for {}", sink.compression.level_default()))
+            }
+            None => {
+                let fault = format!("`{path}` is {level}, and compression \"{codec}\" has no levels");
+                (fault, "leave it out, or write compression = \"zstd\" or \"gzip\"".to_string())
+            }
+        };
+        self.report(Problem::error(fault, remedy), &sink::SECTION, name, "compression_level");
     }
 
     /// A broker that may take `ack_timeout` over an answer must not be given up before. What the user did not choose gives

@@ -11,6 +11,7 @@ use super::value::{Raw, Value, quote};
 pub(crate) mod choice;
 pub(crate) mod network;
 pub(crate) mod number;
+pub(crate) mod pairs;
 pub(crate) mod text;
 
 /// What kinds may look at beside the value: facts of the machine and the names that may be referred to.

@@ -1,7 +1,10 @@
 //! `[sinks.NAME]`: what becomes a Kafka record, how it is routed, and when a publisher hears of it.
 
-use super::kind::choice::{Choice, words};
-use super::kind::number::{Count, Micros, Millis, Size};
+use kafka::compression::Compression;
+
+use super::kind::choice::{Choice, Words, words};
+use super::kind::number::{Count, Level, Micros, Millis, Size};
+use super::kind::pairs::HeaderPairs;
 use super::kind::text::{Filters, Reference, TemplateText, Text, TopicName};
 use super::kind::{Flag, Optional};
 use super::option::{Group, Section, absent, derived, options, or, required};
@@ -10,7 +13,10 @@ use super::unit::{DAY, HOUR, KB, MB, MILLISECOND, SECOND, TB};
 use crate::rule::Columns;
 
 /// A sink's templates see what a PUBLISH has.
-const TEMPLATE: TemplateText = TemplateText { columns: Columns::Publish };
+const TEMPLATE: TemplateText = TemplateText { columns: Columns::Publish, alone: false };
+
+/// A template that is one placeholder.
+const PLACEHOLDER: TemplateText = TemplateText { columns: Columns::Publish, alone: true };
 
 pub(crate) static SECTION: Section = Section {
     name: "sinks",
@@ -28,6 +34,26 @@ words! {
         Empty = "empty",
         /// There is no record.
         Drop = "drop",
+    }
+}
+
+words! {
+    /// How the payload stands in a record's value.
+    pub enum PayloadEncoding {
+        /// As it was published.
+        Plain = "plain",
+        /// In base64.
+        Base64 = "base64",
+    }
+}
+
+words! {
+    /// What the value of a record's header is made of.
+    pub enum HeaderEncoding {
+        /// Texts as they are; of a source, what is no text is left out.
+        None = "none",
+        /// JSON.
+        Json = "json",
     }
 }
 
@@ -113,6 +139,21 @@ words! {
     }
 }
 
+impl Words for Compression {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("gzip", Self::Gzip),
+        ("snappy", Self::Snappy),
+        ("lz4", Self::Lz4),
+        ("zstd", Self::Zstd),
+    ];
+    const OLD: &'static [(&'static str, Self)] = &[("no_compression", Self::None)];
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
 words! {
     /// Where records wait for Kafka.
     pub enum BufferMode {
@@ -156,6 +197,18 @@ options! {
         "timestamp" => timestamp: String = TEMPLATE, or("${.timestamp}");
         /// What the value is where its template finds nothing.
         "missing_value" => missing_value: MissingValue = Choice::of(), or("null");
+        /// How the payload stands in the value: as it was published, or in base64, be it `${payload}` or a part of `${.}`. A path
+        /// such as `${payload.a}` walks into the payload as it is.
+        "payload_encoding" => payload_encoding: PayloadEncoding = Choice::of(), or("plain");
+        /// One placeholder whose value becomes the record's headers: an object, a list of `{"key","value"}`, or text that is such
+        /// JSON. User properties keep their order and may repeat.
+        "headers" => headers: Option<String> = Optional(PLACEHOLDER), absent("${pub_props.User-Property}");
+        /// More headers, as a list of `{ key = …, value = … }` whose parts are templates. One whose key or value finds nothing is
+        /// left out.
+        "ext_headers" => ext_headers: Vec<(String, String)> = HeaderPairs,
+            absent("{ key = \"client\", value = \"${clientid}\" }");
+        /// What headers are made of: texts as they are, other values of `headers` being left out, or JSON.
+        "header_value_encoding" => header_value_encoding: HeaderEncoding = Choice::of(), or("none");
         /// How a record gets its partition. `key_dispatch` keeps the records of one key in order.
         "partition_strategy" => partition_strategy: PartitionStrategy = Choice::of(), or("key_dispatch");
         /// The hash of `key_dispatch`, `clientid` and `topic`; `murmur2` agrees with the Java client.
@@ -183,14 +236,20 @@ options! {
             derived("\"after_kafka\" in sync, \"at_once\" in async", "after_kafka", deliver_by_mode);
         /// What an MQTT 3.1.1 publisher gets for a record that can never be written: its PUBACK cannot say no.
         "on_failed_v3" => on_failed_v3: OnFailedV3 = Choice::of(), or("close");
-        /// Most bytes of a batch; a larger record travels alone.
+        /// Most bytes of a batch before compression, as the Java client counts `max.request.size`; a larger record travels
+        /// alone. The topic's `max.message.bytes` counts what is left after compression.
         "max_batch_bytes" => batch_bytes_max: u32 = Size::within(KB, 64 * MB), or("896KB");
-        /// Bytes at which a batch is sealed while Kafka keeps up.
+        /// Bytes, before compression, at which a batch is sealed while Kafka keeps up.
         "batch_target_bytes" => batch_target_bytes: u32 = Size::within(KB, 64 * MB), or("128KB");
         /// Bytes below which a batch waits for its `linger` in any case; above `batch_target_bytes` it takes that one's place.
         "min_batch_bytes" => batch_bytes_min: u32 = Size::within(0, 64 * MB), or("0");
         /// Longest a batch waits for more records; time in the kernel's socket buffers counts.
         "linger" => linger_us: u64 = Micros::within(0, 10 * SECOND), or("5ms");
+        /// How batches are compressed; one that does not shrink travels as it is. `zstd` needs Kafka 2.1. The old spelling
+        /// `no_compression` is `none`.
+        "compression" => compression: Compression = Choice::of(), or("none");
+        /// Level of `gzip` (1..9) or `zstd` (-7..22), 1 for both where it is not given; the other codecs have none.
+        "compression_level" => compression_level: Option<i32> = Optional(Level::within(-7, 22)), absent("1");
         /// Batches of a partition that may be unanswered; at most 5 with `idempotence`.
         "max_inflight" => inflight_batches_max: u32 = Count::within(1, 1000), or("5");
         /// Where records wait for Kafka.

@@ -95,6 +95,26 @@ fn defaults_follow_from_other_options() {
 }
 
 #[test]
+fn levels_of_compression_are_those_of_the_codec() {
+    let codec = |text: &str| {
+        let sink = config(text).sinks.remove(0);
+        (sink.compression.name(), sink.compression_level)
+    };
+    assert_eq!(codec(""), ("none", None));
+    assert_eq!(codec("compression = \"no_compression\"\n"), ("none", None));
+    for (name, levels) in [("gzip", [1, 9]), ("zstd", [-7, 22])] {
+        for level in levels {
+            let text = format!("compression = \"{name}\"\ncompression_level = {level}\n");
+            assert_eq!(codec(&text), (name, Some(level)));
+        }
+        for level in [levels[0] - 1, levels[1] + 1] {
+            let text = format!("{BASE}compression = \"{name}\"\ncompression_level = {level}\n");
+            assert!(load(&text).is_err(), "{name} {level}");
+        }
+    }
+}
+
+#[test]
 fn a_size_that_was_not_chosen_gives_way_to_one_that_was() {
     let sink = config("max_batch_bytes = \"64KB\"\n").sinks.remove(0);
     assert_eq!((sink.batch_target_bytes, sink.batch_bytes_max), (64 << 10, 64 << 10));

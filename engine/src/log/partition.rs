@@ -259,7 +259,8 @@ fn stamp(batch: &mut Batch, base_offset: i64, mark: Mark) {
         max_timestamp_ms: batch.max_timestamp_ms,
         records: batch.records,
     };
-    record_batch::seal(&mut batch.bytes, &Stamp { base_sequence: mark.0, ..Stamp::plain(&span) });
+    let compression = batch.packed.unwrap_or_default();
+    record_batch::seal(&mut batch.bytes, &Stamp { base_sequence: mark.0, compression, ..Stamp::plain(&span) });
     record_batch::set_base_offset(&mut batch.bytes, base_offset, 0);
 }
 

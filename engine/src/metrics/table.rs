@@ -143,9 +143,11 @@ table! {
         retried: Counter "aqueduct_sink_retried_total" "Records sent again.";
         late: Counter "aqueduct_sink_late_total" "Tickets that waited longer than sync_timeout.";
         late_success: Counter "aqueduct_sink_late_success_total" "Records written after sync_timeout.";
+        headers_ignored: Counter "aqueduct_sink_headers_ignored_total" "Records whose `headers` found what cannot be headers, and that went without.";
         possible_duplicate: Counter "aqueduct_sink_possible_duplicate_total" "Records sent again under a new producer epoch because their fate was open.";
         batches: Counter "aqueduct_sink_batches_total" "Batches that got an outcome.";
         batch_bytes: Counter "aqueduct_sink_batch_bytes_total" "Bytes of those batches; with batches it gives the batch fill.";
         requests: Counter "aqueduct_sink_requests_total" "Produce requests sent.";
+        sent_bytes: Counter "aqueduct_sink_sent_bytes_total" "Bytes of batches sent to Kafka, after compression; repeats count again.";
     }
 }

@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 
-use super::json::{put_base64, put_bool, put_hex, put_int, put_text};
+use super::json::{put_bare_base64, put_base64, put_bool, put_hex, put_int, put_text};
 use super::lookup::Step;
 use super::template::Depends;
 use crate::event::Event;
@@ -39,6 +39,8 @@ pub enum Columns {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Column {
     Whole,
+    /// `Whole` with the payload in base64, whatever it is.
+    WholeBase64,
     Id,
     ClientId,
     Username,
@@ -50,6 +52,7 @@ pub(super) enum Column {
     Dup,
     Retain,
     Payload,
+    PayloadBase64,
     Properties,
     PayloadFormat,
     MessageExpiry,
@@ -156,6 +159,20 @@ impl Column {
         }
     }
 
+    /// The same with the payload in base64.
+    pub(super) fn with_base64_payload(self) -> Self {
+        match self {
+            Self::Whole => Self::WholeBase64,
+            Self::Payload => Self::PayloadBase64,
+            other => other,
+        }
+    }
+
+    /// Whether what it appends is text, not JSON.
+    pub(super) fn appends_text(&self) -> bool {
+        matches!(self, Self::Id | Self::PayloadBase64)
+    }
+
     /// What the value may change with.
     pub(super) fn depends(&self) -> Depends {
         match self {
@@ -188,7 +205,9 @@ impl Column {
             }
             Self::PayloadFormat => appended(properties.payload_format, |utf8| put_int(out, i64::from(utf8))),
             Self::MessageExpiry => appended(properties.message_expiry_s, |seconds| put_int(out, i64::from(seconds))),
-            Self::Whole => appended(Some(()), |()| put_event(out, event)),
+            Self::Whole => appended(Some(()), |()| put_event(out, event, false)),
+            Self::WholeBase64 => appended(Some(()), |()| put_event(out, event, true)),
+            Self::PayloadBase64 => appended(Some(()), |()| put_bare_base64(out, event.payload)),
             Self::Id => appended(Some(event.id), |id| put_hex(out, id)),
             Self::Qos => appended(Some(event.qos), |qos| put_int(out, i64::from(qos.bits()))),
             Self::Dup => appended(Some(event.dup), |dup| put_bool(out, dup)),
@@ -219,7 +238,7 @@ fn host(peer: &str) -> &str {
 }
 
 /// The whole event as a JSON object.
-fn put_event(out: &mut Vec<u8>, event: &Event<'_>) {
+fn put_event(out: &mut Vec<u8>, event: &Event<'_>, base64: bool) {
     out.extend_from_slice(b"{\"id\":\"");
     put_hex(out, event.id);
     out.extend_from_slice(b"\",\"clientid\":");
@@ -240,7 +259,7 @@ fn put_event(out: &mut Vec<u8>, event: &Event<'_>) {
     out.extend_from_slice(b",\"flags\":");
     put_flags(out, event);
     out.extend_from_slice(b",\"payload\":");
-    put_binary(out, event.payload, b",\"payload_base64\":true");
+    put_binary(out, event.payload, base64, b",\"payload_base64\":true");
     out.extend_from_slice(b",\"pub_props\":");
     put_properties(out, event);
     out.extend_from_slice(b",\"publish_received_at\":");
@@ -260,11 +279,11 @@ fn put_flags(out: &mut Vec<u8>, event: &Event<'_>) {
     out.push(b'}');
 }
 
-/// Text where the bytes are UTF-8, else base64 and the member that says so.
-fn put_binary(out: &mut Vec<u8>, bytes: &[u8], base64_note: &[u8]) {
+/// Text where the bytes are UTF-8, else, or where that is asked for, base64 and the member that says so.
+fn put_binary(out: &mut Vec<u8>, bytes: &[u8], base64: bool, base64_note: &[u8]) {
     match std::str::from_utf8(bytes) {
-        Ok(text) => put_text(out, text),
-        Err(_) => {
+        Ok(text) if !base64 => put_text(out, text),
+        _ => {
             put_base64(out, bytes);
             out.extend_from_slice(base64_note);
         }
@@ -296,7 +315,7 @@ fn put_properties(out: &mut Vec<u8>, event: &Event<'_>) {
     }
     if let Some(data) = properties.correlation_data() {
         out.extend_from_slice(b"\"Correlation-Data\":");
-        put_binary(out, data, b",\"Correlation-Data-Base64\":true");
+        put_binary(out, data, false, b",\"Correlation-Data-Base64\":true");
         out.push(b',');
     }
     // Always there, as EMQX's users find it.

@@ -21,16 +21,21 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Appends bytes as a JSON string in base64 (RFC 4648, padded).
+/// Appends bytes as a JSON string in base64.
 pub(super) fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
+    put_bare_base64(out, bytes);
+    out.push(b'"');
+}
+
+/// Appends bytes in base64 (RFC 4648, padded).
+pub(super) fn put_bare_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     // Four characters for every three bytes begun.
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     let written =
         STANDARD.encode_slice(bytes, &mut out[start..]).expect("the room was computed from the input's length");
     out.truncate(start + written);
-    out.push(b'"');
 }
 
 /// Appends a whole number in decimal.

@@ -28,6 +28,16 @@ pub(super) fn find<'t>(text: &'t str, path: &[Step]) -> Option<Cow<'t, str>> {
     plain(walk(text, path)?)
 }
 
+/// As [`find`], as JSON: a string with its quotes.
+pub(super) fn find_json<'t>(text: &'t str, path: &[Step]) -> Option<Cow<'t, str>> {
+    walk(text, path).filter(|json| json != "null")
+}
+
+/// The text of a JSON string; `None` for any other JSON.
+pub(super) fn text_of(json: &str) -> Option<Cow<'_, str>> {
+    if json.starts_with('"') { plain(Cow::Borrowed(json)) } else { None }
+}
+
 /// The value as JSON. A text that had to be unescaped on the way is gone when this returns, so its part is copied.
 fn walk<'t>(text: &'t str, path: &[Step]) -> Option<Cow<'t, str>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);

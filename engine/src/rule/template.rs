@@ -26,6 +26,7 @@ use std::ops::Range;
 
 use self::parse::{Name, Piece};
 use super::column::{Column, Columns, Inside, Value};
+use super::json;
 use super::lookup::{self, Step};
 use crate::event::Event;
 use crate::suggest;
@@ -96,6 +97,30 @@ impl Template {
         self.depends
     }
 
+    /// The same with the payload in base64, where it is put in as a whole. A path walks into the payload as it is.
+    #[must_use]
+    pub fn with_base64_payload(mut self) -> Self {
+        for part in &mut self.parts {
+            if let Part::Place(place) = part
+                && place.path.is_empty()
+            {
+                place.column = place.column.clone().with_base64_payload();
+            }
+        }
+        self
+    }
+
+    /// Whether it is one placeholder and nothing else.
+    pub fn is_placeholder(&self) -> bool {
+        matches!(&*self.parts, [Part::Place(_)])
+    }
+
+    /// Whether it is the placeholder of all user properties.
+    pub(super) fn is_user_properties(&self) -> bool {
+        let [Part::Place(Place { column, path })] = &*self.parts else { return false };
+        path.is_empty() && matches!(column, Column::UserProperties | Column::UserPropertyPairs)
+    }
+
     /// The text, if there is no placeholder in it.
     pub fn literal(&self) -> Option<&str> {
         match &*self.parts {
@@ -123,6 +148,21 @@ impl Template {
                 Some(scratch)
             }
         }
+    }
+
+    /// As [`render`](Self::render), as JSON: text in quotes, and the value of a placeholder that stands alone as it is.
+    pub(super) fn render_json<'a>(&self, event: &Event<'a>, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        let mut text = Vec::new();
+        match &*self.parts {
+            [Part::Place(place)] => {
+                scratch.clear();
+                return place.read_json(event, scratch).then_some(scratch);
+            }
+            parts => parts.iter().for_each(|part| part.append(event, &mut text)),
+        }
+        scratch.clear();
+        json::put_text(scratch, &String::from_utf8_lossy(&text));
+        Some(scratch)
     }
 
     /// The text for `event` as a record's time in milliseconds since 1970 UTC. What is not a whole number from 0 on is the time
@@ -168,6 +208,29 @@ impl Place {
         match self.column.read(event, out) {
             Value::Borrowed(text) if !self.path.is_empty() => self.walk(text, out),
             value => value,
+        }
+    }
+
+    /// Appends its value as JSON; `false` if there is none.
+    fn read_json(&self, event: &Event<'_>, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        match self.column.read(event, out) {
+            Value::Missing => false,
+            Value::Borrowed(bytes) if self.path.is_empty() => {
+                json::put_text(out, &String::from_utf8_lossy(bytes));
+                true
+            }
+            Value::Borrowed(text) => {
+                let found = std::str::from_utf8(text).ok().and_then(|text| lookup::find_json(text, &self.path));
+                out.extend_from_slice(found.as_deref().unwrap_or_default().as_bytes());
+                found.is_some()
+            }
+            Value::Appended if self.column.appends_text() => {
+                let text = String::from_utf8_lossy(&out.split_off(start)).into_owned();
+                json::put_text(out, &text);
+                true
+            }
+            Value::Appended => true,
         }
     }
 

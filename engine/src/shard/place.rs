@@ -2,6 +2,8 @@
 //!
 //! Either all records of a publication are placed or none is: room is reserved for each before the first is written.
 
+use kafka::record_batch::RawHeaders;
+
 use super::Shard;
 use super::deliver::Copied;
 use crate::clock::Now;
@@ -11,7 +13,7 @@ use crate::session::publications::LaneSeat;
 use crate::session::table::SessionTable;
 use crate::sink::accumulator::{At, Record, Room};
 use crate::sink::partitioning::Choice;
-use crate::sink::route::{Chosen, MemoRoute, RouteMemo, Value};
+use crate::sink::route::{Chosen, MemoRoute, RouteMemo, Scratch, Value};
 use crate::sink::{Answered, Sink};
 use crate::ticket::{FailReason, Lane, Outcome};
 
@@ -100,7 +102,7 @@ impl Placer<'_> {
         memo: &mut RouteMemo,
         event: &Event<'_>,
         seat: Option<&Seat>,
-        scratch: &mut Vec<u8>,
+        scratch: &mut Scratch,
     ) -> Result<Placed, NoPlace> {
         let mut placed = Placed::default();
         if let [route] = memo.routes.as_mut_slice() {
@@ -124,7 +126,7 @@ impl Placer<'_> {
         Ok(placed)
     }
 
-    fn reserve_all(&mut self, memo: &mut RouteMemo, event: &Event<'_>, scratch: &mut Vec<u8>) -> Result<(), NoPlace> {
+    fn reserve_all(&mut self, memo: &mut RouteMemo, event: &Event<'_>, scratch: &mut Scratch) -> Result<(), NoPlace> {
         for route in &mut memo.routes {
             self.choose(route, event, scratch)?;
             self.place_one(route, event, None, scratch, false, &mut Placed::default())?;
@@ -134,7 +136,7 @@ impl Placer<'_> {
 
     /// Chooses the partition of one sink's record. Once a PUBLISH: some strategies would choose another one next time.
     #[inline]
-    fn choose(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) -> Result<(), NoPlace> {
+    fn choose(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Scratch) -> Result<(), NoPlace> {
         if route.key.is_none() {
             self.remember_key(route, event, scratch);
         }
@@ -149,24 +151,29 @@ impl Placer<'_> {
         route: &MemoRoute,
         event: &Event<'_>,
         seat: Option<&Seat>,
-        scratch: &mut Vec<u8>,
+        scratch: &mut Scratch,
         write: bool,
         placed: &mut Placed,
     ) -> Result<(), NoPlace> {
         let index = usize::from(route.sink);
         let partition = route.reserved;
         let direct = &self.settings.sinks[index].route;
-        let mut key_scratch = Vec::new();
+        let mut headers = RawHeaders::NONE;
+        if !direct.headers.are_none() {
+            let sound = direct.headers.render(event, &mut scratch.headers, &mut scratch.text);
+            self.counters[index].headers_ignored += u64::from(write && !sound);
+            headers = scratch.headers.raw();
+        }
         let key = match &route.key {
             Some(key) => key.as_deref(),
-            None => direct.key.render(event, &mut key_scratch),
+            None => direct.key.render(event, &mut scratch.key),
         };
-        let timestamp_ms = direct.timestamp_ms(event, scratch);
-        let value = match direct.render_value(event, scratch) {
+        let timestamp_ms = direct.timestamp_ms(event, &mut scratch.text);
+        let value = match direct.render_value(event, &mut scratch.value) {
             Value::Is(value) => value,
             Value::Dropped => return Ok(()),
         };
-        let record = Record { key, value, timestamp_ms, headers: &[] };
+        let record = Record { key, value, timestamp_ms, headers };
         let accumulator = &mut self.sinks[index].accumulator;
         let room = accumulator.reserve(partition, record.bytes_max(), self.at, self.pool, self.budget);
         if room != Room::Ready
@@ -214,16 +221,16 @@ impl Placer<'_> {
     }
 
     /// Keeps the key where it is the same for all PUBLISHes of the memo.
-    fn remember_key(&self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) {
+    fn remember_key(&self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Scratch) {
         let direct = &self.settings.sinks[usize::from(route.sink)].route;
         if direct.key_is_fixed() {
-            route.key = Some(direct.key.render(event, scratch).map(Into::into));
+            route.key = Some(direct.key.render(event, &mut scratch.key).map(Into::into));
         }
     }
 
     /// The record's partition: from the memo if it is fixed there and the count is still the same.
     #[inline]
-    fn partition(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Vec<u8>) -> Option<u32> {
+    fn partition(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Scratch) -> Option<u32> {
         let index = usize::from(route.sink);
         let sink = &mut self.sinks[index];
         let writer = &self.writers[sink.connector];
@@ -236,7 +243,7 @@ impl Placer<'_> {
         }
         let key = match &route.key {
             Some(key) => key.as_deref(),
-            None => self.settings.sinks[index].route.key.render(event, scratch),
+            None => self.settings.sinks[index].route.key.render(event, &mut scratch.key),
         };
         let choice = Choice { key, client_id: event.client_id, topic: event.topic };
         let fixed = route.key.is_some() && sink.partitioner.is_fixed(key.is_none_or(<[u8]>::is_empty));

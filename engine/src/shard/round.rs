@@ -152,17 +152,21 @@ impl Shard {
     fn seal_and_send(&mut self, now: Now, io: &mut impl Io) {
         let drain = self.drain.is_draining();
         let (id, shards) = (self.id, self.settings.shards);
-        let (shares, budget) = (&mut self.shares, &mut self.budget);
+        let (shares, budget, packer) = (&mut self.shares, &mut self.budget, &mut self.packer);
         for (index, sink) in self.sinks.iter_mut().enumerate() {
             let writer = &mut self.writers[sink.connector];
             let partitioner = &mut sink.partitioner;
-            sink.accumulator.seal_due(now.mono, drain, |batch| {
+            let settings = &self.settings.sinks[index];
+            sink.accumulator.seal_due(now.mono, drain, |mut batch| {
                 let partition = batch.part.partition;
                 partitioner.sealed(partition);
                 if is_planted(Plant::FreeEarly) {
                     budget.release(batch.charge_bytes);
                 }
                 shares.note(now.mono, index, batch.queued_bytes);
+                if batch.bytes.len() >= settings.pack_from_bytes {
+                    packer.pack(&mut batch, settings.packing);
+                }
                 match owner_of(partition, shards) {
                     owner if owner == id => writer.submit(now, batch),
                     owner => io.mesh(owner, MeshMsg::HandOver(batch)),
@@ -297,7 +301,7 @@ impl Shard {
             counters.inflight = writer.inflight_records(index as u16, self.id);
             let written = writer.counts(index as u16);
             (counters.retried, counters.requests) = (written.retried, written.requests);
-            counters.possible_duplicate = written.possible_duplicate;
+            (counters.possible_duplicate, counters.sent_bytes) = (written.possible_duplicate, written.sent_bytes);
             counters.queuing = sink.accumulator.open_records() - counters.inflight;
             counters.queuing_bytes = sink.accumulator.queued_bytes() as u64;
         }

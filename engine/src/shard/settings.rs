@@ -2,7 +2,7 @@
 
 use super::ShardId;
 use crate::config::{
-    self, Config, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy, Qos0OnFull, QueryMode,
+    self, Config, ConnectorKind, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy, Qos0OnFull, QueryMode,
 };
 use crate::plan::Plan;
 use crate::rule::TemplateError;
@@ -10,6 +10,7 @@ use crate::session::deliveries::QueueLimits;
 use crate::sink::Sink;
 use crate::sink::accumulator::{Accumulator, BatchLimits};
 use crate::sink::ceiling::Ceiling;
+use crate::sink::packing::{PACK_HERE_BYTES, Packing};
 use crate::sink::partitioning::{Partitioner, Random};
 use crate::sink::route::Route;
 
@@ -100,6 +101,10 @@ pub struct SinkSettings {
     pub route: Route,
     /// Batch sizes and times.
     pub limits: BatchLimits,
+    /// How batches are compressed.
+    pub packing: Packing,
+    /// Batches of this size and larger are compressed where they are filled, smaller ones by the owner.
+    pub pack_from_bytes: usize,
     /// How partitions are chosen.
     pub partition_strategy: PartitionStrategy,
     /// The hash that strategies use.
@@ -147,7 +152,7 @@ impl Settings {
             open_bytes_v3_max: plan.open_bytes_v3_max,
             session_expiry: SessionExpiry::new(&config.mqtt),
             subscribers: SubscriberSettings::new(&config.mqtt, plan),
-            sinks: config.sinks.iter().map(|sink| SinkSettings::new(sink, plan)).collect::<Result<_, _>>()?,
+            sinks: config.sinks.iter().map(|sink| SinkSettings::new(sink, config, plan)).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -170,7 +175,9 @@ fn mqtt_limits(mqtt: &Mqtt) -> mqtt::connection::Limits {
 }
 
 impl SinkSettings {
-    fn new(sink: &config::Sink, plan: &Plan) -> Result<Self, BadTemplate> {
+    fn new(sink: &config::Sink, config: &Config, plan: &Plan) -> Result<Self, BadTemplate> {
+        // The local log takes every batch as it is: its owner merges none, and so has no reason to see them plain.
+        let local = matches!(config.connectors.get(sink.connector).map(|c| &c.kind), Some(ConnectorKind::Embedded(_)));
         let bad = |(option, error)| BadTemplate { sink: sink.name.clone(), option, error };
         Ok(Self {
             name: sink.name.clone(),
@@ -185,6 +192,8 @@ impl SinkSettings {
                 partition_bytes_max: usize::try_from(sink.per_partition_limit_bytes).unwrap_or(usize::MAX),
                 ahead_bytes: plan.memory.ahead_bytes,
             },
+            packing: Packing { codec: sink.compression, level: sink.compression_level },
+            pack_from_bytes: if local { 0 } else { PACK_HERE_BYTES },
             partition_strategy: sink.partition_strategy,
             key_hash: sink.key_hash,
             query_mode: sink.query_mode,

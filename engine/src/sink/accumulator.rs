@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 
-use kafka::record_batch::{self, HEADER_LEN, RecordHeader};
+use kafka::record_batch::{self, HEADER_LEN, RawHeaders};
 
 use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::clock::Mono;
@@ -111,17 +111,16 @@ pub struct Record<'a> {
     /// Record timestamp, milliseconds since 1970-01-01 UTC.
     pub timestamp_ms: i64,
     /// Record headers.
-    pub headers: &'a [RecordHeader<'a>],
+    pub headers: RawHeaders<'a>,
 }
 
 impl Record<'_> {
     /// An upper bound of the encoded size in bytes.
     #[inline]
     pub fn bytes_max(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|h| h.key.len() + h.value.map_or(0, <[u8]>::len)).sum();
         let key = self.key.map_or(0, <[u8]>::len);
         let value = self.value.map_or(0, <[u8]>::len);
-        record_batch::record_bytes_max(key, value, headers, self.headers.len())
+        record_batch::record_bytes_max(key, value, self.headers.len())
     }
 }
 

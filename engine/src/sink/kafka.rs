@@ -24,6 +24,7 @@ mod split;
 use std::collections::VecDeque;
 
 use super::ceiling::Ceiling;
+use super::packing::Packer;
 use super::{Answered, WriterCounts};
 use crate::broker::{Cluster, Event};
 use crate::buffer::{Batch, PartKey};
@@ -65,6 +66,7 @@ pub struct Produce {
     listed: Vec<Place>,
     splits: Splits,
     carriers: Carriers,
+    packer: Packer,
     answered: VecDeque<Answered>,
     /// Batches taken and not given back.
     open_batches: usize,
@@ -121,6 +123,7 @@ impl Produce {
             producer_id: ProducerId::new(),
             listed: Vec::new(),
             splits: Splits::default(),
+            packer: Packer::default(),
             carriers: Carriers::new(shard, settings.carrier_bytes_max),
             answered: VecDeque::new(),
             open_batches: 0,

@@ -1,10 +1,11 @@
 //! A direct route: which publications a sink takes, and the record it makes of each.
 
+use kafka::record_batch::HeaderBlock;
 use mqtt::topic;
 
-use crate::config::{self, MissingValue};
+use crate::config::{self, MissingValue, PayloadEncoding};
 use crate::event::Event;
-use crate::rule::{Columns, Depends, Template, TemplateError};
+use crate::rule::{Columns, Depends, Headers, Template, TemplateError};
 
 /// Filters and compiled templates of one sink.
 #[derive(Debug, Clone)]
@@ -15,7 +16,22 @@ pub struct Route {
     /// Template of the record value.
     pub value: Template,
     timestamp: Template,
+    /// Headers of the record.
+    pub headers: Headers,
     missing_value: MissingValue,
+}
+
+/// What a record is rendered into where it is no part of the event; kept for its capacity.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+    /// The headers.
+    pub headers: HeaderBlock,
+    /// Whatever is needed for a moment.
+    pub text: Vec<u8>,
 }
 
 /// A record's value as rendered.
@@ -37,7 +53,12 @@ impl Route {
         Ok(Self {
             filters: sink.source_topics.clone(),
             key: compile("key", &sink.key)?,
-            value: compile("value", &sink.value)?,
+            value: match sink.payload_encoding {
+                PayloadEncoding::Plain => compile("value", &sink.value)?,
+                PayloadEncoding::Base64 => compile("value", &sink.value)?.with_base64_payload(),
+            },
+            headers: Headers::new(sink.headers.as_deref(), &sink.ext_headers, sink.header_value_encoding)
+                .map_err(|error| ("headers", error))?,
             timestamp: compile("timestamp", &sink.timestamp)?,
             missing_value: sink.missing_value,
         })

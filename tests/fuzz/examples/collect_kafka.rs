@@ -47,7 +47,7 @@ fn request(api: ApiKey, version: i16, correlation: i32, topic: &str) -> Vec<u8> 
         ApiKey::Produce => {
             let (mut batch, mut cuts) = (Vec::new(), Vec::new());
             record_batch::begin(&mut batch);
-            record_batch::append(&mut batch, 0, 0, None, Some(b"v"), &[]);
+            record_batch::append(&mut batch, 0, 0, None, Some(b"v"), record_batch::RawHeaders::NONE);
             let span = Span { base_timestamp_ms: 1, max_timestamp_ms: 1, records: 1 };
             record_batch::seal(&mut batch, &Stamp::plain(&span));
             // The second partition does not exist.

@@ -33,7 +33,7 @@ mod questions;
 mod storing;
 mod timeline;
 
-pub use batch::{Record, Records};
+pub use batch::{Record, Records, plain};
 pub use counts::Counts;
 pub use faults::Faults;
 pub use held::Token;

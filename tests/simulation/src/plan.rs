@@ -292,6 +292,8 @@ impl Plan {
                 "[sinks.s{sink}]\nconnector = \"c\"\nsource_topics = [\"{filter}\"]\ntopic = \"t{sink}\""
             );
             let _ = writeln!(text, "value = \"${{payload}}\"\npartition_strategy = \"{strategy}\"");
+            let codec = r.one_of(&["none", "none", "none", "gzip", "snappy", "lz4", "zstd"]);
+            let _ = writeln!(text, "compression = \"{codec}\"");
             let _ = writeln!(text, "linger = \"{}\"", r.one_of(&["0ms", "1ms", "5ms"]));
             let _ = writeln!(text, "max_inflight = {}", self.inflight_max);
             let _ =

@@ -183,7 +183,7 @@ impl Batch {
     fn seal(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         record_batch::begin(&mut bytes);
-        record_batch::append(&mut bytes, 0, 0, None, Some(b"assumed"), &[]);
+        record_batch::append(&mut bytes, 0, 0, None, Some(b"assumed"), record_batch::RawHeaders::NONE);
         // 2025-11-21.
         let time_ms = 1_763_700_000_000;
         let span = Span { base_timestamp_ms: time_ms, max_timestamp_ms: time_ms, records: 1 };

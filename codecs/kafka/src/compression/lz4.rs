@@ -8,16 +8,26 @@ use std::io::Write;
 
 const FAILED: Error = Error::Compression("lz4");
 
-pub(super) fn compress(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let frame = FrameInfo::new()
-        .block_mode(BlockMode::Independent)
-        .block_size(BlockSize::Max64KB)
-        .block_checksums(false)
-        .content_checksum(false);
-    let mut encoder = FrameEncoder::with_frame_info(frame, out);
-    encoder.write_all(bytes).map_err(|_| FAILED)?;
-    encoder.finish().map_err(|_| FAILED)?;
-    Ok(())
+/// Writes one frame after the other with the same tables. Its own output is empty between them.
+pub(super) struct Encoder(FrameEncoder<Vec<u8>>);
+
+impl Encoder {
+    pub(super) fn new() -> Self {
+        let frame = FrameInfo::new()
+            .block_mode(BlockMode::Independent)
+            .block_size(BlockSize::Max64KB)
+            .block_checksums(false)
+            .content_checksum(false);
+        Self(FrameEncoder::with_frame_info(frame, Vec::new()))
+    }
+
+    /// After an error it must not be used again: half a block may lie in it.
+    pub(super) fn compress(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        std::mem::swap(self.0.get_mut(), out);
+        let written = self.0.write_all(bytes).map_err(|_| FAILED).and_then(|()| self.0.try_finish().map_err(|_| FAILED));
+        std::mem::swap(self.0.get_mut(), out);
+        written
+    }
 }
 
 pub(super) fn decompress(bytes: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Error> {

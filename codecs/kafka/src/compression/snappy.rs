@@ -18,15 +18,26 @@ const HEAD: &[u8; 16] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
 const BLOCK_BYTES: usize = 32 * 1024;
 const FAILED: Error = Error::Compression("snappy");
 
-pub(super) fn compress(encoder: &mut Encoder, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    out.put_bytes(HEAD);
-    let mut block = [0; max_block_bytes()];
-    for plain in bytes.chunks(BLOCK_BYTES) {
-        let len = encoder.compress(plain, &mut block).map_err(|_| FAILED)?;
-        out.put_u32(len as u32);
-        out.put_bytes(block.get(..len).ok_or(FAILED)?);
+/// Its tables, and the room for a block.
+pub(super) struct Blocks {
+    encoder: Encoder,
+    block: [u8; max_block_bytes()],
+}
+
+impl Blocks {
+    pub(super) fn new() -> Self {
+        Self { encoder: Encoder::new(), block: [0; max_block_bytes()] }
     }
-    Ok(())
+
+    pub(super) fn compress(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        out.put_bytes(HEAD);
+        for plain in bytes.chunks(BLOCK_BYTES) {
+            let len = self.encoder.compress(plain, &mut self.block).map_err(|_| FAILED)?;
+            out.put_u32(len as u32);
+            out.put_bytes(self.block.get(..len).ok_or(FAILED)?);
+        }
+        Ok(())
+    }
 }
 
 /// What [`max_compress_len`] says for a whole block, as a constant.

@@ -3,6 +3,7 @@
 
 use super::read_limited;
 use crate::Error;
+use std::io::Cursor;
 use zstd::bulk;
 use zstd::stream::read::Decoder;
 
@@ -17,10 +18,13 @@ impl Context {
 
     pub(super) fn compress(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let start = out.len();
-        out.resize(start + zstd::zstd_safe::compress_bound(bytes.len()), 0);
-        let len = self.0.compress_to_buffer(bytes, out.split_at_mut(start).1).map_err(|_| FAILED)?;
-        out.truncate(start + len);
-        Ok(())
+        out.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        // A cursor writes behind what is there, into room that need not be filled with zeros first.
+        let mut behind = Cursor::new(std::mem::take(out));
+        behind.set_position(start as u64);
+        let result = self.0.compress_to_buffer(bytes, &mut behind);
+        *out = behind.into_inner();
+        result.map(drop).map_err(|_| FAILED)
     }
 }
 

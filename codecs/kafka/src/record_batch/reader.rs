@@ -1,6 +1,6 @@
 //! Records out of a batch, borrowed from it.
 
-use super::{Header, RecordHeader};
+use super::{Header, RawHeaders, RecordHeader};
 use crate::Error;
 use crate::compression::{self, Compression};
 use crate::primitive::ReadKafka;
@@ -121,11 +121,16 @@ impl<'a> Headers<'a> {
     /// Walks the headers at the end of a record once, so that iterating them later cannot fail.
     fn check(r: &mut Reader<'a>) -> Result<Self, Error> {
         let count = u32::try_from(r.varint()?).map_err(|_| Error::Malformed("record: negative header count"))?;
-        let headers = Self { left: count, rest: *r };
+        let mut all = *r;
         for _ in 0..count {
             read_header(r)?;
         }
-        Ok(headers)
+        Ok(Self { left: count, rest: Reader::new(all.take(all.remaining() - r.remaining())?) })
+    }
+
+    /// Those that are left, as they stand in the record.
+    pub fn raw(self) -> RawHeaders<'a> {
+        RawHeaders { count: self.left, bytes: self.rest.rest() }
     }
 
     /// How many there are (left).

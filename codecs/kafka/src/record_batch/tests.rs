@@ -35,10 +35,10 @@ fn any_records() -> impl Strategy<Value = Vec<Owned>> {
 }
 
 fn push(buf: &mut Vec<u8>, span: &mut Span, record: &Owned) {
-    let headers: Vec<_> =
+    let headers: HeaderBlock =
         record.headers.iter().map(|(k, v)| RecordHeader { key: k.as_bytes(), value: v.as_deref() }).collect();
     let (offset_delta, timestamp_delta_ms) = span.count(record.timestamp_ms);
-    append(buf, offset_delta, timestamp_delta_ms, record.key.as_deref(), record.value.as_deref(), &headers);
+    append(buf, offset_delta, timestamp_delta_ms, record.key.as_deref(), record.value.as_deref(), headers.raw());
 }
 
 fn fill(records: &[Owned]) -> (Vec<u8>, Span) {
@@ -86,8 +86,9 @@ fn simple(value: &[u8]) -> Owned {
 fn every_field_has_its_place() {
     let mut buf = Vec::new();
     begin(&mut buf);
-    append(&mut buf, 0, 0, Some(b"k"), Some(b"vw"), &[]);
-    append(&mut buf, 1, -1, None, None, &[RecordHeader { key: b"h", value: Some(b"x") }]);
+    append(&mut buf, 0, 0, Some(b"k"), Some(b"vw"), RawHeaders::NONE);
+    let headers = HeaderBlock::from_iter([RecordHeader { key: b"h", value: Some(b"x") }]);
+    append(&mut buf, 1, -1, None, None, headers.raw());
     seal(
         &mut buf,
         &Stamp {
@@ -202,7 +203,7 @@ fn records_around_every_change_of_width_read_back() {
     let bytes = vec![7; 1 << 20];
     let check = |offset: u32, timestamp: i64, key: usize, value: usize| {
         let mut buf = Vec::new();
-        append(&mut buf, offset, timestamp, Some(&bytes[..key]), Some(&bytes[..value]), &[]);
+        append(&mut buf, offset, timestamp, Some(&bytes[..key]), Some(&bytes[..value]), RawHeaders::NONE);
         let mut records = Records::new(1, &buf);
         let record = records.next().unwrap().unwrap();
         assert_eq!((record.offset_delta, record.timestamp_delta_ms), (offset as i32, timestamp));
@@ -228,13 +229,13 @@ fn records_around_every_change_of_width_read_back() {
 fn a_buffer_of_the_foretold_size_never_grows() {
     let header = RecordHeader { key: b"abc", value: Some(b"defg") };
     for (key, value, headers) in [(0, 0, 0), (1, 0, 0), (63, 64, 1), (10, 256, 2), (8191, 8192, 70), (0, 1 << 21, 0)] {
-        let headers = vec![header; headers];
-        let mut buf: Vec<u8> = Vec::with_capacity(record_bytes_max(key, value, 7 * headers.len(), headers.len()));
+        let headers = HeaderBlock::from_iter(vec![header; headers]);
+        let mut buf: Vec<u8> = Vec::with_capacity(record_bytes_max(key, value, headers.raw().len()));
         let before = buf.capacity();
-        append(&mut buf, u32::MAX >> 1, i64::MIN, Some(&vec![1; key]), Some(&vec![2; value]), &headers);
+        append(&mut buf, u32::MAX >> 1, i64::MIN, Some(&vec![1; key]), Some(&vec![2; value]), headers.raw());
         assert_eq!(buf.capacity(), before);
         buf.clear();
-        append(&mut buf, 0, 0, Some(&vec![1; key]), Some(&vec![2; value]), &headers);
+        append(&mut buf, 0, 0, Some(&vec![1; key]), Some(&vec![2; value]), headers.raw());
         assert_eq!(buf.capacity(), before, "the fast path stores ahead of itself");
     }
 }

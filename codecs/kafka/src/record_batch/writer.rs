@@ -1,6 +1,7 @@
 //! Records into the buffer of a batch: the one copy that a message pays.
 
-use super::{HEADER_LEN, RecordHeader};
+use super::HEADER_LEN;
+use super::headers::{RawHeaders, count_on_wire};
 use crate::primitive::{WriteKafka, uvarint_len, zigzag, zigzag_long};
 use wire::Writer;
 
@@ -10,12 +11,12 @@ pub fn begin(buf: &mut Vec<u8>) {
     buf.resize(HEADER_LEN, 0);
 }
 
-/// The most bytes [`append`] can add for one record, so that its buffer need not grow: the lengths in bytes, the
-/// headers' keys and values together, and how many headers there are. At most 36 bytes and 10 a header above the truth.
+/// The most bytes [`append`] can add for one record, so that its buffer need not grow: the lengths in bytes, headers in their
+/// wire form. At most 36 bytes above the truth.
 #[inline]
-pub const fn record_bytes_max(key_len: usize, value_len: usize, headers_len: usize, headers: usize) -> usize {
+pub const fn record_bytes_max(key_len: usize, value_len: usize, headers_len: usize) -> usize {
     // Length, attributes, timestamp, offset, key length, value length, header count: 5 + 1 + 10 + 5 + 5 + 5 + 5.
-    36 + key_len + value_len + headers_len + 10 * headers
+    36 + key_len + value_len + headers_len
 }
 
 /// Appends one record. `offset_delta` is the number of records before it in the batch, `timestamp_delta_ms` counts from
@@ -28,15 +29,16 @@ pub fn append(
     timestamp_delta_ms: i64,
     key: Option<&[u8]>,
     value: Option<&[u8]>,
-    headers: &[RecordHeader<'_>],
+    headers: RawHeaders<'_>,
 ) {
     let timestamp = zigzag_long(timestamp_delta_ms);
     let offset = zigzag(offset_delta as i32);
     let key_length = length(key);
     let value_length = length(value);
     let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
-    let after_key =
-        uvarint_len(u64::from(value_length)) + value.len() + if headers.is_empty() { 1 } else { headers_len(headers) };
+    let header_count = count_on_wire(headers.count);
+    let headers_len = if headers.is_empty() { 1 } else { uvarint_len(u64::from(header_count)) + headers.bytes.len() };
+    let after_key = uvarint_len(u64::from(value_length)) + value.len() + headers_len;
 
     // Small deltas, a key below 64 bytes and a record below 8 KiB: what stands before the key fits one register.
     if timestamp < TWO_BYTES && u64::from(offset) < TWO_BYTES && key_length < 0x80 && after_key < 8000 {
@@ -65,34 +67,15 @@ pub fn append(
     if headers.is_empty() {
         buf.push(0);
     } else {
-        put_headers(buf, headers);
+        buf.put_uvarint(header_count);
+        buf.extend_from_slice(headers.bytes);
     }
 }
 
 /// The zigzag length of a field: null is -1, which is 1.
 #[inline]
-fn length(field: Option<&[u8]>) -> u32 {
+pub(super) fn length(field: Option<&[u8]>) -> u32 {
     field.map_or(1, |f| zigzag(f.len() as i32))
-}
-
-fn headers_len(headers: &[RecordHeader<'_>]) -> usize {
-    let each = |h: &RecordHeader<'_>| {
-        uvarint_len(u64::from(length(Some(h.key))))
-            + h.key.len()
-            + uvarint_len(u64::from(length(h.value)))
-            + h.value.map_or(0, <[u8]>::len)
-    };
-    uvarint_len(u64::from(zigzag(headers.len() as i32))) + headers.iter().map(each).sum::<usize>()
-}
-
-fn put_headers(buf: &mut Vec<u8>, headers: &[RecordHeader<'_>]) {
-    buf.put_uvarint(zigzag(headers.len() as i32));
-    for header in headers {
-        buf.put_uvarint(length(Some(header.key)));
-        buf.put_bytes(header.key);
-        buf.put_uvarint(length(header.value));
-        buf.put_bytes(header.value.unwrap_or_default());
-    }
 }
 
 /// What a varint of two bytes stays below.

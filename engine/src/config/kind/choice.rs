@@ -10,6 +10,8 @@ use crate::suggest::closest;
 pub(crate) trait Words: Copy + 'static {
     /// Each word with its value; the first is the usual one.
     const WORDS: &'static [(&'static str, Self)];
+    /// Older spellings that stay valid.
+    const OLD: &'static [(&'static str, Self)] = &[];
     /// Words this version knows of and does not offer yet.
     const LATER: &'static [&'static str] = &[];
 
@@ -39,7 +41,7 @@ impl<E: Words> Kind for Choice<E> {
         let words = E::WORDS.iter().map(|(word, _)| *word);
         let remedy = format!("write {}", one_of(words.clone()));
         let Some(text) = value.text() else { return Err(Complaint::not("a string", value, remedy)) };
-        if let Some((_, choice)) = E::WORDS.iter().find(|(word, _)| *word == text) {
+        if let Some((_, choice)) = E::WORDS.iter().chain(E::OLD).find(|(word, _)| *word == text) {
             return Ok(*choice);
         }
         if E::LATER.contains(&text) {

@@ -48,6 +48,46 @@ impl<T: TryFrom<u64>> Kind for Count<T> {
     }
 }
 
+/// A whole number that may be negative.
+pub(crate) struct Level {
+    min: i32,
+    max: i32,
+}
+
+impl Level {
+    pub(crate) const fn within(min: i32, max: i32) -> Self {
+        Self { min, max }
+    }
+}
+
+impl Described for Level {
+    fn noun(&self) -> String {
+        "integer".to_string()
+    }
+    fn range(&self) -> Option<String> {
+        Some(format!("{}..{}", self.min, self.max))
+    }
+    fn literal(&self, word: &str) -> String {
+        word.to_string()
+    }
+}
+
+impl Kind for Level {
+    type Value = i32;
+
+    fn read(&self, value: &Value, _: &World) -> Result<i32, Complaint> {
+        let range = format!("write a whole number from {} to {}, without quotes", self.min, self.max);
+        let number = match &value.raw {
+            Raw::Integer(number) => Some(*number),
+            Raw::Word(word) => word.parse().ok(),
+            _ => None,
+        };
+        let Some(number) = number else { return Err(Complaint::not("a whole number", value, range)) };
+        let level = i32::try_from(number).ok().filter(|level| (self.min..=self.max).contains(level));
+        level.ok_or_else(|| Complaint::new(format!("is {number}"), range))
+    }
+}
+
 /// A number of bytes.
 pub(crate) struct Size<T> {
     min: u64,

@@ -151,6 +151,8 @@ impl Kind for TopicName {
 pub(crate) struct TemplateText {
     /// What its placeholders may name.
     pub(crate) columns: Columns,
+    /// It is one placeholder and nothing else.
+    pub(crate) alone: bool,
 }
 
 impl Described for TemplateText {
@@ -166,6 +168,10 @@ impl Kind for TemplateText {
         let remedy = "write a string such as \"${payload}\" or \"device-${clientid}\"";
         let text = value.text().ok_or_else(|| Complaint::not("a template", value, remedy))?;
         match Template::compile(text, self.columns) {
+            Ok(template) if self.alone && !template.is_placeholder() => {
+                let fault = format!("is not one placeholder: {}", quote(text));
+                Err(Complaint::new(fault, "write one placeholder and nothing else, such as \"${payload.headers}\""))
+            }
             Ok(_) => Ok(text.to_string()),
             Err(TemplateError { span, what, remedy }) => {
                 let fault = format!("is an impossible template: {what}");

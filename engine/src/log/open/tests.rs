@@ -1,6 +1,6 @@
 //! Start-up on real directories.
 
-use kafka::record_batch::{Span, Stamp, append, begin, seal, set_base_offset};
+use kafka::record_batch::{RawHeaders, Span, Stamp, append, begin, seal, set_base_offset};
 
 use super::*;
 use crate::log::LogReader;
@@ -36,7 +36,7 @@ fn batch(mark: Mark, base_offset: i64, records: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     begin(&mut bytes);
     for n in 0..records {
-        append(&mut bytes, n, 0, None, Some(b"value"), &[]);
+        append(&mut bytes, n, 0, None, Some(b"value"), RawHeaders::NONE);
     }
     let span = Span { base_timestamp_ms: 1, max_timestamp_ms: 1, records };
     seal(&mut bytes, &Stamp { base_sequence: mark.0, ..Stamp::plain(&span) });

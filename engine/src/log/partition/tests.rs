@@ -26,7 +26,7 @@ fn batch(records: u32, bytes: usize) -> Box<Batch> {
     let mut pool = crate::buffer::BatchPool::new(ShardId(0), 0);
     let mut batch = pool.take(crate::buffer::PartKey { sink: 0, partition: 0 }, 0, Mono(0));
     for n in 0..records {
-        record_batch::append(&mut batch.bytes, n, 0, None, None, &[]);
+        record_batch::append(&mut batch.bytes, n, 0, None, None, record_batch::RawHeaders::NONE);
     }
     assert!(batch.bytes.len() <= bytes, "room for the records");
     // The last record's value fills the batch up; what it says does not matter here.

@@ -1,7 +1,7 @@
 //! Exhaustive on a small segment: every truncation, every flipped bit. Nothing panics, at most one batch is lost, and no
 //! offset is given out again that somebody may have read.
 
-use kafka::record_batch::{HEADER_LEN, Header, Span, Stamp, append, begin, seal, set_base_offset};
+use kafka::record_batch::{HEADER_LEN, Header, RawHeaders, Span, Stamp, append, begin, seal, set_base_offset};
 
 use super::*;
 use crate::log::scan::{Found, Scanner};
@@ -16,7 +16,7 @@ fn batch(base_offset: i64, records: u32, value: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     begin(&mut bytes);
     for n in 0..records {
-        append(&mut bytes, n, 0, None, Some(value), &[]);
+        append(&mut bytes, n, 0, None, Some(value), RawHeaders::NONE);
     }
     let span = Span { base_timestamp_ms: 1, max_timestamp_ms: 1, records };
     seal(&mut bytes, &Stamp { base_sequence: MARK.0, ..Stamp::plain(&span) });

@@ -16,7 +16,7 @@ impl Rig {
     }
 
     fn put(&mut self, at: Mono, value: &[u8]) -> Room {
-        let record = Record { key: Some(b"k"), value: Some(value), timestamp_ms: 5, headers: &[] };
+        let record = Record { key: Some(b"k"), value: Some(value), timestamp_ms: 5, headers: RawHeaders::NONE };
         let room = self.accumulator.reserve(
             0,
             record.bytes_max(),

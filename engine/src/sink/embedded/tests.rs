@@ -69,7 +69,7 @@ fn embedded() -> Embedded {
 fn batch(sink: u16, partition: u32, home: u16, records: u32) -> Box<Batch> {
     let mut batch = BatchPool::new(ShardId(home), 0).take(PartKey { sink, partition }, 0, Mono(0));
     for n in 0..records {
-        kafka::record_batch::append(&mut batch.bytes, n, 0, None, Some(b"v"), &[]);
+        kafka::record_batch::append(&mut batch.bytes, n, 0, None, Some(b"v"), kafka::record_batch::RawHeaders::NONE);
     }
     batch.records = records;
     batch

@@ -171,7 +171,9 @@ impl Produce {
                 parts
             }
             Cargo::Batch => {
-                let Some(batch) = shipment.batch.take() else { return };
+                let Some(mut batch) = shipment.batch.take() else { return };
+                let unpacked = self.packer.unpack(&mut batch);
+                debug_assert!(unpacked.is_ok(), "what we compressed comes back: {unpacked:?}");
                 let split = self.splits.begin(batch);
                 self.cut(place, split, 0, shipment.records, result, reason)
             }
@@ -192,7 +194,7 @@ impl Produce {
         if let (Some(topic), false) =
             (self.topics.get_mut(usize::from(place.topic)), matches!(shipment.cargo, Cargo::Piece { .. }))
         {
-            topic.ceiling.refused(batch.bytes.len());
+            topic.ceiling.refused(batch.plain_bytes());
         }
     }
 

@@ -115,9 +115,12 @@ impl Produce {
     /// Takes the next shipment of a partition out of its queue, ready to be sent.
     fn load(&mut self, place: Place, way: Way) -> Option<Box<Batch>> {
         let mut shipment = self.take_next(place)?;
-        let sink = shipment.batch.as_ref()?.part.sink;
-        let idempotent = self.terms_of(sink).is_some_and(|terms| terms.idempotent);
-        self.partition_mut(place).seal(&mut shipment, idempotent);
+        let batch = shipment.batch.as_deref_mut()?;
+        let sink = batch.part.sink;
+        let terms = self.terms.get(usize::from(sink)).copied().flatten()?;
+        self.packer.pack(batch, terms.packing);
+        self.counts[usize::from(sink)].sent_bytes += batch.bytes.len() as u64;
+        self.partition_mut(place).seal(&mut shipment, terms.idempotent);
         self.count_departure(&shipment);
         self.partition_mut(place).depart(shipment, way)
     }

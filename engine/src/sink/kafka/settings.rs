@@ -7,6 +7,7 @@ use crate::broker::link::Patience;
 use crate::config::{Config, ConnectorKind, KafkaConnector, RequiredAcks, Sink};
 use crate::shard::ShardId;
 use crate::shard::io::BrokerAddr;
+use crate::sink::packing::Packing;
 
 /// How the batches of one sink are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub(super) struct Terms {
     pub(super) batch_bytes_max: usize,
     /// Unanswered batches of a partition.
     pub(super) inflight_max: u32,
+    pub(super) packing: Packing,
 }
 
 impl Terms {
@@ -110,6 +112,7 @@ fn terms_of(sink: &Sink, topic: u16) -> Terms {
         idempotent: sink.idempotence,
         batch_bytes_max: sink.batch_bytes_max as usize,
         inflight_max: sink.inflight_batches_max,
+        packing: Packing { codec: sink.compression, level: sink.compression_level },
     }
 }
 

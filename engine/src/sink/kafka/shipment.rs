@@ -7,10 +7,9 @@
 //! Piece   a carrier's bytes; the batch it was cut from waits in `Splits`
 //! ```
 //!
-//! A shipment is stamped and its checksum computed when it is first sent. Sent again it is byte for byte the same, so that
+//! A shipment is compressed and stamped, and its checksum computed, when it is first sent. Sent again it is byte for byte the same, so that
 //! the broker can recognise it.
 
-use kafka::compression::Compression;
 use kafka::message::init_producer_id::Producer;
 use kafka::record_batch::{self, NO_PRODUCER_ID, Span, Stamp};
 
@@ -116,7 +115,8 @@ impl Shipment {
     /// Whether another shipment may be merged with it, as far as it is concerned.
     pub(super) fn merges(&self) -> bool {
         let small = self.batch.as_ref().is_some_and(|batch| batch.bytes.len() < MERGE_BELOW_BYTES);
-        small && !self.alone && self.seal.is_none() && matches!(self.cargo, Cargo::Batch)
+        let plain = self.batch.as_ref().is_some_and(|batch| batch.packed.is_none());
+        small && plain && !self.alone && self.seal.is_none() && matches!(self.cargo, Cargo::Batch)
     }
 
     /// The most bytes it takes in a merged batch.
@@ -136,7 +136,7 @@ impl Shipment {
             base_timestamp_ms: batch.base_timestamp_ms,
             max_timestamp_ms: batch.max_timestamp_ms,
             records: self.records,
-            compression: Compression::None,
+            compression: batch.packed.unwrap_or_default(),
             producer_id,
             producer_epoch,
             base_sequence,
@@ -167,17 +167,15 @@ fn copy_records(batch: &Batch, first: u32, n: u32, carrier: &mut Batch) -> Resul
     carrier.base_timestamp_ms = batch.base_timestamp_ms;
     let body = batch.bytes.get(record_batch::HEADER_LEN..).unwrap_or_default();
     let mut latest_ms = i64::MIN;
-    let mut headers = Vec::new();
     let records = record_batch::Records::new(batch.records, body);
     for (place, record) in (0..n).zip(records.skip(first as usize)) {
         let record = record?;
-        headers.clear();
-        headers.extend(record.headers);
         let delta_ms = record.timestamp_delta_ms;
         latest_ms = latest_ms.max(batch.base_timestamp_ms.saturating_add(delta_ms));
-        record_batch::append(&mut carrier.bytes, place, delta_ms, record.key, record.value, &headers);
+        record_batch::append(&mut carrier.bytes, place, delta_ms, record.key, record.value, record.headers.raw());
     }
     carrier.max_timestamp_ms = latest_ms;
+    carrier.queued_bytes = carrier.bytes.len() - record_batch::HEADER_LEN;
     Ok(())
 }
 
@@ -214,6 +212,7 @@ impl Carriers {
                 records: 0,
                 refused: Vec::new(),
                 too_large: false,
+                packed: None,
                 part,
                 epoch: 0,
                 home: self.home,
@@ -225,6 +224,7 @@ impl Carriers {
             })
         });
         carrier.part = part;
+        carrier.packed = None;
         carrier.bytes.clear();
         carrier
     }
@@ -317,6 +317,7 @@ fn copy_into(carrier: &mut Batch, source: &Batch) -> bool {
     carrier.records = span.records;
     carrier.base_timestamp_ms = span.base_timestamp_ms;
     carrier.max_timestamp_ms = span.max_timestamp_ms;
+    carrier.queued_bytes = carrier.bytes.len() - record_batch::HEADER_LEN;
     merged
 }
 

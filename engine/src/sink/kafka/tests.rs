@@ -301,6 +301,40 @@ fn a_batch_that_is_too_large_is_cut_until_it_fits() {
     assert_eq!(rig.world.cluster.topics["t"].logs[0].values.len(), 53);
 }
 
+/// Text that shrinks to about six tenths.
+fn digits(number: u64, len: usize) -> Vec<u8> {
+    let mut random = Random::new(number);
+    let mut value = value(number, 9);
+    value.extend((9..len).map(|_| b"0123456789abcdef"[random.below(16) as usize]));
+    value
+}
+
+#[test]
+fn compressed_batches_arrive_and_are_cut_if_they_are_too_large() {
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let mut rig = connected("", &format!("compression = \"{codec}\""));
+        // Packed where it was filled, packed by the owner, and too small to shrink.
+        rig.submit(0, 0, (0..50).map(|i| digits(i, 1_000)).collect());
+        rig.submit(0, 1, (50..55).map(|i| value(i, 1_000)).collect());
+        rig.submit(0, 2, vec![value(55, 9)]);
+        rig.run_ms(1_000);
+        check(&rig, 0, true);
+        assert!(rig.world.cluster.packed >= 2, "{codec}: {}", rig.world.cluster.packed);
+        let before = rig.world.cluster.packed;
+        rig.world.cluster.batch_bytes_max = 10_000;
+        rig.submit(0, 0, (100..150).map(|i| digits(i, 1_000)).collect());
+        rig.submit(0, 0, vec![digits(150, 30_000)]);
+        rig.submit(0, 0, vec![value(151, 30_000)]);
+        rig.run_ms(10_000);
+        check(&rig, 0, true);
+        assert!(rig.sent[3].too_large && rig.world.cluster.too_large > 2, "{codec}");
+        assert_eq!(rig.sent[4].outcome, Some(Outcome::Failed(FailReason::TooLarge)), "{codec}");
+        assert!(matches!(rig.sent[5].outcome, Some(Outcome::Stored { .. })), "{codec}: it shrinks to nothing");
+        assert!(codec == "snappy" || rig.world.cluster.packed > before + 3, "{codec}: pieces are packed too");
+        assert_eq!(rig.world.cluster.topics["t"].logs[0].values.len(), 101);
+    }
+}
+
 #[test]
 fn after_a_batch_that_was_too_large_merged_ones_are_smaller() {
     let mut rig = connected("", "max_inflight = 1");
@@ -523,7 +557,8 @@ fn bad_day(seed: u64) {
     let inflight = 1 + random.below(5);
     let brokers = 1 + random.below(3) as usize;
     let links = 1 + random.below(2);
-    let sink = format!("max_inflight = {inflight}\nidempotence = {idempotent}");
+    let codec = ["none", "none", "gzip", "snappy", "lz4", "zstd"][random.below(6) as usize];
+    let sink = format!("max_inflight = {inflight}\nidempotence = {idempotent}\ncompression = \"{codec}\"");
     let connector = format!(
         "connections_per_broker = {links}\nrequest_timeout = \"2s\"\nreconnect_delay = \"200ms\"\nmin_metadata_refresh_interval = \"300ms\""
     );

@@ -3,7 +3,7 @@
 //! Promises: no panic; decompression stops at its limit, in what it gives and in the memory it takes; records that were read, written
 //! again, are read the same; two batches merged hold the records of both.
 
-use kafka::record_batch::{self, HEADER_LEN, Header, Record, Records, Span};
+use kafka::record_batch::{self, HEADER_LEN, Header, HeaderBlock, Record, Records, Span};
 
 use crate::trail;
 
@@ -52,11 +52,11 @@ fn read(header: &Header, records: Records<'_>) -> Option<u32> {
             trail::mark_size(53, count as usize);
             return None;
         };
-        let headers: Vec<_> = record.headers.collect();
-        trail::mark_size(54, headers.len());
+        let headers: HeaderBlock = record.headers.collect();
+        trail::mark_size(54, record.headers.count_left() as usize);
         // What offsets deltas of others may be, ours are not negative.
         let delta = u32::try_from(record.offset_delta).ok()?;
-        record_batch::append(&mut again, delta, record.timestamp_delta_ms, record.key, record.value, &headers);
+        record_batch::append(&mut again, delta, record.timestamp_delta_ms, record.key, record.value, headers.raw());
         count += 1;
     }
     assert_eq!(count, header.records);

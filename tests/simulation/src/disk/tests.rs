@@ -65,7 +65,7 @@ impl Rig {
         for at in 0..records {
             let mut value = self.next_value.to_be_bytes().to_vec();
             value.resize(8 + self.random.below(400) as usize, 0xee);
-            record_batch::append(&mut bytes, at, 0, Some(b"key"), Some(&value), &[]);
+            record_batch::append(&mut bytes, at, 0, Some(b"key"), Some(&value), record_batch::RawHeaders::NONE);
             self.next_value += 1;
         }
         Box::new(Batch {
@@ -75,6 +75,7 @@ impl Rig {
             records,
             refused: Vec::new(),
             too_large: false,
+            packed: None,
             part: PartKey { sink: 0, partition: 0 },
             epoch: 0,
             home: ShardId(0),

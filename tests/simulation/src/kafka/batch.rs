@@ -7,7 +7,13 @@
 //!                     varint + key, varint + value, varint + headers (varint + name, varint + value)
 //! ```
 //!
-//! Written from Kafka's protocol guide, not with our codec. Left out: compression, which nobody sends yet.
+//! Written from Kafka's protocol guide, not with our codec; records are decompressed by `kafka-protocol`, whose codecs are
+//! others than ours.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
 
 /// Bytes in front of the records.
 const HEADER_LEN: usize = 61;
@@ -42,11 +48,33 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// Checks a whole batch and shows each record.
+/// The batch with its records as they were before compression, for [`Records`]. Length and checksum stay what they were.
+///
+/// # Panics
+/// If the records cannot be decompressed.
+pub fn plain(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let codec = i16_at(bytes, 21);
+    if codec == 0 {
+        return Cow::Borrowed(bytes);
+    }
+    let mut packed = Bytes::copy_from_slice(&bytes[HEADER_LEN..]);
+    let records = match codec {
+        1 => Gzip::decompress(&mut packed, |records| Ok(records.to_vec())),
+        2 => Snappy::decompress(&mut packed, |records| Ok(records.to_vec())),
+        3 => Lz4::decompress(&mut packed, |records| Ok(records.to_vec())),
+        4 => Zstd::decompress(&mut packed, |records| Ok(records.to_vec())),
+        other => panic!("a batch with attributes {other:#x}"),
+    };
+    let records = records.unwrap_or_else(|error| panic!("records compressed by codec {codec}: {error}"));
+    assert!(records.len() > bytes.len() - HEADER_LEN, "compression by codec {codec} was not worth it");
+    Cow::Owned([&bytes[..HEADER_LEN], &records].concat())
+}
+
+/// Checks a whole batch and shows each record. Returns it plain, as [`plain`] makes it.
 ///
 /// # Panics
 /// If it is not what a Kafka producer may send.
-pub(super) fn check(bytes: &[u8], mut each: impl FnMut(&Record<'_>)) -> Batch {
+pub(super) fn check<'a>(bytes: &'a [u8], mut each: impl FnMut(&Record<'_>)) -> (Batch, Cow<'a, [u8]>) {
     assert!(bytes.len() > HEADER_LEN, "a batch of {} bytes is shorter than its header", bytes.len());
     assert_eq!(i64_at(bytes, 0), 0, "a producer's batch begins at offset 0");
     let length = i32_at(bytes, 8);
@@ -55,10 +83,7 @@ pub(super) fn check(bytes: &[u8], mut each: impl FnMut(&Record<'_>)) -> Batch {
     let (stored, computed) = (i32_at(bytes, 17) as u32, crc32c::crc32c(&bytes[CRC_ENDS_AT..]));
     assert_eq!(stored, computed, "the batch's checksum is wrong");
     let attributes = i16_at(bytes, 21);
-    assert_eq!(
-        attributes, 0,
-        "a batch here is neither compressed nor of a transaction, and has the producer's timestamps"
-    );
+    assert_eq!(attributes & !0b111, 0, "a batch here is of no transaction, and has the producer's timestamps");
     let batch = header(bytes);
     assert!(batch.records > 0 && batch.records <= i32::MAX as u32, "a batch of {} records", batch.records as i32);
     assert_eq!(i32_at(bytes, 23), batch.records as i32 - 1, "the last offset delta does not fit the count");
@@ -69,15 +94,16 @@ pub(super) fn check(bytes: &[u8], mut each: impl FnMut(&Record<'_>)) -> Batch {
         let none = (batch.producer_id, batch.producer_epoch, batch.base_sequence);
         assert_eq!(none, (-1, -1, -1), "a batch without a producer id has -1 in all three fields");
     }
-    let mut records = Records::new(&batch, bytes);
+    let plain = plain(bytes);
+    let mut records = Records::new(&batch, &plain);
     let mut latest_ms = i64::MIN;
     for record in records.by_ref() {
         latest_ms = latest_ms.max(record.timestamp_ms);
         each(&record);
     }
-    assert_eq!(records.next_at, bytes.len(), "bytes after the last record of the batch");
+    assert_eq!(records.next_at, plain.len(), "bytes after the last record of the batch");
     assert_eq!(latest_ms, batch.max_timestamp_ms, "the batch's max timestamp is not its latest record's");
-    batch
+    (batch, plain)
 }
 
 fn header(bytes: &[u8]) -> Batch {
@@ -106,7 +132,7 @@ impl<'a> Records<'a> {
         Self { bytes, base_timestamp_ms: batch.base_timestamp_ms, next_at: HEADER_LEN, next: 0, count: batch.records }
     }
 
-    /// Of a batch that is whole and right: one that was checked, or one of ours.
+    /// Of a batch that is whole, right and plain: one that was checked, or one of ours.
     ///
     /// # Panics
     /// If it is not.

@@ -82,7 +82,7 @@ impl Cluster {
             (self.wall_ms - self.plan.timestamp_before_max_ms, self.wall_ms + self.plan.timestamp_after_max_ms);
         let (is_poison, place) = (self.plan.is_poison, answer.results.len() as u32);
         let (mut untimely, before) = (false, answer.at_fault.len());
-        let batch = batch::check(bytes, |record| {
+        let (batch, plain) = batch::check(bytes, |record| {
             let in_time = (earliest_ms..=latest_ms).contains(&record.timestamp_ms);
             if !in_time || record.value.is_some_and(is_poison) {
                 untimely |= !in_time;
@@ -105,7 +105,7 @@ impl Cluster {
             leader: None,
         };
         result.error = match self.judge(now, broker, answer.acks, bytes.len(), &batch, malformed, &mut result) {
-            Ok(verdict) => self.append(now, broker, answer.acks, &batch, bytes, verdict, &mut result),
+            Ok(verdict) => self.append(now, broker, answer.acks, &batch, &plain, verdict, &mut result),
             Err(error) => error,
         };
         let told = matches!(result.error, code::INVALID_TIMESTAMP | code::INVALID_RECORD);

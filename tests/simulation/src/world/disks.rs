@@ -15,7 +15,7 @@ use aqueduct::sink::kafka::Produce;
 use super::rounds::Service;
 use super::{Event, World, trace};
 use crate::disk::{Crash, Disk, DiskFaults, DiskPlan, open_logs};
-use crate::kafka::Records;
+use crate::kafka::{Records, plain};
 use crate::message::MessageId;
 use crate::plan::Plan;
 use crate::random::Random;
@@ -147,7 +147,7 @@ fn read_log(opened: &Opened, log: LogId, mut show: impl FnMut(Option<&[u8]>, &[u
             let (batch, after) = rest.split_at(12 + u32::from_be_bytes(length.try_into().expect("4 bytes")) as usize);
             let base = i64::from_be_bytes(batch[..8].try_into().expect("8 bytes"));
             assert!(base >= offset, "VIOLATION {log:?} goes back to offset {base} from {offset}");
-            for record in Records::of(batch) {
+            for record in Records::of(&plain(batch)) {
                 offset = base + i64::from(record.index) + 1;
                 show(record.key, record.value.unwrap_or_default());
             }
@@ -246,7 +246,7 @@ impl World {
         }
         for batch in batches {
             let (sink, partition) = (usize::from(batch.part.sink), batch.part.partition as usize);
-            for record in Records::of(&batch.bytes) {
+            for record in Records::of(&plain(&batch.bytes)) {
                 let value = record.value.unwrap_or_default();
                 self.ledger.stored(&self.plan, sink, partition, record.key, value);
             }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use kafka::compression::Compression;
 use kafka::record_batch::{self, Header};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_response::{
@@ -44,8 +45,8 @@ pub(super) struct Faults {
 #[derive(Debug, Clone, Default)]
 struct Remembered {
     epoch: i16,
-    /// First and last sequence, and offset, of its last batches.
-    batches: VecDeque<(i32, i32, i64)>,
+    /// First and last sequence, offset, and checksum of its last batches.
+    batches: VecDeque<(i32, i32, i64, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +79,8 @@ pub(super) struct Cluster {
     pub(super) sequences_refused: u32,
     /// Batches refused for their size.
     pub(super) too_large: u32,
+    /// Batches that were compressed.
+    pub(super) packed: u32,
     pub(super) produce_requests: u32,
     /// Batches in the largest request.
     pub(super) widest_request: usize,
@@ -97,6 +100,7 @@ impl Cluster {
             next_producer: 1000,
             sequences_refused: 0,
             too_large: 0,
+            packed: 0,
             produce_requests: 0,
             widest_request: 0,
         }
@@ -257,7 +261,11 @@ impl Cluster {
             self.too_large += 1;
             return (10, -1, Vec::new());
         }
-        let values: Vec<Vec<u8>> = record_batch::records(batch)
+        self.packed += u32::from(header.compression().expect("a codec") != Compression::None);
+        let Some(log) = self.topics.get_mut(topic.0.as_str()).and_then(|t| t.logs.get_mut(partition)) else {
+            return (3, -1, Vec::new());
+        };
+        let values: Vec<Vec<u8>> = record_batch::decompressed_records(batch, &mut Vec::new(), 1 << 24)
             .expect("records")
             .map(|r| r.expect("a record").value.expect("a value").to_vec())
             .collect();
@@ -294,14 +302,15 @@ impl Log {
                     return (45, -1);
                 }
                 *known = Remembered { epoch: header.producer_epoch, batches: VecDeque::new() };
-            } else if let Some(&(_, _, offset)) = known.batches.iter().find(|b| (b.0, b.1) == (first, last)) {
+            } else if let Some(&(_, _, offset, crc)) = known.batches.iter().find(|b| (b.0, b.1) == (first, last)) {
+                assert_eq!(crc, header.crc, "what is sent again is byte for byte the same");
                 return (0, offset);
-            } else if let Some(&(_, newest, _)) = known.batches.back()
+            } else if let Some(&(_, newest, _, _)) = known.batches.back()
                 && first != record_batch::next_sequence(newest, 1)
             {
                 return (45, -1);
             }
-            known.batches.push_back((first, last, offset));
+            known.batches.push_back((first, last, offset, header.crc));
             if known.batches.len() > REMEMBERED {
                 known.batches.pop_front();
             }

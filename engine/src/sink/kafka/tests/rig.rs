@@ -18,6 +18,7 @@ use crate::shard::control::ControlMsg;
 use crate::shard::io::{BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, Recv, Request};
 use crate::shard::mesh::{MeshMsg, Moved};
 use crate::sink::kafka::Produce;
+use crate::sink::packing::{PACK_HERE_BYTES, Packer, Packing};
 use crate::ticket::Outcome;
 
 /// What will happen.
@@ -172,6 +173,9 @@ pub(super) struct Rig {
     /// By number, which stands in `charge_bytes` of the batch.
     pub(super) sent: Vec<Sent>,
     pub(super) notes: Vec<String>,
+    /// The shard that fills the batches packs the large ones.
+    packer: Packer,
+    packing: Packing,
     woken_at: u64,
 }
 
@@ -206,7 +210,9 @@ impl Rig {
             widest_flight: 0,
             dials: 0,
         };
-        Self { writer, world, sent: Vec::new(), notes: Vec::new(), woken_at: u64::MAX }
+        let packing = Packing { codec: config.sinks[0].compression, level: None };
+        let (sent, notes, packer) = (Vec::new(), Vec::new(), Packer::default());
+        Self { writer, world, sent, notes, packer, packing, woken_at: u64::MAX }
     }
 
     /// How the sink stands now.
@@ -224,15 +230,16 @@ impl Rig {
         let mut bytes = Vec::new();
         kafka::record_batch::begin(&mut bytes);
         for (at, value) in (0..).zip(&values) {
-            kafka::record_batch::append(&mut bytes, at, i64::from(at), Some(b"key"), Some(value), &[]);
+            kafka::record_batch::append(&mut bytes, at, i64::from(at), Some(b"key"), Some(value), kafka::record_batch::RawHeaders::NONE);
         }
-        let batch = Box::new(Batch {
-            queued_bytes: bytes.len(),
+        let mut batch = Box::new(Batch {
+            queued_bytes: bytes.len() - kafka::record_batch::HEADER_LEN,
             bytes,
             runs: Vec::new(),
             records: values.len() as u32,
             refused: Vec::new(),
             too_large: false,
+            packed: None,
             part,
             epoch: 0,
             home: ShardId(0),
@@ -241,6 +248,9 @@ impl Rig {
             max_timestamp_ms: 1_700_000_000_000 + values.len() as i64 - 1,
             opened: Mono(self.world.now),
         });
+        if batch.bytes.len() >= PACK_HERE_BYTES {
+            self.packer.pack(&mut batch, self.packing);
+        }
         self.sent.push(Sent { part, values, outcome: None, refused: Vec::new(), too_large: false });
         self.writer.submit(batch);
     }

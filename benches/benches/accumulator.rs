@@ -35,7 +35,7 @@ fn accumulate(c: &mut Criterion) {
                     let room = accumulator.reserve(partition, record.bytes_max(), at, &mut pool, &mut budget);
                     assert_eq!(room, Room::Ready);
                     accumulator.append(partition, &record);
-                    accumulator.note_ticket(partition, 1, 1, number, Lane::PubAck);
+                    accumulator.note_ticket(partition, 1, 1, number, Lane::PubAck, None);
                     if number % 500 == 0 {
                         let mut sent = Vec::new();
                         accumulator.seal_due(Mono(0), false, |batch| sent.push(batch));

@@ -153,6 +153,7 @@ fn read(load: &mut Load) -> Option<Config> {
     let mqtt = Mqtt::read(&mut Reader::section(load, &mqtt::SECTION));
     load.world.connectors = names(load, &connector::SECTION);
     let connectors = objects(load, &connector::SECTION, Connector::read);
+    load.world.sinks = names(load, &sink::SECTION);
     let sinks = objects(load, &sink::SECTION, Sink::read);
     let http = Http::read(&mut Reader::section(load, &http::SECTION));
     let metrics = Metrics::read(&mut Reader::section(load, &http::METRICS_SECTION));

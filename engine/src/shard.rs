@@ -25,6 +25,7 @@ mod place;
 pub mod placement;
 
 mod connect;
+mod dead_letter;
 mod deliver;
 mod drain;
 mod notes;
@@ -59,6 +60,7 @@ use crate::sink::{Sink, Writer};
 
 use budget::Budget;
 use control::Command;
+use dead_letter::DeadLetters;
 use deliver::Deliver;
 use drain::Drain;
 use io::{ConnKey, Input, Io, Machine, Spent, Wait};
@@ -82,6 +84,7 @@ pub struct Shard {
     packer: Packer,
     filters: Filters,
     deliver: Deliver,
+    dead: DeadLetters,
     pool: BatchPool,
     /// The receive buffer of all connections; out of its place while one is being read.
     receive: Vec<u8>,
@@ -138,6 +141,7 @@ impl Shard {
             packer: Packer::default(),
             filters: Filters::new(id, settings.shards, Keyed::new(random.next_u64(), random.next_u64())),
             deliver: Deliver::new(&settings),
+            dead: DeadLetters::default(),
             pool: BatchPool::new(id, settings.pool_bytes),
             receive: vec![0; HEADROOM_BYTES + READ_BYTES_MAX],
             scratch: Scratch::default(),

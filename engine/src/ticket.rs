@@ -29,6 +29,30 @@ pub enum FailReason {
     Shutdown,
 }
 
+impl FailReason {
+    /// Whether the record itself, or its topic, is at fault, so that no later try could succeed. Buffers, disks and shutdowns
+    /// are none of its making.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::TooLarge | Self::Unauthorized | Self::Invalid | Self::UnknownTopic)
+    }
+
+    /// One word for machines.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Unauthorized => "unauthorized",
+            Self::Invalid => "invalid",
+            Self::UnknownTopic => "unknown_topic",
+            Self::QueueFull => "queue_full",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::TimedOut => "timed_out",
+            Self::Disk => "disk",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// The last word on the records of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -80,4 +104,6 @@ pub struct Run {
     pub n: u16,
     /// Which lane.
     pub lane: Lane,
+    /// The records are here because another sink failed them for this: if they fail here too, that is what is told.
+    pub cause: Option<FailReason>,
 }

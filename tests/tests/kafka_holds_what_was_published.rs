@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aqueduct_tests::support::kafka::{Kafka, Record};
+use ::kafka::partitioner;
+use aqueduct_tests::support::kafka::{self, Kafka, Record};
 use aqueduct_tests::support::mqtt::{Client, Properties, Publication, Version};
 use aqueduct_tests::support::node::Plan;
 use aqueduct_tests::support::peer;
+use aqueduct_tests::support::scratch::Scratch;
 
 const PARTITIONS: i32 = 7;
 
@@ -86,6 +88,60 @@ fn a_key_lies_where_the_java_client_puts_it() {
     let java = places("java");
     assert_eq!(java.values().collect::<BTreeSet<_>>().len(), PARTITIONS as usize, "the keys reach every partition");
     assert_eq!(places("ours"), java);
+}
+
+/// Prints the hash and the partition of seven for each key, given in hexadecimal.
+const JAVA_HASH: &str = "
+import java.util.HexFormat;
+import java.util.Scanner;
+import org.apache.kafka.common.utils.Utils;
+
+public class Hash {
+    public static void main(String[] none) {
+        Scanner keys = new Scanner(System.in);
+        StringBuilder out = new StringBuilder();
+        while (keys.hasNextLine()) {
+            int hash = Utils.murmur2(HexFormat.of().parseHex(keys.nextLine()));
+            out.append(hash).append(' ').append(Utils.toPositive(hash) % 7).append('\\n');
+        }
+        System.out.print(out);
+    }
+}
+";
+
+#[test]
+fn ten_thousand_keys_hash_as_in_the_java_client() {
+    let scratch = Scratch::new("java-hash");
+    let Some(jars) = kafka::class_path(scratch.path()) else { return };
+    let source = scratch.file("Hash.java");
+    std::fs::write(&source, JAVA_HASH).expect("the folder is writable");
+    // Bytes of every value, in every length from 0 to 66.
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    let mut byte = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 32) as u8
+    };
+    let keys: Vec<Vec<u8>> = (0..10_000).map(|n| (0..n % 67).map(|_| byte()).collect()).collect();
+    let hex: String = keys
+        .iter()
+        .map(|key| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
+        .collect();
+    let mut java = std::process::Command::new("java");
+    let output = peer::finish(java.args(["-cp", &jars]).arg(&source), hex.as_bytes());
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("jdk.compiler") {
+        // A runtime without a compiler.
+        return peer::skip("AQUEDUCT_REQUIRE_KAFKA", "java cannot compile; install a JDK");
+    }
+    assert!(output.status.success(), "{said}");
+    let java = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(java.lines().count(), keys.len());
+    for (key, java) in keys.iter().zip(java.lines()) {
+        let ours = (partitioner::murmur2(key), partitioner::partition_for_key(key, 7));
+        assert_eq!(format!("{} {}", ours.0, ours.1), java, "{key:02x?}");
+    }
 }
 
 #[test]

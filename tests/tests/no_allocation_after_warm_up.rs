@@ -38,7 +38,13 @@ fn counted(call: &mut dyn FnMut()) {
 
 #[track_caller]
 fn check(workload: &Workload, to: To) {
-    let mut node = Node::new(to, "");
+    check_with(workload, to, "");
+}
+
+/// With more lines in the sink's configuration.
+#[track_caller]
+fn check_with(workload: &Workload, to: To, sink: &str) {
+    let mut node = Node::new(to, sink);
     let conns: Vec<_> = (0..workload.clients).map(|i| node.connect(&format!("client-{i}"))).collect();
     let payload = vec![b'x'; workload.payload_bytes];
     let block = publishes(workload.qos, 1..=workload.messages, "fleet/7/device/telemetry", &payload);
@@ -112,6 +118,24 @@ fn b_into_kafka() {
 #[test]
 fn c_into_kafka() {
     check(&C, To::Kafka(2));
+}
+
+/// Large batches are packed where they are filled, small ones, of many clients that say little, by the owner.
+#[test]
+fn compressed_into_kafka() {
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        for workload in [&A, &D] {
+            check_with(workload, To::Kafka(2), &format!("compression = \"{codec}\""));
+        }
+    }
+}
+
+/// Extra headers from templates that need no JSON.
+#[test]
+fn headers_into_kafka() {
+    let sink = "headers = \"${pub_props.User-Property}\"\n\
+                ext_headers = [{ key = \"client\", value = \"${clientid}\" }, { key = \"at\", value = \"${topic} ${qos}\" }]";
+    check_with(&A, To::Kafka(2), sink);
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) fn check(mut config: Config, load: &mut Load) -> Option<Config> {
         check.sink_compression(sink);
         check.sink_patience(sink, &config.connectors);
     }
+    check.dead_letters(&config);
     check.completeness(&config);
     Some(enabled(config))
 }
@@ -36,9 +37,11 @@ fn enabled(mut config: Config) -> Config {
     let position = |flags: &[bool], old: usize| flags.iter().take(old).filter(|&&enabled| enabled).count();
     let connectors: Vec<bool> = config.connectors.iter().map(|connector| connector.enable).collect();
     config.connectors.retain(|connector| connector.enable);
+    let sinks: Vec<bool> = config.sinks.iter().map(|sink| sink.enable).collect();
     config.sinks.retain(|sink| sink.enable);
     for sink in &mut config.sinks {
         sink.connector = position(&connectors, sink.connector);
+        sink.dead_letter = sink.dead_letter.map(|old| position(&sinks, old));
     }
     config
 }
@@ -268,6 +271,34 @@ impl Check<'_> {
         self.report(Problem::error(fault, remedy), &sink::SECTION, name, "ack_timeout");
     }
 
+    /// What can never be written goes one step on, to a sink that is there, and no further.
+    fn dead_letters(&mut self, config: &Config) {
+        let is_grave = |at: usize| config.sinks.iter().any(|sink| sink.enable && sink.dead_letter == Some(at));
+        for (at, sink) in config.sinks.iter().enumerate().filter(|(_, sink)| sink.enable) {
+            let name = Some(sink.name.as_str());
+            let path = sink::SECTION.path(name, "dead_letter");
+            let Some(grave) = sink.dead_letter.and_then(|at| config.sinks.get(at)) else {
+                let kafka = config.connectors.get(sink.connector).map(|connector| &connector.kind);
+                if sink.query_mode == QueryMode::Sync && matches!(kafka, Some(ConnectorKind::Kafka(_))) && !is_grave(at) {
+                    let fault = format!("`{path}` is not set: who publishes what Kafka will never take is refused");
+                    let remedy = "add a sink without source_topics for such records, and name it there";
+                    self.report(Problem::warning(fault, remedy), &sink::SECTION, name, "dead_letter");
+                }
+                continue;
+            };
+            let (fault, remedy) = if sink.dead_letter == Some(at) {
+                ("names the sink itself", "name another sink, one without source_topics and without dead_letter")
+            } else if !grave.enable {
+                ("names a sink that is not enabled", "enable it, or name another")
+            } else if grave.dead_letter.is_some() {
+                ("names a sink that has a dead_letter itself", "leave dead_letter out of that one")
+            } else {
+                continue;
+            };
+            self.report(Problem::error(format!("`{path}` {fault}"), remedy), &sink::SECTION, name, "dead_letter");
+        }
+    }
+
     fn completeness(&mut self, config: &Config) {
         if config.listeners.is_empty() {
             let remedy = "add a section [listeners.tcp] with bind = \"127.0.0.1:1883\"";
@@ -277,7 +308,9 @@ impl Check<'_> {
             let remedy = "add a section [sinks.NAME] with connector, source_topics and topic";
             self.load.problems.push(Problem::warning("there is no enabled sink: nothing reaches Kafka", remedy));
         }
-        for sink in config.sinks.iter().filter(|sink| sink.enable && sink.source_topics.is_empty()) {
+        let is_grave = |at: usize| config.sinks.iter().any(|sink| sink.enable && sink.dead_letter == Some(at));
+        let unfed = config.sinks.iter().enumerate().filter(|(_, sink)| sink.enable && sink.source_topics.is_empty());
+        for (_, sink) in unfed.filter(|(at, _)| !is_grave(*at)) {
             let fault = format!("nothing reaches the sink {}: it has no source_topics", sink.name);
             let problem = Problem::warning(fault, "add source_topics = [\"#\"]");
             self.report(problem, &sink::SECTION, Some(sink.name.as_str()), "source_topics");

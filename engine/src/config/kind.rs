@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) memory_bytes: u64,
     /// Names of the connectors, in their order.
     pub(crate) connectors: Vec<String>,
+    /// Names of the sinks, in their order.
+    pub(crate) sinks: Vec<String>,
     /// `node.name`, once it is known.
     pub(crate) node_name: String,
 }

@@ -236,6 +236,11 @@ options! {
             derived("\"after_kafka\" in sync, \"at_once\" in async", "after_kafka", deliver_by_mode);
         /// What an MQTT 3.1.1 publisher gets for a record that can never be written: its PUBACK cannot say no.
         "on_failed_v3" => on_failed_v3: OnFailedV3 = Choice::of(), or("close");
+        /// The sink that takes records which can never be written: too large, denied, invalid, or for a topic that is not there.
+        /// They keep key, value and headers, and get headers that tell cause, sink, topic, partition and timestamp; their publisher
+        /// is acknowledged once that sink has them. It has no `dead_letter` itself.
+        "dead_letter" => dead_letter: Option<usize> =
+            Optional(Reference { to: "sink", among: |world| &world.sinks }), absent("lost");
         /// Most bytes of a batch before compression, as the Java client counts `max.request.size`; a larger record travels
         /// alone. The topic's `max.message.bytes` counts what is left after compression.
         "max_batch_bytes" => batch_bytes_max: u32 = Size::within(KB, 64 * MB), or("896KB");

@@ -143,6 +143,7 @@ table! {
         retried: Counter "aqueduct_sink_retried_total" "Records sent again.";
         late: Counter "aqueduct_sink_late_total" "Tickets that waited longer than sync_timeout.";
         late_success: Counter "aqueduct_sink_late_success_total" "Records written after sync_timeout.";
+        dead_lettered: Counter "aqueduct_sink_dead_lettered_total" "Records that can never be written, handed to the sink of dead_letter; they count as failed here.";
         headers_ignored: Counter "aqueduct_sink_headers_ignored_total" "Records whose `headers` found what cannot be headers, and that went without.";
         possible_duplicate: Counter "aqueduct_sink_possible_duplicate_total" "Records sent again under a new producer epoch because their fate was open.";
         batches: Counter "aqueduct_sink_batches_total" "Batches that got an outcome.";

@@ -42,7 +42,9 @@ impl Shard {
         let conns = || self.conns.iter().flatten();
         let unread: usize = conns().map(|c| c.charged_bytes).sum();
         let batches: usize = self.sinks.iter().map(|s| s.accumulator.audit()).sum();
-        assert_eq!(self.budget.used_bytes(), unread + batches + outside_bytes, "{unread} unread, {batches} in batches");
+        let dead = self.dead.charged_bytes();
+        let parts = unread + batches + dead + outside_bytes;
+        assert_eq!(self.budget.used_bytes(), parts, "{unread} unread, {batches} in batches, {dead} in dead letters");
         assert_eq!(self.counters.connections, conns().count() as u64, "connections");
         assert_eq!(self.counters.backpressure_paused, conns().filter(|c| c.held.is_some()).count() as u64, "paused");
         assert_eq!(self.counters.sessions, self.sessions.len() as u64, "sessions");

@@ -16,6 +16,8 @@ pub struct Budget {
     unread_bytes: usize,
     /// The reserve is open: a paused connection has its turn.
     reserve_open: bool,
+    /// Everything is granted: what is charged takes the place of what was given back just before.
+    beyond_open: bool,
 }
 
 /// Share of the budget that only keeps paused connections readable (spec section 2.3 step 3): one twentieth.
@@ -30,6 +32,7 @@ impl Budget {
             used_bytes: 0,
             unread_bytes: 0,
             reserve_open: false,
+            beyond_open: false,
         }
     }
 
@@ -77,6 +80,9 @@ impl Budget {
     /// Bytes that may still be charged; those of the reserve only while it is open.
     #[inline]
     pub fn free_bytes(&self) -> usize {
+        if self.beyond_open {
+            return usize::MAX / 2;
+        }
         let kept = if self.reserve_open { 0 } else { self.reserve_bytes };
         let batch_bytes = self.used_bytes - self.unread_bytes;
         (self.limit_bytes - kept).saturating_sub(batch_bytes + self.unread_bytes.min(self.limit_bytes / 2))
@@ -87,9 +93,14 @@ impl Budget {
         self.reserve_open = open;
     }
 
-    /// Whether a paused connection has its turn.
+    /// Grants every charge, or ceases to: for records that move from one batch to another, whose room was looked for before.
+    pub fn open_beyond(&mut self, open: bool) {
+        self.beyond_open = open;
+    }
+
+    /// Whether limits of partitions do not count: a paused connection has its turn, or records move.
     pub fn is_reserve_open(&self) -> bool {
-        self.reserve_open
+        self.reserve_open || self.beyond_open
     }
 
     /// Bytes charged now.

@@ -56,7 +56,7 @@ impl Shard {
             return;
         }
         let idle = self.sinks.iter().all(|s| s.accumulator.is_idle()) && self.writers.iter().all(|w| w.is_idle());
-        let idle = idle && self.deliver.is_idle();
+        let idle = idle && self.deliver.is_idle() && self.dead.is_empty();
         if idle {
             self.say_goodbye(now, io);
             self.report_drained(0, 0, io);

@@ -210,13 +210,13 @@ impl Placer<'_> {
                 placed.sink = index as u16;
             }
             placed.pending += 1;
-            accumulator.note_ticket(partition, seat.session, seat.generation, seat.number, seat.lane);
+            accumulator.note_ticket(partition, seat.session, seat.generation, seat.number, seat.lane, None);
         }
         if let Some(seat) = self.publication
             && self.settings.sinks[index].delivers_after_kafka()
         {
             placed.awaited += 1;
-            accumulator.note_ticket(partition, seat.lane, seat.generation, seat.number, Lane::Publication);
+            accumulator.note_ticket(partition, seat.lane, seat.generation, seat.number, Lane::Publication, None);
         }
     }
 

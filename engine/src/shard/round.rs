@@ -98,6 +98,7 @@ impl Shard {
         self.continue_reading(now, io);
         self.settle_answered(now, io);
         self.settle_discarded(now);
+        self.bury_waiting(now);
         self.seal_and_send(now, io);
         let writers_deadline = self.end_writers(now, io);
         self.settle_answered(now, io);

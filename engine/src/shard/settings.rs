@@ -97,6 +97,10 @@ pub struct SinkSettings {
     pub name: String,
     /// Index of its connector among the writers.
     pub connector: usize,
+    /// The Kafka topic it writes.
+    pub topic: String,
+    /// Index of the sink that takes what can never be written.
+    pub dead_letter: Option<u16>,
     /// Filters and templates.
     pub route: Route,
     /// Batch sizes and times.
@@ -182,6 +186,8 @@ impl SinkSettings {
         Ok(Self {
             name: sink.name.clone(),
             connector: sink.connector,
+            topic: sink.topic.clone(),
+            dead_letter: sink.dead_letter.map(|sink| sink as u16),
             route: Route::new(sink).map_err(bad)?,
             limits: BatchLimits {
                 bytes_max: sink.batch_bytes_max as usize,

@@ -65,6 +65,9 @@ impl Shard {
             let records = batch.records - refused_records(&batch);
             self.latency[sink].record(now.mono.since(batch.opened), u64::from(records));
         }
+        if self.has_dead_letters(&batch, outcome) {
+            return self.bury(now, batch, outcome);
+        }
         let verdict = match outcome {
             Outcome::Stored { .. } => Verdict::Good,
             Outcome::Failed(reason) => Verdict::Bad(reason),
@@ -76,6 +79,11 @@ impl Shard {
         } else {
             self.settle_each(&mut batch, verdict);
         }
+        self.release(batch);
+    }
+
+    /// Takes the buffer of a batch back, all of whose tickets have their verdict or wait elsewhere.
+    pub(super) fn release(&mut self, mut batch: Box<Batch>) {
         self.budget.release(std::mem::take(&mut batch.charge_bytes));
         self.pool.give(batch);
         self.round.released = true;
@@ -96,7 +104,11 @@ impl Shard {
         }
     }
 
-    fn settle_run(&mut self, sink: usize, run: Run, verdict: Verdict) {
+    pub(super) fn settle_run(&mut self, sink: usize, run: Run, verdict: Verdict) {
+        let verdict = match (verdict, run.cause) {
+            (Verdict::Bad(_), Some(cause)) => Verdict::Bad(cause),
+            (verdict, _) => verdict,
+        };
         if run.lane == Lane::Publication {
             return self.settle_publications(run, verdict == Verdict::Good);
         }

@@ -3,6 +3,7 @@
 mod back_pressure;
 mod batch_size;
 mod cluster;
+mod dead_letter;
 mod deliver;
 mod mqtt_client;
 mod publish;

@@ -20,7 +20,7 @@ use kafka::record_batch::{self, HEADER_LEN, RawHeaders};
 use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::clock::Mono;
 use crate::shard::budget::Budget;
-use crate::ticket::{Lane, Run};
+use crate::ticket::{FailReason, Lane, Run};
 
 /// How large and how old batches get.
 #[derive(Debug, Clone, Copy)]
@@ -235,9 +235,17 @@ impl Accumulator {
         bytes as u32
     }
 
-    /// Notes that the record appended last belongs to ticket `number` of a lane.
+    /// Notes that the record appended last belongs to ticket `number` of a lane; `cause` as in [`Run`].
     #[inline]
-    pub fn note_ticket(&mut self, partition: u32, session: u32, lane_gen: u32, number: u32, lane: Lane) {
+    pub fn note_ticket(
+        &mut self,
+        partition: u32,
+        session: u32,
+        lane_gen: u32,
+        number: u32,
+        lane: Lane,
+        cause: Option<FailReason>,
+    ) {
         let Some(batch) = &mut self.partitions[partition as usize].filling else { return };
         let record = batch.records.saturating_sub(1);
         // A record may have a ticket and a publication: the runs of both grow side by side.
@@ -248,12 +256,13 @@ impl Accumulator {
                 && run.first.wrapping_add(u32::from(run.n)) == number
                 && run.record + u32::from(run.n) == record
                 && run.n < u16::MAX
+                && run.cause == cause
             {
                 run.n += 1;
                 return;
             }
         }
-        batch.runs.push(Run { session, lane_gen, first: number, record, n: 1, lane });
+        batch.runs.push(Run { session, lane_gen, first: number, record, n: 1, lane, cause });
     }
 
     /// Takes out every batch that is due, oldest first within its partition. The caller sends each to its owner.

@@ -113,11 +113,12 @@ impl Partitioner {
     }
 
     fn hashed(&self, bytes: &[u8], count: u32) -> u32 {
-        match self.hash {
-            KeyHash::Murmur2 => partitioner::partition_for_key(bytes, count),
-            KeyHash::Crc32 => partitioner::crc32(bytes) % count,
-            KeyHash::Fnv1a => partitioner::fnv1a(bytes) % count,
-        }
+        let hash = match self.hash {
+            KeyHash::Murmur2 => partitioner::KeyHash::Murmur2,
+            KeyHash::Crc32 => partitioner::KeyHash::Crc32,
+            KeyHash::Fnv1a => partitioner::KeyHash::Fnv1a,
+        };
+        hash.partition(bytes, count)
     }
 
     fn uniform(&mut self, partitions: &impl Partitions) -> u32 {
@@ -201,6 +202,14 @@ mod tests {
             let expected = (hash & 0x7fff_ffff) as u32 % 10;
             assert_eq!(partitioner(strategy, 1).choose(&CHOICE, &fake), expected, "{strategy:?}");
         }
+    }
+
+    #[test]
+    fn fnv1a_goes_where_sarama_sends_it() {
+        let fake = Fake { usable: vec![true; 10], load: vec![0; 10] };
+        let mut partitioner = Partitioner::new(PartitionStrategy::KeyDispatch, KeyHash::Fnv1a, ShardId(0), 1, 42);
+        // The hash of "a" is -468965076 as a signed number, of which Sarama takes the magnitude.
+        assert_eq!(partitioner.choose(&Choice { key: Some(b"a"), ..CHOICE }, &fake), 6);
     }
 
     #[test]

@@ -121,6 +121,12 @@ impl Kafka {
         command
     }
 
+    /// The first segment file of a partition at broker 1.
+    pub fn segment(&self, topic: &str, partition: u32) -> String {
+        let file = format!("1/data/{topic}-{partition}/00000000000000000000.log");
+        self.folder.join(file).display().to_string()
+    }
+
     /// Runs `kafka.sh verb broker`: `stop`, `kill` or `start`.
     ///
     /// # Panics
@@ -288,6 +294,17 @@ pub fn tool(folder: &Path, name: &str) -> Option<Command> {
     let mut tool = script(folder);
     tool.args(["tool", name]);
     Some(tool)
+}
+
+/// The class path of Kafka's jars. `None` (and a line on stderr) where Java or Maven is missing.
+///
+/// # Panics
+/// If it is missing and must not be.
+pub fn class_path(folder: &Path) -> Option<String> {
+    tool(folder, "topics")?;
+    let home = || std::env::var("HOME").map(|home| format!("{home}/.cache/aqueduct/kafka-4.1.0"));
+    let libs = std::env::var("KAFKA_LIBS").or_else(|_| home()).expect("a home");
+    Some(format!("{libs}/*"))
 }
 
 /// Puts a question to a new client, again and again until there is an answer: the client itself would retry for ever, and waits

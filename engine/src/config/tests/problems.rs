@@ -52,6 +52,17 @@ const MISTAKES: &[(&str, &str)] = &[
     ("fewer acknowledgements", "required_acks = \"leader_only\"\n"),
     ("no idempotence", "idempotence = false\n"),
     ("a delivery that cannot wait", "query_mode = \"async\"\ndeliver = \"after_kafka\"\n"),
+    ("no dead letter sink", "query_mode = \"sync\"\n"),
+    ("a dead letter that turns in a circle", "dead_letter = \"s\"\n"),
+    (
+        "a dead letter that goes on and on",
+        "dead_letter = \"a\"\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\ndead_letter = \"b\"\n\
+         [sinks.b]\nconnector = \"k\"\ntopic = \"b\"\n",
+    ),
+    (
+        "a dead letter for nobody",
+        "dead_letter = \"a\"\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\nenable = false\n",
+    ),
     ("HTTP for strangers", "[http]\nbind = \"0.0.0.0:18083\"\n"),
     ("nothing to do", "enable = false\n"),
 ];
@@ -69,9 +80,11 @@ fn page() -> String {
     page
 }
 
-/// `BASE` has no listener, which only the last page is about.
+/// `BASE` has no listener and no dead-letter sink, which only a page or two are about.
 fn is_about(mistake: &str, warning: &Problem) -> bool {
-    *mistake == *"nothing to do" || !warning.message().starts_with("there is no listener")
+    let listens = *mistake == *"nothing to do" || !warning.message().starts_with("there is no listener");
+    let buries = mistake.contains("dead letter") || !warning.message().contains("dead_letter` is not set");
+    listens && buries
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn consecutive_tickets_of_one_session_share_a_run() {
     let mut rig = Rig::new(limits(), 1 << 20);
     for (session, number) in [(1, 10), (1, 11), (2, 5), (1, 12), (1, 14)] {
         rig.put(Mono(0), b"v");
-        rig.accumulator.note_ticket(0, session, 0, number, Lane::PubAck);
+        rig.accumulator.note_ticket(0, session, 0, number, Lane::PubAck, None);
     }
     let sent = rig.due(Mono(5 * MS));
     let runs: Vec<(u32, u32, u16)> = sent[0].runs.iter().map(|r| (r.session, r.first, r.n)).collect();
@@ -188,8 +188,8 @@ fn tickets_and_publications_of_the_same_records_make_a_run_each() {
     let mut rig = Rig::new(limits(), 1 << 20);
     for number in 0..50 {
         rig.put(Mono(0), b"v");
-        rig.accumulator.note_ticket(0, 1, 0, number, Lane::PubAck);
-        rig.accumulator.note_ticket(0, 7, 3, number, Lane::Publication);
+        rig.accumulator.note_ticket(0, 1, 0, number, Lane::PubAck, None);
+        rig.accumulator.note_ticket(0, 7, 3, number, Lane::Publication, None);
     }
     let sent = rig.due(Mono(5 * MS));
     let runs: Vec<(u32, u32, u16)> = sent[0].runs.iter().map(|r| (r.session, r.record, r.n)).collect();

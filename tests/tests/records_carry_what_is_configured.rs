@@ -1,0 +1,177 @@
+//! What a record is, and where it goes if Kafka will never take it, as Apache Kafka's own tools see it.
+//!
+//! Setup: one real broker, a node with one sink or two. Action: publications. Expectation: what Kafka's log dump, its console
+//! consumer and kcat print.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use aqueduct_tests::support::kafka::Kafka;
+use aqueduct_tests::support::mqtt::{Client, Packet, Properties, Publication, Version};
+use aqueduct_tests::support::node::Plan;
+use aqueduct_tests::support::peer::{self, Peer};
+
+/// What the console consumer prints of `count` records of the topics that match: headers, key and value, a line each.
+fn consumed(kafka: &Kafka, topics: &str, count: usize) -> Vec<String> {
+    let mut consumer = kafka.tool("consumer");
+    consumer.args(["--include", topics, "--from-beginning", "--timeout-ms", "20000"]);
+    consumer.args(["--max-messages", &count.to_string()]);
+    for property in ["print.key=true", "print.headers=true", "null.literal=NULL"] {
+        consumer.args(["--property", property]);
+    }
+    peer::run(&mut consumer).lines().map(str::to_owned).collect()
+}
+
+fn publish(client: &mut Client, id: u16, payload: &[u8], properties: Properties) {
+    let publication = Publication { topic: "t", payload, qos: 1, id, properties, ..Default::default() };
+    client.send(&publication.encode(Version::V5));
+}
+
+const CODECS: [(&str, &str); 6] = [
+    ("gzip", "compression_level = 1"),
+    ("gzip", "compression_level = 9"),
+    ("snappy", ""),
+    ("lz4", ""),
+    ("zstd", "compression_level = -7"),
+    ("zstd", "compression_level = 22"),
+];
+
+/// Publications in one go: more than a shard hands on without compressing it.
+const BURST: u16 = 250;
+
+fn value(id: u16) -> String {
+    format!("{{\"id\":{id},\"text\":\"{}\"}}", "temperature 21.5 ".repeat(usize::from(id % 23)))
+}
+
+/// Every codec, at both ends of its levels: in large batches, which the shard that fills them compresses, and in a small one,
+/// which waits for the owner.
+#[test]
+fn kafka_reads_every_compression() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = |at: usize| format!("packed-{at}");
+    let mut sinks = String::new();
+    for (at, (codec, level)) in CODECS.into_iter().enumerate() {
+        kafka.create_topic(&topic(at), 1);
+        let _ = writeln!(
+            sinks,
+            "[sinks.s{at}]\nconnector = \"main\"\nsource_topics = [\"#\"]\ntopic = \"{}\"\nvalue = \"{at} ${{payload}}\"\n\
+             compression = \"{codec}\"\n{level}\nlinger = \"50ms\"",
+            topic(at)
+        );
+    }
+    let node = Plan::kafka(kafka.bootstrap(), "unused").sink("enable = false").section(&sinks).start();
+    let mut client = Client::connect(node.mqtt(), Version::V5, "packer");
+    (1..=BURST).for_each(|id| publish(&mut client, id, value(id).as_bytes(), Properties::default()));
+    (0..BURST).for_each(|_| drop(client.packet()));
+    let small = value(BURST + 22);
+    publish(&mut client, BURST + 1, small.as_bytes(), Properties::default());
+    client.expect(&Packet::PubAck { id: BURST + 1, reason: 0 });
+
+    let count = usize::from(BURST) + 1;
+    let lines = consumed(kafka, "packed-.*", count * CODECS.len());
+    let files: Vec<String> = (0..CODECS.len()).map(|at| kafka.segment(&topic(at), 0)).collect();
+    let dump = peer::run(kafka.tool("dump").args(["--deep-iteration", "--files", &files.join(",")]));
+    assert!(!dump.contains("isvalid: false"), "{dump}");
+    let dumps: Vec<&str> = dump.split("Dumping ").skip(1).collect();
+    assert_eq!(dumps.len(), CODECS.len(), "{dump}");
+    for (at, (codec, _)) in CODECS.into_iter().enumerate() {
+        let line = |text: &str| format!("NO_HEADERS\tpacker\t{at} {text}");
+        let expected: Vec<String> = (1..=BURST).map(|id| line(&value(id))).chain([line(&small)]).collect();
+        let own = format!("NO_HEADERS\tpacker\t{at} ");
+        let found: Vec<&String> = lines.iter().filter(|line| line.starts_with(&own)).collect();
+        assert!(found.iter().copied().eq(&expected), "{codec}: {} lines", found.len());
+        let batches = || dumps[at].lines().filter(|line| line.contains("baseOffset"));
+        assert!(batches().all(|line| line.contains(&format!("compresscodec: {codec}"))), "{}", dumps[at]);
+        assert!(batches().count() >= 2, "{}", dumps[at]);
+        if let Some(mut kcat) = Peer::Kcat.command() {
+            kcat.args(["-C", "-b", kafka.bootstrap(), "-t", &topic(at), "-o", "beginning", "-e", "-q", "-f", "%s\n"]);
+            assert_eq!(peer::run(&mut kcat).lines().count(), count, "kcat reads {codec}");
+        }
+    }
+}
+
+/// Headers from user properties, repeated and in order, and extra ones; null and empty are two things, in keys and in values.
+#[test]
+fn headers_keys_and_values_say_what_was_published() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("contents-a", 1);
+    kafka.create_topic("contents-b", 1);
+    let common = "connector = \"main\"\nsource_topics = [\"#\"]\npartition_strategy = \"topic\"";
+    let sinks = format!(
+        "[sinks.a]\n{common}\ntopic = \"contents-a\"\nkey = \"${{payload.k}}\"\nvalue = \"${{payload.v}}\"\n\
+         headers = \"${{pub_props.User-Property}}\"\next_headers = [{{ key = \"from\", value = \"${{clientid}}\" }}]\n\
+         [sinks.b]\n{common}\ntopic = \"contents-b\"\nvalue = \"${{payload}}\"\npayload_encoding = \"base64\"\n\
+         headers = \"${{payload.h}}\"\nheader_value_encoding = \"json\""
+    );
+    let node = Plan::kafka(kafka.bootstrap(), "unused").sink("enable = false").section(&sinks).start();
+    let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+    let user = Properties::default().user("b", "2").user("a", "1").user("b", "3");
+    let payloads = [r#"{"k":"","v":"","h":{"n":7,"t":"x"}}"#, r#"{"k":null,"v":null,"h":[{"key":"k","value":"v"}]}"#];
+    publish(&mut client, 1, payloads[0].as_bytes(), user);
+    publish(&mut client, 2, payloads[1].as_bytes(), Properties::default());
+    publish(&mut client, 3, b"\xff\x00", Properties::default());
+    (0..3).for_each(|_| drop(client.packet()));
+    let mut lines = consumed(kafka, "contents-.*", 6);
+    lines.sort();
+    let mut expected = [
+        "b:2,a:1,b:3,from:c\t\t".to_owned(),
+        "from:c\tNULL\tNULL".to_owned(),
+        "from:c\tNULL\tNULL".to_owned(),
+        format!("n:7,t:\"x\"\tc\t{}", base64(payloads[0].as_bytes())),
+        format!("k:\"v\"\tc\t{}", base64(payloads[1].as_bytes())),
+        "NO_HEADERS\tc\t/wA=".to_owned(),
+    ];
+    expected.sort();
+    assert_eq!(lines, expected);
+}
+
+/// Base64 by the system's own tool.
+fn base64(bytes: &[u8]) -> String {
+    let output = peer::finish(std::process::Command::new("base64").arg("-w0"), bytes);
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Row T17 of the fault table: one record is larger than the topic takes, and one is dated beyond what it takes. They go to the
+/// dead-letter topic with cause and origin, all others get through, and nobody waits for a second.
+#[test]
+fn poison_goes_to_the_dead_letters_and_holds_up_nobody() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let limits = ["max.message.bytes=10000", "message.timestamp.after.max.ms=3600000"];
+    let mut topics = kafka.tool("topics");
+    topics.args(["--create", "--topic", "strict", "--partitions", "1"]);
+    limits.iter().for_each(|limit| drop(topics.args(["--config", limit])));
+    peer::run(&mut topics);
+    kafka.create_topic("lost", 1);
+    let lost = "[sinks.lost]\nconnector = \"main\"\ntopic = \"lost\"";
+    let sink = "value = \"${payload.v}\"\ntimestamp = \"${payload.ts}\"\ndead_letter = \"lost\"\nlinger = \"20ms\"\n\
+                headers = \"${pub_props.User-Property}\"";
+    let node = Plan::kafka(kafka.bootstrap(), "strict").sink(sink).section(lost).start();
+    let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+    publish(&mut client, 1000, br#"{"v":"first"}"#, Properties::default());
+    client.expect(&Packet::PubAck { id: 1000, reason: 0 });
+    let large = format!(r#"{{"v":"{}"}}"#, "0123456789abcdef".repeat(1_000));
+    let begin = Instant::now();
+    for id in 1..=100 {
+        match id {
+            30 => publish(&mut client, id, large.as_bytes(), Properties::default().user("own", "header")),
+            60 => publish(&mut client, id, br#"{"v":"late","ts":4102444800000}"#, Properties::default()),
+            _ => publish(&mut client, id, format!(r#"{{"v":"{id}"}}"#).as_bytes(), Properties::default()),
+        }
+    }
+    for id in 1..=100u16 {
+        // In order, the culprits too.
+        client.expect(&Packet::PubAck { id, reason: 0 });
+    }
+    assert!(begin.elapsed() < Duration::from_secs(1), "a stall of {:?}", begin.elapsed());
+    let values = |topic: &str, count| -> Vec<Vec<u8>> {
+        kafka.read_count(topic, count).into_iter().map(|record| record.value.expect("a value")).collect()
+    };
+    let others = (1..=100u16).filter(|id| ![30, 60].contains(id)).map(|id| id.to_string().into_bytes());
+    let expected: Vec<Vec<u8>> = [b"first".to_vec()].into_iter().chain(others).collect();
+    assert_eq!(values("strict", 99), expected, "the neighbours, in order");
+    let lines = consumed(kafka, "lost", 2);
+    let story = |cause: &str| format!("aqueduct.cause:{cause},aqueduct.sink:main,aqueduct.topic:strict,aqueduct.partition:0");
+    let is_told = |line: &str, start: &str, value: &str| line.starts_with(start) && line.ends_with(value);
+    assert!(is_told(&lines[0], &format!("own:header,{}", story("too_large")), "cdef"), "{}", lines[0]);
+    assert!(is_told(&lines[1], &story("invalid"), "aqueduct.timestamp:4102444800000\tc\tlate"), "{}", lines[1]);
+}

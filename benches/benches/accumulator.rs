@@ -23,7 +23,12 @@ fn accumulate(c: &mut Criterion) {
     group.throughput(Throughput::Elements(u64::from(RECORDS)));
     for value_bytes in [256usize, 1024] {
         let value = vec![b'x'; value_bytes];
-        let record = Record { key: Some(b"client-17"), value: Some(&value), timestamp_ms: 1, headers: RawHeaders::NONE };
+        let record = Record {
+            key: Some(b"client-17"),
+            value: Some(&value),
+            timestamp_ms: 1,
+            headers: kafka::record_batch::RawHeaders::NONE,
+        };
         let mut accumulator = Accumulator::new(0, LIMITS);
         let mut pool = BatchPool::new(ShardId(0), 16 << 20);
         let mut budget = Budget::new(64 << 20);

@@ -124,10 +124,8 @@ fn ten_thousand_keys_hash_as_in_the_java_client() {
         (seed >> 32) as u8
     };
     let keys: Vec<Vec<u8>> = (0..10_000).map(|n| (0..n % 67).map(|_| byte()).collect()).collect();
-    let hex: String = keys
-        .iter()
-        .map(|key| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
-        .collect();
+    let hex: String =
+        keys.iter().map(|key| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n").collect();
     let mut java = std::process::Command::new("java");
     let output = peer::finish(java.args(["-cp", &jars]).arg(&source), hex.as_bytes());
     let said = String::from_utf8_lossy(&output.stderr);

@@ -139,7 +139,9 @@ fn poison_goes_to_the_dead_letters_and_holds_up_nobody() {
     let limits = ["max.message.bytes=10000", "message.timestamp.after.max.ms=3600000"];
     let mut topics = kafka.tool("topics");
     topics.args(["--create", "--topic", "strict", "--partitions", "1"]);
-    limits.iter().for_each(|limit| drop(topics.args(["--config", limit])));
+    for limit in limits {
+        topics.args(["--config", limit]);
+    }
     peer::run(&mut topics);
     kafka.create_topic("lost", 1);
     let lost = "[sinks.lost]\nconnector = \"main\"\ntopic = \"lost\"";
@@ -170,7 +172,8 @@ fn poison_goes_to_the_dead_letters_and_holds_up_nobody() {
     let expected: Vec<Vec<u8>> = [b"first".to_vec()].into_iter().chain(others).collect();
     assert_eq!(values("strict", 99), expected, "the neighbours, in order");
     let lines = consumed(kafka, "lost", 2);
-    let story = |cause: &str| format!("aqueduct.cause:{cause},aqueduct.sink:main,aqueduct.topic:strict,aqueduct.partition:0");
+    let story =
+        |cause: &str| format!("aqueduct.cause:{cause},aqueduct.sink:main,aqueduct.topic:strict,aqueduct.partition:0");
     let is_told = |line: &str, start: &str, value: &str| line.starts_with(start) && line.ends_with(value);
     assert!(is_told(&lines[0], &format!("own:header,{}", story("too_large")), "cdef"), "{}", lines[0]);
     assert!(is_told(&lines[1], &story("invalid"), "aqueduct.timestamp:4102444800000\tc\tlate"), "{}", lines[1]);

@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn noise_grows_and_comes_back() {
         let noise: Vec<u8> = (0u64..300_000).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
-        let noise: Vec<u8> = noise.iter().enumerate().map(|(n, b)| b ^ (n * n >> 7) as u8).collect();
+        let noise: Vec<u8> = noise.iter().enumerate().map(|(n, b)| b ^ ((n * n) >> 7) as u8).collect();
         for codec in CODECS {
             let mut out = Vec::new();
             decompress(codec, &compressed(codec, &noise), &mut out, noise.len()).unwrap();

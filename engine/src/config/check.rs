@@ -279,7 +279,8 @@ impl Check<'_> {
             let path = sink::SECTION.path(name, "dead_letter");
             let Some(grave) = sink.dead_letter.and_then(|at| config.sinks.get(at)) else {
                 let kafka = config.connectors.get(sink.connector).map(|connector| &connector.kind);
-                if sink.query_mode == QueryMode::Sync && matches!(kafka, Some(ConnectorKind::Kafka(_))) && !is_grave(at) {
+                if sink.query_mode == QueryMode::Sync && matches!(kafka, Some(ConnectorKind::Kafka(_))) && !is_grave(at)
+                {
                     let fault = format!("`{path}` is not set: who publishes what Kafka will never take is refused");
                     let remedy = "add a sink without source_topics for such records, and name it there";
                     self.report(Problem::warning(fault, remedy), &sink::SECTION, name, "dead_letter");

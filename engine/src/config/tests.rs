@@ -66,7 +66,7 @@ fn every_option_the_sample_shows_is_one() {
     };
     let object = |line: &str| line.starts_with("# [");
     // The example values of these name things that are not there.
-    let absent = ["token", "file = \"/var"];
+    let absent = ["token", "file = \"/var", "dead_letter", "compression_level"];
     let on: String = shown
         .lines()
         .map(|line| match line.strip_prefix("# ") {

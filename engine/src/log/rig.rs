@@ -98,7 +98,14 @@ fn batch(timestamps: &[i64], value: &[u8]) -> Box<Batch> {
     batch.base_timestamp_ms = timestamps[0];
     batch.max_timestamp_ms = timestamps.iter().copied().max().unwrap();
     for (n, at) in timestamps.iter().enumerate() {
-        record_batch::append(&mut batch.bytes, n as u32, at - timestamps[0], Some(b"key"), Some(value), record_batch::RawHeaders::NONE);
+        record_batch::append(
+            &mut batch.bytes,
+            n as u32,
+            at - timestamps[0],
+            Some(b"key"),
+            Some(value),
+            record_batch::RawHeaders::NONE,
+        );
         batch.records += 1;
     }
     batch

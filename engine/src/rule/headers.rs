@@ -99,7 +99,7 @@ impl Headers {
                 HeaderEncoding::Json => {
                     scratch.clear();
                     super::json::put_text(scratch, value);
-                    scratch
+                    scratch.as_slice()
                 }
             };
             block.push(RecordHeader { key: name.as_bytes(), value: Some(value) });

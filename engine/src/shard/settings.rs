@@ -2,7 +2,8 @@
 
 use super::ShardId;
 use crate::config::{
-    self, Config, ConnectorKind, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy, Qos0OnFull, QueryMode,
+    self, Config, ConnectorKind, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy,
+    Qos0OnFull, QueryMode,
 };
 use crate::plan::Plan;
 use crate::rule::TemplateError;

@@ -67,6 +67,9 @@ impl Packer {
         let packed = batch.bytes.get(HEADER_LEN..).unwrap_or_default();
         self.scratch.clear();
         compression::decompress(codec, packed, &mut self.scratch, batch.queued_bytes)?;
+        if self.scratch.len() != batch.queued_bytes {
+            return Err(kafka::Error::Truncated);
+        }
         self.put_back(batch, Compression::None);
         batch.packed = None;
         self.tidy();

@@ -24,7 +24,8 @@ impl Encoder {
     /// After an error it must not be used again: half a block may lie in it.
     pub(super) fn compress(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         std::mem::swap(self.0.get_mut(), out);
-        let written = self.0.write_all(bytes).map_err(|_| FAILED).and_then(|()| self.0.try_finish().map_err(|_| FAILED));
+        let written =
+            self.0.write_all(bytes).map_err(|_| FAILED).and_then(|()| self.0.try_finish().map_err(|_| FAILED));
         std::mem::swap(self.0.get_mut(), out);
         written
     }

@@ -59,10 +59,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "dead_letter = \"a\"\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\ndead_letter = \"b\"\n\
          [sinks.b]\nconnector = \"k\"\ntopic = \"b\"\n",
     ),
-    (
-        "a dead letter for nobody",
-        "dead_letter = \"a\"\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\nenable = false\n",
-    ),
+    ("a dead letter for nobody", "dead_letter = \"a\"\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\nenable = false\n"),
     ("HTTP for strangers", "[http]\nbind = \"0.0.0.0:18083\"\n"),
     ("nothing to do", "enable = false\n"),
 ];

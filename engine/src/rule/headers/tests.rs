@@ -50,7 +50,12 @@ fn user_properties_keep_their_order_and_repeat() {
     let buf = PropertyBuf::new().user("b", "1").user("a", "\"q\"").user("b", "").user("", "empty name");
     let event = event(b"", PublishProperties::from_buf(&buf).unwrap());
     for source in ["${pub_props.User-Property}", "${.pub_props.User-Property-Pairs}"] {
-        check(&of(source, HeaderEncoding::None), &event, true, &[("b", "1"), ("a", "\"q\""), ("b", ""), ("", "empty name")]);
+        check(
+            &of(source, HeaderEncoding::None),
+            &event,
+            true,
+            &[("b", "1"), ("a", "\"q\""), ("b", ""), ("", "empty name")],
+        );
         let quoted = [("b", "\"1\""), ("a", r#""\"q\"""#), ("b", "\"\""), ("", "\"empty name\"")];
         check(&of(source, HeaderEncoding::Json), &event, true, &quoted);
     }
@@ -70,7 +75,12 @@ fn objects_lists_and_text_of_either() {
         ("no JSON", &[]),
     ];
     for (payload, expected) in cases {
-        check(&of("${payload.h}", HeaderEncoding::None), &event(payload.as_bytes(), Default::default()), true, expected);
+        check(
+            &of("${payload.h}", HeaderEncoding::None),
+            &event(payload.as_bytes(), Default::default()),
+            true,
+            expected,
+        );
     }
     let payload = cases[0].0.as_bytes();
     let all = [("b", "\"1\""), ("a", r#""x\ty""#), ("n", "2"), ("o", r#"{ "k":[] }"#), ("z", "null")];
@@ -102,12 +112,23 @@ fn extra_headers_follow_and_are_left_out_where_they_find_nothing() {
     let headers = |encoding| Headers::new(Some("${payload.h}"), &pairs, encoding).unwrap();
     let id = "000000000000000000000000000000AB";
     let expected = [
-        ("k", "v"), ("client", "dev \"1\""), ("t/1", "1"), ("mixed", "q1"), ("deep", "1"), ("id", id), ("plain", "text"),
+        ("k", "v"),
+        ("client", "dev \"1\""),
+        ("t/1", "1"),
+        ("mixed", "q1"),
+        ("deep", "1"),
+        ("id", id),
+        ("plain", "text"),
     ];
     check(&headers(HeaderEncoding::None), &event, true, &expected);
     let id = format!("\"{id}\"");
     let expected = [
-        ("k", "\"v\""), ("client", r#""dev \"1\"""#), ("t/1", "1"), ("mixed", "\"q1\""), ("deep", "\"1\""), ("id", &id),
+        ("k", "\"v\""),
+        ("client", r#""dev \"1\"""#),
+        ("t/1", "1"),
+        ("mixed", "\"q1\""),
+        ("deep", "\"1\""),
+        ("id", &id),
         ("plain", "\"text\""),
     ];
     check(&headers(HeaderEncoding::Json), &event, true, &expected);

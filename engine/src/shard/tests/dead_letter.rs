@@ -52,7 +52,8 @@ fn one_of_three(rig: &mut Rig, outcome: Outcome, refused: Vec<Refused>) -> crate
     script(rig).open[0].refused = refused;
     script(rig).answer(0, outcome);
     rig.round();
-    rig.shard.audit(script(rig).batches().map(|b| b.charge_bytes).sum());
+    let outside_bytes = script(rig).batches().map(|b| b.charge_bytes).sum();
+    rig.shard.audit(outside_bytes);
     conn
 }
 

@@ -230,7 +230,14 @@ impl Rig {
         let mut bytes = Vec::new();
         kafka::record_batch::begin(&mut bytes);
         for (at, value) in (0..).zip(&values) {
-            kafka::record_batch::append(&mut bytes, at, i64::from(at), Some(b"key"), Some(value), kafka::record_batch::RawHeaders::NONE);
+            kafka::record_batch::append(
+                &mut bytes,
+                at,
+                i64::from(at),
+                Some(b"key"),
+                Some(value),
+                kafka::record_batch::RawHeaders::NONE,
+            );
         }
         let mut batch = Box::new(Batch {
             queued_bytes: bytes.len() - kafka::record_batch::HEADER_LEN,

@@ -175,7 +175,14 @@ impl Batch {
         let mut bytes = Vec::new();
         record_batch::begin(&mut bytes);
         for (at, value) in (0..).zip(&self.values) {
-            record_batch::append(&mut bytes, at, i64::from(at), Some(b"key"), Some(value), record_batch::RawHeaders::NONE);
+            record_batch::append(
+                &mut bytes,
+                at,
+                i64::from(at),
+                Some(b"key"),
+                Some(value),
+                record_batch::RawHeaders::NONE,
+            );
         }
         let records = self.values.len() as u32;
         let max_timestamp_ms = self.time_ms + i64::from(records) - 1;

@@ -69,6 +69,8 @@ pub struct TopicPlan {
     pub replicas: usize,
     /// `min.insync.replicas`.
     pub insync_min: usize,
+    /// Nothing is poison here.
+    pub takes_poison: bool,
 }
 
 /// What the cluster is. The default is one broker as Kafka 4.1 without a topic.

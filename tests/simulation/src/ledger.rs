@@ -6,8 +6,8 @@
 use crate::message::{Message, MessageId};
 use crate::plan::Plan;
 
-/// Sinks a world has at most.
-const SINKS: usize = 2;
+/// Sinks a world has at most, that of the dead letters included.
+const SINKS: usize = 3;
 
 /// What is true of one message.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +26,13 @@ struct Entry {
     delivered: u16,
 }
 
+impl Entry {
+    /// Whether it is stored for a sink, or among the dead letters.
+    fn has(&self, sink: usize, dead: Option<usize>) -> bool {
+        self.stored[sink] > 0 || dead.is_some_and(|dead| self.stored[dead] > 0)
+    }
+}
+
 /// Everything about one seed's messages.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -34,6 +41,8 @@ pub(crate) struct Ledger {
     newest: Vec<u32>,
     partitions: usize,
     sinks: usize,
+    /// The sink of the dead letters, if there is one.
+    dead: Option<usize>,
     /// Messages acknowledged.
     pub(crate) acked: u64,
     /// Records stored.
@@ -80,6 +89,7 @@ impl Ledger {
             newest: vec![0; plan.clients.len() * SINKS * partitions],
             partitions,
             sinks: plan.sinks,
+            dead: plan.dead_letters.then_some(plan.sinks),
             acked: 0,
             stored: 0,
             disorder: None,
@@ -112,12 +122,12 @@ impl Ledger {
     pub(crate) fn acked(&mut self, message: &Message, topics: &[String]) {
         self.acked += 1;
         let check = self.rules.ack_is_stored;
-        let sinks = self.sinks;
+        let (sinks, dead) = (self.sinks, self.dead);
         let entry = self.entry(message.id);
         entry.acked = true;
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
             assert!(
-                !check || entry.stored[sink] > 0,
+                !check || entry.has(sink, dead),
                 "VIOLATION {:?} is acknowledged and not stored: {entry:?}",
                 message.id
             );
@@ -150,7 +160,8 @@ impl Ledger {
         assert!(known && self.entry(id).sent > 0, "VIOLATION {id:?} is stored and was never sent");
         let message = plan.kinds.message(id);
         assert!(value.len() == message.len, "VIOLATION {id:?} has {} bytes", value.len());
-        assert!(takes(sink, &plan.topics[message.topic]), "VIOLATION {id:?} is in topic t{sink}");
+        let is_dead = self.dead == Some(sink);
+        assert!(is_dead || takes(sink, &plan.topics[message.topic]), "VIOLATION {id:?} is in topic t{sink}");
         let name = plan.clients[usize::from(id.client)].name.as_bytes();
         assert!(key == Some(name), "VIOLATION {id:?} has the key {key:?}");
         self.stored += 1;
@@ -158,7 +169,7 @@ impl Ledger {
         let entry = self.entry(id);
         entry.stored[sink] += 1;
         let copies = entry.stored[sink];
-        if copies == 1 && rules.ordered {
+        if copies == 1 && rules.ordered && !is_dead {
             let at = (usize::from(id.client) * SINKS + sink) * self.partitions + partition;
             let newest = &mut self.newest[at];
             let again = self.entries[usize::from(id.client)][id.seq as usize].sent > 1;
@@ -177,13 +188,13 @@ impl Ledger {
     /// If nobody sent it, or it is not stored.
     pub(crate) fn delivered(&mut self, message: &Message, topics: &[String]) {
         let check = self.rules.delivered_is_stored && message.qos > 0;
-        let sinks = self.sinks;
+        let (sinks, dead) = (self.sinks, self.dead);
         let known = self.entries[usize::from(message.id.client)].len() > message.id.seq as usize;
         assert!(known, "VIOLATION {:?} is delivered and was never sent", message.id);
         let entry = self.entry(message.id);
         entry.delivered = entry.delivered.saturating_add(1);
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
-            assert!(!check || entry.stored[sink] > 0, "VIOLATION {:?} is delivered and not stored", message.id);
+            assert!(!check || entry.has(sink, dead), "VIOLATION {:?} is delivered and not stored", message.id);
         }
     }
 
@@ -200,8 +211,11 @@ impl Ledger {
             for (seq, entry) in entries.iter().enumerate() {
                 let message = plan.kinds.message(MessageId { client: client as u16, seq: seq as u32 });
                 let may = self.records_max(plan, &message, entry);
-                for copies in entry.stored.into_iter().filter(|&copies| copies > may) {
-                    extra += u64::from(copies - may);
+                let found = entry.stored.into_iter().enumerate();
+                // Each record that fails may make one there.
+                let may_be = |sink| if self.dead == Some(sink) { may * self.sinks as u16 } else { may };
+                for (sink, copies) in found.filter(|&(sink, copies)| copies > may_be(sink)) {
+                    extra += u64::from(copies - may_be(sink));
                     first.get_or_insert((message, entry));
                 }
             }
@@ -238,12 +252,13 @@ impl Ledger {
                     // What a killed node had written and not heard of may be there too.
                     false => found[sink] >= entry.stored[sink] && found[sink] <= entry.sent,
                 });
+                let is_dead = self.dead.is_some_and(|dead| found[dead] > 0);
                 assert!(all, "VIOLATION {id:?} is {found:?} times in the logs: {entry:?}");
                 if !entry.acked || !self.rules.ack_is_stored {
                     continue;
                 }
                 let topic = &plan.topics[plan.kinds.message(id).topic];
-                let lost = (0..self.sinks).any(|sink| takes(sink, topic) && found[sink] == 0);
+                let lost = (0..self.sinks).any(|sink| takes(sink, topic) && found[sink] == 0 && !is_dead);
                 assert!(!lost, "VIOLATION {id:?} was acknowledged and is not in a log: {entry:?}");
             }
         }

@@ -36,6 +36,8 @@ pub struct Plan {
     pub config: String,
     /// Number of sinks: the first takes everything, the second what lies below `b/`.
     pub sinks: usize,
+    /// One more sink takes what these can never write, into one more topic.
+    pub dead_letters: bool,
     /// Batch bytes: most, and target.
     pub batch_bytes: (usize, usize),
     /// Most batches of a partition without an answer.
@@ -163,6 +165,7 @@ impl Plan {
             brokers: r.one_of(&[1, 3, 3, 3, 4]),
             config: String::new(),
             sinks,
+            dead_letters: kafka && r.below(3) == 0,
             batch_bytes,
             inflight_max,
             idempotent,
@@ -191,6 +194,11 @@ impl Plan {
         self.partitions + 2
     }
 
+    /// Topics that records go to: one for each sink, that of the dead letters last.
+    pub fn logs(&self) -> usize {
+        self.sinks + usize::from(self.dead_letters)
+    }
+
     /// A plan for scripts: nobody but their clients, and of faults only these.
     pub fn scripted(destination: Destination, shards: u16, faults: Faults, seed: u64) -> Self {
         let mut config = format!("[node]\nname = \"sim\"\nshards = {shards}\npin = false\n[connectors.c]\n");
@@ -214,6 +222,7 @@ impl Plan {
             brokers: 1,
             config,
             sinks: script::SINKS.len(),
+            dead_letters: false,
             batch_bytes: (32 << 10, 16 << 10),
             inflight_max: 5,
             idempotent: true,
@@ -285,12 +294,14 @@ impl Plan {
                 let _ = writeln!(text, "segment_bytes = \"64KB\"\nretention_bytes = \"1GB\"");
             }
         }
-        for sink in 0..self.sinks {
-            let filter = ["#", "b/#"][sink];
-            let _ = writeln!(
-                text,
-                "[sinks.s{sink}]\nconnector = \"c\"\nsource_topics = [\"{filter}\"]\ntopic = \"t{sink}\""
-            );
+        for sink in 0..self.logs() {
+            let _ = writeln!(text, "[sinks.s{sink}]\nconnector = \"c\"\ntopic = \"t{sink}\"");
+            if let Some(filter) = ["#", "b/#"][..self.sinks].get(sink) {
+                let _ = writeln!(text, "source_topics = [\"{filter}\"]");
+                if self.dead_letters {
+                    let _ = writeln!(text, "dead_letter = \"s{}\"", self.sinks);
+                }
+            }
             let _ = writeln!(text, "value = \"${{payload}}\"\npartition_strategy = \"{strategy}\"");
             let codec = r.one_of(&["none", "none", "none", "gzip", "snappy", "lz4", "zstd"]);
             let _ = writeln!(text, "compression = \"{codec}\"");

@@ -319,7 +319,7 @@ impl World {
     }
 
     fn possible_duplicates(&self) -> u64 {
-        let sinks = 0..self.plan.sinks as u16;
+        let sinks = 0..self.plan.logs() as u16;
         let of = |node: &Node| sinks.clone().map(|sink| node.shard.written(sink).possible_duplicate).sum::<u64>();
         self.nodes.iter().map(of).sum()
     }

@@ -3,6 +3,7 @@
 use kafka::ErrorCode;
 use kafka::error_code::ForProduce;
 use kafka::message::produce::{self, PartitionResult};
+use kafka::record_batch::HEADER_LEN;
 
 use super::{Cargo, Place, Produce, Shipment};
 use crate::broker::Slot;
@@ -186,15 +187,19 @@ impl Produce {
     }
 
     /// What comes after a batch that was too large is to be smaller: merged batches here, others at the shard that fills them.
+    /// Bytes count before compression, as they do where batches are filled.
     fn note_size(&mut self, place: Place, shipment: &mut Shipment) {
         let Some(batch) = shipment.batch.as_deref_mut() else { return };
-        if matches!(shipment.cargo, Cargo::Batch) {
-            batch.too_large = true;
-        }
-        if let (Some(topic), false) =
-            (self.topics.get_mut(usize::from(place.topic)), matches!(shipment.cargo, Cargo::Piece { .. }))
-        {
-            topic.ceiling.refused(batch.plain_bytes());
+        let plain_bytes = match &shipment.cargo {
+            Cargo::Batch => {
+                batch.too_large = true;
+                batch.plain_bytes()
+            }
+            Cargo::Merged(sources) => HEADER_LEN + sources.iter().map(|source| source.queued_bytes).sum::<usize>(),
+            Cargo::Piece { .. } => return,
+        };
+        if let Some(topic) = self.topics.get_mut(usize::from(place.topic)) {
+            topic.ceiling.refused(plain_bytes);
         }
     }
 

@@ -175,7 +175,6 @@ fn copy_records(batch: &Batch, first: u32, n: u32, carrier: &mut Batch) -> Resul
         record_batch::append(&mut carrier.bytes, place, delta_ms, record.key, record.value, record.headers.raw());
     }
     carrier.max_timestamp_ms = latest_ms;
-    carrier.queued_bytes = carrier.bytes.len() - record_batch::HEADER_LEN;
     Ok(())
 }
 
@@ -317,7 +316,6 @@ fn copy_into(carrier: &mut Batch, source: &Batch) -> bool {
     carrier.records = span.records;
     carrier.base_timestamp_ms = span.base_timestamp_ms;
     carrier.max_timestamp_ms = span.max_timestamp_ms;
-    carrier.queued_bytes = carrier.bytes.len() - record_batch::HEADER_LEN;
     merged
 }
 

@@ -80,7 +80,8 @@ impl Cluster {
     ) -> Result {
         let (earliest_ms, latest_ms) =
             (self.wall_ms - self.plan.timestamp_before_max_ms, self.wall_ms + self.plan.timestamp_after_max_ms);
-        let (is_poison, place) = (self.plan.is_poison, answer.results.len() as u32);
+        let place = answer.results.len() as u32;
+        let is_poison = |value: &[u8]| !self.topics[topic].plan.takes_poison && (self.plan.is_poison)(value);
         let (mut untimely, before) = (false, answer.at_fault.len());
         let (batch, plain) = batch::check(bytes, |record| {
             let in_time = (earliest_ms..=latest_ms).contains(&record.timestamp_ms);

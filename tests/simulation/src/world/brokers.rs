@@ -33,15 +33,16 @@ pub(super) struct Zombie {
 pub(super) fn cluster(plan: &Plan, random: &mut Random) -> Cluster {
     let r = random;
     let replicas = usize::from(plan.brokers).min(3);
-    let topic = |name: String| TopicPlan {
-        name,
+    let topic = |sink: usize| TopicPlan {
+        name: format!("t{sink}"),
+        takes_poison: sink == plan.sinks,
         partitions: plan.partitions,
         replicas,
         insync_min: if replicas == 3 { 2 } else { 1 },
     };
     let cluster = ClusterPlan {
         brokers: usize::from(plan.brokers),
-        topics: (0..plan.sinks).map(|sink| topic(format!("t{sink}"))).collect(),
+        topics: (0..plan.logs()).map(topic).collect(),
         produce_version: r.one_of(&[3, 7, 8, 9, 10, 12, 12]),
         batch_bytes_max: (plan.batch_bytes.0 + 2_000) as u32,
         session_ns: r.one_of(&[300 * MS, 2_000 * MS]),
@@ -409,7 +410,7 @@ impl World {
     /// Every record of the cluster, partition by partition: topic, partition, key and value.
     pub(super) fn for_each_record(&self, mut show: impl FnMut(usize, u32, Option<&[u8]>, &[u8])) {
         let Some(cluster) = &self.cluster else { return };
-        for topic in 0..self.plan.sinks {
+        for topic in 0..self.plan.logs() {
             cluster.for_each_batch(topic, |batch| {
                 for record in batch.records() {
                     show(topic, batch.place.partition, record.key, record.value.unwrap_or_default());
@@ -422,7 +423,7 @@ impl World {
     pub(super) fn duplicates_are_excused(&self) -> bool {
         let Some(cluster) = &self.cluster else { return false };
         let places =
-            (0..self.plan.sinks).flat_map(|topic| (0..cluster.partitions(topic)).map(move |p| (topic as u16, p)));
+            (0..self.plan.logs()).flat_map(|topic| (0..cluster.partitions(topic)).map(move |p| (topic as u16, p)));
         places.into_iter().any(|(topic, partition)| {
             cluster.is_excused(Place { topic, life: cluster.life(usize::from(topic)), partition })
         })

@@ -28,7 +28,7 @@ pub(super) type Results = Vec<(i16, i64)>;
 
 /// A topic with copies at all of `brokers`.
 pub(super) fn plan(brokers: usize, partitions: u32, insync_min: usize) -> ClusterPlan {
-    let topic = TopicPlan { name: TOPIC.to_owned(), partitions, replicas: brokers, insync_min };
+    let topic = TopicPlan { name: TOPIC.to_owned(), partitions, replicas: brokers, insync_min, takes_poison: false };
     ClusterPlan { brokers, topics: vec![topic], ..ClusterPlan::default() }
 }
 

@@ -3,7 +3,8 @@
 # for the first fetch.
 #
 #   kafka.sh fetch                 download the jars, start nothing
-#   kafka.sh up [--brokers N]      a fresh cluster of N brokers (default 1); prints BOOTSTRAP=host:port[,...]
+#   kafka.sh up [--brokers N] [--secure]
+#                                  a fresh cluster of N brokers (default 1); prints BOOTSTRAP=host:port[,...]
 #   kafka.sh down [--wipe]         end every broker (and remove the directory)
 #   kafka.sh stop|kill ID          one broker: a clean stop, or kill -9
 #   kafka.sh start ID              one broker again, on the data it had
@@ -20,6 +21,12 @@
 # KAFKA_FRONT first of N consecutive ports where something stands in front of the brokers (a proxy): each broker gets a
 #             second client listener, whose address `up` prints as BACK=..., and which it advertises as its port in front
 # KAFKA_LIBS  where the jars are kept (default ~/.cache/aqueduct/kafka-4.1.0)
+#
+# --secure gives each broker four listeners more, and rights (ACLs). `up` prints their addresses:
+#   TLS        TLS                                        MTLS      TLS with a client certificate
+#   SASL       PLAIN, SCRAM-SHA-256/512, OAUTHBEARER      SASL_TLS  the same over TLS
+# User alice has the password alice-secret, bob (SCRAM only) bob-secret; OAUTHBEARER takes unsigned tokens. In tls/ stand
+# ca.pem, other-ca.pem, client.pem, client.key and client-encrypted.key (password key-secret). Needs openssl.
 #
 # Exit codes: 0 ok, 1 failed, 2 usage, 77 Java or Maven is missing (callers count that as skipped).
 set -euo pipefail
@@ -75,19 +82,23 @@ fetch() {
 }
 
 up() {
-  local n=1 id first voters='' boot=''
+  local n=1 id first voters='' boot='' secure=0
   while [ $# -gt 0 ]; do
     case $1 in
       --brokers) n=${2:?how many}; shift 2 ;;
+      --secure) secure=1; shift ;;
       *) die "unknown option $1" ;;
     esac
   done
   need_java
   fetch
   for id in $(brokers); do pid_of "$id" >/dev/null && die "already up in $dir; 'kafka.sh down' ends it"; done
-  rm -rf "${dir:?}"/[0-9]* "$dir/env"
+  rm -rf "${dir:?}"/[0-9]* "$dir/env" "$dir/tls"
   local ports=$((2 * n)) back=''
   [ -z "${KAFKA_FRONT:-}" ] || ports=$((3 * n))
+  # Behind all others, so that their numbers are the same with and without.
+  local secure_first=$ports
+  [ $secure = 0 ] || { ports=$((ports + 4 * n)); make_certificates; }
   first=${KAFKA_PORT:-$(free_ports $ports)}
   for ((id = 1; id <= n; id++)); do
     voters+=${voters:+,}$id@127.0.0.1:$((first + n + id - 1))
@@ -98,12 +109,14 @@ up() {
   local formats=()
   for ((id = 1; id <= n; id++)); do
     write_properties "$id" "$n" "$first" "$voters"
+    [ $secure = 0 ] || write_security "$id" $((first + secure_first + 4 * (id - 1)))
     format "$id" &
     formats+=($!)
   done
   for id in "${formats[@]}"; do wait "$id" || die "format failed; see $dir/*/format.log"; done
   echo "BOOTSTRAP=$boot" >"$dir/env"
   [ -z "${KAFKA_FRONT:-}" ] || echo "BACK=$back" >>"$dir/env"
+  [ $secure = 0 ] || say_secure "$n" $((first + secure_first)) >>"$dir/env"
   for ((id = 1; id <= n; id++)); do launch "$id"; done
   for ((id = 1; id <= n; id++)); do wait_ready "$id"; done
   cat "$dir/env"
@@ -221,9 +234,69 @@ ${extra//;/$'\n'}
 EOF
 }
 
+# An authority, a certificate of the brokers and one of a client; and an authority that signed nothing.
+make_certificates() {
+  command -v openssl >/dev/null || missing "openssl is missing (Debian: openssl)"
+  local t=$dir/tls name
+  mkdir -p "$t"
+  for name in ca other-ca; do
+    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=test-$name" -keyout "$t/$name.key" -out "$t/$name.pem" 2>/dev/null
+  done
+  for name in server client; do
+    openssl req -newkey rsa:2048 -nodes -subj "/CN=$([ $name = client ] && echo alice || echo localhost)" \
+      -keyout "$t/$name.key" -out "$t/$name.csr" 2>/dev/null
+    openssl x509 -req -days 3650 -in "$t/$name.csr" -CA "$t/ca.pem" -CAkey "$t/ca.key" -CAcreateserial -out "$t/$name.pem" \
+      -extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") 2>/dev/null
+    cat "$t/$name.key" "$t/$name.pem" >"$t/$name.both.pem"
+  done
+  openssl pkcs8 -topk8 -in "$t/client.key" -passout pass:key-secret -out "$t/client-encrypted.key" 2>/dev/null
+}
+
+# Four listeners more for a broker whose properties are written, on four consecutive ports.
+write_security() { # id first-port
+  local f=$dir/$1/server.properties p=$2 listener more modules=org.apache.kafka.common.security
+  more=TLS://127.0.0.1:$p,MTLS://127.0.0.1:$((p + 1)),SASL://127.0.0.1:$((p + 2)),SASLTLS://127.0.0.1:$((p + 3))
+  sed -i -e "s|^listeners=.*|&,$more|" -e "s|^advertised.listeners=.*|&,$more|" \
+    -e "s|^listener.security.protocol.map=.*|&,TLS:SSL,MTLS:SSL,SASL:SASL_PLAINTEXT,SASLTLS:SASL_SSL|" "$f"
+  cat >>"$f" <<EOF
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/tls/server.both.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$dir/tls/ca.pem
+listener.name.mtls.ssl.client.auth=required
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
+EOF
+  for listener in sasl sasltls; do
+    cat >>"$f" <<EOF
+listener.name.$listener.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+listener.name.$listener.plain.sasl.jaas.config=$modules.plain.PlainLoginModule required user_alice="alice-secret";
+listener.name.$listener.scram-sha-256.sasl.jaas.config=$modules.scram.ScramLoginModule required;
+listener.name.$listener.scram-sha-512.sasl.jaas.config=$modules.scram.ScramLoginModule required;
+listener.name.$listener.oauthbearer.sasl.jaas.config=$modules.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="kafka";
+EOF
+  done
+}
+
+say_secure() { # brokers first-port
+  local names=(TLS MTLS SASL SASL_TLS) at id hosts
+  for at in 0 1 2 3; do
+    hosts=''
+    for ((id = 1; id <= $1; id++)); do hosts+=${hosts:+,}127.0.0.1:$(($2 + 4 * (id - 1) + at)); done
+    echo "${names[at]}=$hosts"
+  done
+}
+
 format() {
+  local users=() name hash
+  if [ -e "$dir/tls" ]; then
+    for name in alice bob; do
+      for hash in 256 512; do users+=(--add-scram "SCRAM-SHA-$hash=[name=$name,password=$name-secret]"); done
+    done
+  fi
   java -XX:TieredStopAtLevel=1 -Xshare:auto "-Dlog4j2.configurationFile=$dir/log4j2.xml" -cp "$libs/*" kafka.tools.StorageTool \
-    format --cluster-id AAAAAAAAAAAAAAAAAAAAAQ --config "$dir/$1/server.properties" >"$dir/$1/format.log" 2>&1
+    format --cluster-id AAAAAAAAAAAAAAAAAAAAAQ --config "$dir/$1/server.properties" "${users[@]}" >"$dir/$1/format.log" 2>&1
 }
 
 tool() {
@@ -233,6 +306,7 @@ tool() {
     topics) class=org.apache.kafka.tools.TopicCommand ;;
     groups) class=org.apache.kafka.tools.consumer.group.ConsumerGroupCommand ;;
     configs) class=kafka.admin.ConfigCommand ;;
+    acls) class=kafka.admin.AclCommand ;;
     producer) class=org.apache.kafka.tools.ConsoleProducer ;;
     consumer) class=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
     dump) class=kafka.tools.DumpLogSegments; cluster=0 ;;

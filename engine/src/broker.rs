@@ -12,6 +12,7 @@
 //! Left out: records and their fate (`sink::kafka`), sockets (the driver).
 
 pub mod link;
+pub mod login;
 pub mod metadata;
 mod table;
 
@@ -22,6 +23,7 @@ use std::collections::VecDeque;
 use kafka::ErrorCode;
 use kafka::message::init_producer_id::{self, Producer};
 use kafka::message::{ApiKey, metadata as metadata_api};
+use kafka::sasl::scram::Nonces;
 
 use crate::clock::Mono;
 use crate::shard::ShardId;
@@ -29,7 +31,8 @@ use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
 use crate::shard::placement::owner_of;
 
-use link::{Asked, Heard, Link, Patience};
+use link::{Asked, Heard, Link, LinkFault, Patience, Welcome};
+use login::{Credentials, Login};
 use metadata::{Change, Refresh, Topic};
 use table::Brokers;
 
@@ -47,6 +50,10 @@ pub struct ClusterSettings {
     pub name: String,
     /// Name by which brokers know us.
     pub client_id: String,
+    /// How we prove to brokers who we are.
+    pub credentials: Credentials,
+    /// What nonces are made from; secret, and the same for all shards.
+    pub nonce_key: [u8; 32],
     /// Brokers to ask first; not empty.
     pub bootstrap: Vec<BrokerAddr>,
     /// How long things may take.
@@ -104,6 +111,8 @@ pub struct Learned {
 #[derive(Debug)]
 pub struct Cluster {
     settings: ClusterSettings,
+    login: Login,
+    logins: Logins,
     control: Link,
     /// Which of the addresses to ask is tried next: the bootstrap hosts, then the known brokers.
     turn: usize,
@@ -115,6 +124,15 @@ pub struct Cluster {
     notes: VecDeque<(Level, String)>,
 }
 
+/// How often brokers and we have met, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Logins {
+    /// Brokers accepted us.
+    pub succeeded: u64,
+    /// They did not, or could not prove who they are.
+    pub failed: u64,
+}
+
 /// A link by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -122,10 +140,20 @@ enum Place {
     Broker(Slot),
 }
 
+impl ClusterSettings {
+    /// The nonces of this shard and cluster; no other has the same numbers.
+    fn nonces(&self) -> Nonces {
+        let connector = self.bootstrap.first().map_or(0, |addr| addr.connector);
+        Nonces::new(self.nonce_key, u64::from(self.shard.0) << 48 | u64::from(connector) << 32)
+    }
+}
+
 impl Cluster {
     /// A cluster nobody has been asked about.
     pub fn new(settings: ClusterSettings) -> Self {
         Self {
+            login: Login::new(settings.credentials.clone(), settings.nonces()),
+            logins: Logins::default(),
             control: Link::default(),
             turn: 0,
             brokers: Brokers::default(),
@@ -147,8 +175,8 @@ impl Cluster {
         let Some(place) = self.place_of(key) else { return Err(input) };
         Ok(match input {
             Input::LinkUp(_) => {
-                let (client_id, patience) = (self.settings.client_id.clone(), self.settings.patience);
-                self.at(place).on_up(now, &client_id, &patience, io);
+                let (client_id, login) = (self.settings.client_id.clone(), self.login.exchange());
+                self.at(place).on_up(now, &client_id, login, io);
                 Event::None
             }
             Input::Response { body, request, .. } => self.on_response(now, place, body, request, io),
@@ -164,19 +192,22 @@ impl Cluster {
     /// Dials, asks, and gives up what is silent.
     pub fn step(&mut self, now: Mono, io: &mut impl Io) {
         let patience = self.settings.patience;
-        if self.control.dial_at().is_some_and(|at| at <= now)
+        let may_dial = self.login.lacks().is_none();
+        self.log_in_again(now, io);
+        if may_dial
+            && self.control.dial_at().is_some_and(|at| at <= now)
             && let Some(to) = self.address()
         {
             self.control.dial(now, &to, &patience, io);
         }
-        if self.control.is_ready() && self.refresh.due_at().is_some_and(|at| at <= now) {
+        if self.control.takes_questions() && self.refresh.due_at().is_some_and(|at| at <= now) {
             self.ask_metadata(now, io);
         }
         let mut silent = self.control.close_if_silent(now, &patience, io).then(|| "a broker".to_string());
         for broker in self.brokers.iter_mut() {
             let mut silence = false;
             for link in &mut broker.links {
-                if link.wanted && link.dial_at().is_some_and(|at| at <= now) {
+                if may_dial && link.wanted && link.dial_at().is_some_and(|at| at <= now) {
                     link.dial(now, &broker.addr, &patience, io);
                 }
                 silence |= link.close_if_silent(now, &patience, io);
@@ -197,12 +228,15 @@ impl Cluster {
     /// When to be called again at the latest.
     pub fn deadline(&self, now: Mono) -> Option<Mono> {
         let patience = &self.settings.patience;
-        let question = self.refresh.due_at().filter(|_| self.control.is_ready());
-        let mut deadline =
-            [question, self.control.dial_at(), self.control.silent_at(patience)].into_iter().flatten().min();
+        // A token that comes is an input, which needs no deadline.
+        let may_dial = self.login.lacks().is_none();
+        let question = self.refresh.due_at().filter(|_| self.control.takes_questions());
+        let dial = self.control.dial_at().filter(|_| may_dial);
+        let control = [question, dial, self.control.silent_at(patience), self.control.login_at()];
+        let mut deadline = control.into_iter().flatten().min();
         for (_, link) in self.brokers.links() {
-            let dial = link.dial_at().filter(|_| link.wanted);
-            let own = [dial, link.silent_at(patience), link.quiet_ends(now)];
+            let dial = link.dial_at().filter(|_| link.wanted && may_dial);
+            let own = [dial, link.silent_at(patience), link.quiet_ends(now), link.login_at()];
             deadline = own.into_iter().chain([deadline]).flatten().min();
         }
         deadline
@@ -221,6 +255,19 @@ impl Cluster {
         init_producer_id::encode_request(begun.version, begun.correlation, &self.settings.client_id, &mut head);
         io.request(begun.key, question(begun.correlation, head));
         Ok(true)
+    }
+
+    /// A new token of the authorization server, or why there is none any more.
+    pub fn set_token(&mut self, token: Result<kafka::sasl::Secret, String>) {
+        if let Err(why) = &token {
+            self.last_error = Some(why.clone());
+        }
+        self.login.set_token(token);
+    }
+
+    /// How often brokers and we have met.
+    pub fn logins(&self) -> Logins {
+        self.logins
     }
 
     /// What is known of the topics is out of date.
@@ -280,6 +327,11 @@ impl Cluster {
     /// Whether somebody answers questions.
     pub fn is_reached(&self) -> bool {
         self.control.is_ready()
+    }
+
+    /// Whether questions can be put now.
+    pub fn takes_questions(&self) -> bool {
+        self.control.takes_questions()
     }
 
     /// What keeps the partitions of `topic` that this shard owns from being written, or `None`.
@@ -354,12 +406,16 @@ impl Cluster {
         let heard = self.at(place).on_response(now, request.correlation, body, io);
         let (asked, version, body) = match heard {
             Ok(Heard::Handshake) => return Event::None,
-            Ok(Heard::Ready) => {
-                self.forget_error();
+            Ok(Heard::Ready(welcome)) => {
+                self.on_welcome(welcome);
                 return Event::None;
             }
             Ok(Heard::Answer { asked, version, body }) => (asked, version, body),
-            Err(why) => {
+            Err(LinkFault::Login(fault)) => {
+                self.on_refused(place, &fault, io);
+                return Event::Lost(vec![request]);
+            }
+            Err(LinkFault::Answer(why)) => {
                 self.give_up(place, &why, io);
                 return Event::Lost(vec![request]);
             }
@@ -380,8 +436,34 @@ impl Cluster {
                     Event::ProducerIdLost
                 }
             },
-            (Asked::Versions | Asked::Produce, _) => Event::None,
+            (Asked::Handshake | Asked::Produce, _) => Event::None,
         }
+    }
+
+    /// Logs in again on the links whose logins end soon.
+    fn log_in_again(&mut self, now: Mono, io: &mut impl Io) {
+        let links = self.brokers.iter_mut().flat_map(|broker| &mut broker.links);
+        for link in links.chain([&mut self.control]) {
+            if link.login_at().is_some_and(|at| at <= now) {
+                link.log_in_again(now, self.login.exchange(), io);
+            }
+        }
+    }
+
+    fn on_welcome(&mut self, welcome: Welcome) {
+        self.logins.succeeded += u64::from(welcome.logged_in);
+        self.login.learn(welcome.salted);
+        self.forget_error();
+    }
+
+    /// Broker and we do not trust each other. The next try comes after the usual pause.
+    fn on_refused(&mut self, place: Place, fault: &kafka::sasl::Fault, io: &mut impl Io) {
+        self.logins.failed += 1;
+        let text = format!("{}: {fault}; {}", self.name_of(place), self.login.remedy());
+        if self.last_error.replace(text.clone()).as_ref() != Some(&text) {
+            self.note(Level::Error, text);
+        }
+        self.at(place).close(io);
     }
 
     /// What went wrong is over when every link that is needed is there again.

@@ -6,9 +6,11 @@
 //!
 //! This module decides nothing about queues and buffers: what follows from the options is in `plan`.
 
+pub mod authentication;
 mod check;
 pub mod connector;
 mod gather;
+mod hidden;
 pub mod http;
 pub(crate) mod kind;
 mod layer;
@@ -25,14 +27,18 @@ mod reader;
 mod reference;
 mod sample;
 pub mod sink;
+pub mod tls;
 pub mod unit;
 mod value;
 
-pub use connector::{Connector, ConnectorKind, EmbeddedConnector, KafkaConnector};
+pub use authentication::{Authentication, OauthClient};
+pub use connector::{Connector, ConnectorKind, EmbeddedConnector, KafkaConnector, Security};
 pub use http::{Http, Metrics};
 pub(crate) use kind::choice::Words;
 pub use kind::network::{HostPort, TcpKeepalive};
 pub use kind::text::Secret;
+pub use kind::tls::{CIPHER_SUITES, CipherSuite, ServerNameIndication, TlsVersions};
+pub use kind::url::Url;
 pub use layer::Origin;
 pub use listener::{Listener, ListenerKind};
 pub use log::{Log, LogFormat, LogLevel};
@@ -49,6 +55,7 @@ pub use sink::{
     BufferMode, Deliver, HeaderEncoding, KeyHash, MissingValue, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy,
     PayloadEncoding, QueryMode, RequiredAcks, Sink,
 };
+pub use tls::{TlsOptions, TlsVerify};
 
 use kind::World;
 use layer::Layers;

@@ -29,6 +29,7 @@ mod shard_loop;
 mod sleep_flag;
 mod sockets;
 mod start_error;
+pub mod tls;
 mod world;
 
 pub use admission::Seats;

@@ -9,7 +9,7 @@ mod latency;
 mod reference;
 mod table;
 
-pub use export::{CONTENT_TYPE, render};
+pub use export::{CONTENT_TYPE, CertificateDays, render};
 pub use health::Health;
 pub use latency::Latency;
 pub use reference::reference;

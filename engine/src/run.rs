@@ -14,6 +14,13 @@ mod logs;
 mod random;
 mod say;
 mod shards;
+mod tls;
+mod token;
+
+pub use tls::tls_clients;
+pub use token::fetch_token;
+
+pub(crate) use random::bytes as random_bytes;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -71,8 +78,10 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
     addresses.http = http.local_addr().ok();
     let kafka = bind_kafka(config, opened.as_ref(), &mut addresses)?;
     let token = token(config, &data_dir)?;
+    let tls = tls_clients(config)?;
+    let tokens = token::keepers(config)?;
 
-    let running = start_shards(config, plan, &settings, opened.as_ref(), listeners)?;
+    let running = start_shards(config, plan, &settings, opened.as_ref(), listeners, &tls)?;
     let (threads, shards, letters) = running.split();
     let code = control::run(control::Control {
         shards,
@@ -82,6 +91,8 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
         sink_names: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
         sink_connectors: config.sinks.iter().map(|sink| config.connectors[sink.connector].name.clone()).collect(),
         token,
+        tls: tls::Watched::new(config, &tls),
+        tokens,
         shutdown_timeout: Duration::from_millis(config.node.shutdown_timeout_ms),
         banner: banner::banner(config, plan, &addresses, demo.as_ref()),
         demo: demo.and_then(|devices| Some((addresses.first_mqtt()?, devices))),
@@ -98,6 +109,7 @@ fn start_shards(
     settings: &Settings,
     opened: Option<&Opened>,
     listeners: Vec<Vec<Listener>>,
+    tls: &[Option<Arc<driver::tls::Client>>],
 ) -> Result<shards::Running, StartError> {
     let clock = Clock::start();
     let common = shards::Common {
@@ -105,14 +117,15 @@ fn start_shards(
         pin: config.node.pin,
         connect_rate: config.mqtt.connect_rate,
         ring_slots: plan.mesh.ring_slots,
-        connectors: config.connectors.iter().map(socket_options).collect(),
+        connectors: config.connectors.iter().zip(tls).map(|(connector, tls)| socket_options(connector, tls)).collect(),
         catalogue: opened.map(|opened| Arc::clone(&opened.catalogue)),
         clock,
     };
     // Hash keys and partition choices must not be guessable from outside.
     let seed = u64::from_ne_bytes(random::bytes()?);
+    let nonce_key = random::bytes()?;
     shards::start(common, listeners, |shard| {
-        let writers = logs::writers(config, shard, plan.shards, opened);
+        let writers = logs::writers(config, shard, plan.shards, opened, nonce_key);
         let settings = settings.clone();
         Box::new(move || Shard::new(shard, settings, writers, seed, clock.mono()))
     })
@@ -168,7 +181,7 @@ fn token(config: &Config, data_dir: &DataDir) -> Result<Option<String>, StartErr
     }
 }
 
-fn socket_options(connector: &Connector) -> SocketOptions {
+fn socket_options(connector: &Connector, tls: &Option<Arc<driver::tls::Client>>) -> SocketOptions {
     let ConnectorKind::Kafka(kafka) = &connector.kind else { return SocketOptions::default() };
     let size = |bytes: u32| (bytes > 0).then_some(bytes as usize);
     SocketOptions {
@@ -181,6 +194,7 @@ fn socket_options(connector: &Connector) -> SocketOptions {
             interval_s: keep.interval_s,
             probes: keep.probes,
         }),
+        tls: tls.clone(),
     }
 }
 

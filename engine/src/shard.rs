@@ -208,6 +208,11 @@ impl Machine for Shard {
             Input::Mesh(from, MeshMsg::ParcelsTaken { parcels, bytes }) => self.on_parcels_taken(from, parcels, bytes),
             Input::Mesh(from, MeshMsg::Share(token)) => self.on_share(from, token),
             Input::Command(Command::Scrape { token }) => self.scrapes.push(token),
+            Input::Command(Command::Token { connector, token }) => {
+                if let Some(writer) = self.writers.get_mut(usize::from(connector)) {
+                    writer.set_token(token);
+                }
+            }
             Input::Command(Command::Drain) => self.begin_drain(now),
             Input::Command(Command::DrainNow) => self.end_drain(now, io),
             Input::LinkUp(_)

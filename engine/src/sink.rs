@@ -15,6 +15,7 @@ pub mod route;
 #[cfg(test)]
 pub mod script;
 
+use crate::broker::Logins;
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
 use crate::metrics::Health;
@@ -248,6 +249,21 @@ impl Writer {
             Writer::Kafka(w) => w.pop_note(),
             #[cfg(test)]
             Writer::Script(_) => None,
+        }
+    }
+
+    /// A new token for the brokers, or why there is none any more.
+    pub fn set_token(&mut self, token: Result<::kafka::sasl::Secret, String>) {
+        if let Writer::Kafka(w) = self {
+            w.set_token(token);
+        }
+    }
+
+    /// How often brokers and we have proven to each other who we are.
+    pub fn logins(&self) -> Logins {
+        match self {
+            Writer::Kafka(w) => w.logins(),
+            _ => Logins::default(),
         }
     }
 

@@ -109,7 +109,7 @@ impl Node {
         let (writer, brokers) = match to {
             To::Discard => (Writer::Discard(Discard::new(PARTITIONS)), 0),
             To::Kafka(brokers) => {
-                let produce = Produce::new(ShardId(0), 1, 0, &loaded.config).expect("a Kafka connector");
+                let produce = Produce::new(ShardId(0), 1, 0, &loaded.config, [0; 32]).expect("a Kafka connector");
                 (Writer::Kafka(Box::new(produce)), brokers)
             }
         };

@@ -13,4 +13,5 @@ pub mod node;
 pub mod peer;
 pub mod port;
 pub mod scratch;
+pub mod token;
 pub mod wait;

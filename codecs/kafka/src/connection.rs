@@ -1,8 +1,8 @@
 //! One link to a broker as a machine: who asked what, and which answer is whose.
 //!
 //! ```text
-//! handle_connected → ApiVersions → Ready ─┬─ begin: a correlation id and a version for the next request
-//!                                         └─ handle_bytes, handle_frame: the response it belongs to
+//! handle_connected → ApiVersions (→ SASL) → Ready ─┬─ begin: a correlation id and a version for the next request
+//!                                                  └─ handle_bytes, handle_frame: the response it belongs to
 //! ```
 //!
 //! A broker answers the requests of a connection in their order, so the open ones are a queue and its head is the only
@@ -11,13 +11,18 @@
 //!
 //! Invariant: `open` holds exactly the requests that were begun and will be answered, oldest first.
 //!
-//! Left out: bytes on their way out (the link has its own queue), deadlines, and SASL, which will stand between
-//! ApiVersions and Ready.
+//! With [`BrokerConnection::authenticate_with`] the handshake goes on with SASL, which may come again on a ready link.
+//!
+//! Left out: bytes on their way out (the link has its own queue), and deadlines.
+
+mod authentication;
 
 use crate::cluster::{NoCommonVersion, Versions};
 use crate::frame::{LENGTH_BYTES, frame_bytes};
 use crate::message::{ApiKey, api_versions};
 use crate::primitive::ReadKafka;
+use crate::sasl::scram::Salted;
+use crate::sasl::{Exchange, Fault};
 use crate::{Error, ErrorCode};
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,6 +40,14 @@ pub struct BrokerConnection {
     correlation_next: i32,
     open: VecDeque<Open>,
     transmit: Option<Vec<u8>>,
+    /// How the next connection proves who we are.
+    login: Option<Exchange>,
+    ongoing: Option<authentication::Ongoing>,
+    salted: Option<Salted>,
+    /// The broker knows who we are.
+    authenticated: bool,
+    /// As the broker said at the end of the last authentication; 0 for ever.
+    session_lifetime_ms: i64,
 }
 
 #[derive(Debug)]
@@ -43,6 +56,8 @@ enum State {
     Idle,
     /// ApiVersions is under way.
     Negotiating,
+    /// Versions are agreed on, and we are proving who we are.
+    Authenticating(Versions),
     /// Requests may begin.
     Ready(Versions),
 }
@@ -106,6 +121,8 @@ pub enum LinkError {
     Refused(ErrorCode),
     /// The broker lacks an API that nothing works without.
     NoCommonVersion(NoCommonVersion),
+    /// We could not prove to the broker who we are, or it could not to us.
+    Authentication(Fault),
 }
 
 impl fmt::Display for LinkError {
@@ -114,6 +131,7 @@ impl fmt::Display for LinkError {
             Self::Protocol(error) => error.fmt(f),
             Self::Refused(code) => write!(f, "the broker refuses ApiVersions with {code}: {}", code.why()),
             Self::NoCommonVersion(error) => error.fmt(f),
+            Self::Authentication(fault) => fault.fmt(f),
         }
     }
 }
@@ -136,6 +154,11 @@ impl BrokerConnection {
             correlation_next: 0,
             open: VecDeque::new(),
             transmit: None,
+            login: None,
+            ongoing: None,
+            salted: None,
+            authenticated: false,
+            session_lifetime_ms: 0,
         }
     }
 
@@ -148,7 +171,7 @@ impl BrokerConnection {
     pub fn versions(&self) -> Option<&Versions> {
         match &self.state {
             State::Ready(versions) => Some(versions),
-            State::Idle | State::Negotiating => None,
+            State::Idle | State::Negotiating | State::Authenticating(_) => None,
         }
     }
 
@@ -161,6 +184,9 @@ impl BrokerConnection {
     /// begins.
     pub fn handle_connected(&mut self) {
         self.open.clear();
+        self.ongoing = None;
+        self.authenticated = false;
+        self.session_lifetime_ms = 0;
         self.ask_versions(ApiKey::ApiVersions.api().version_max);
     }
 
@@ -175,7 +201,7 @@ impl BrokerConnection {
     /// If the broker and we have no version of `api` in common.
     ///
     /// # Panics
-    /// Before [`Event::Ready`]: there is no version to encode with.
+    /// Before [`Event::Ready`], when there is no version to encode with, and during an authentication.
     pub fn begin(&mut self, api: ApiKey) -> Result<Begun, NoCommonVersion> {
         let begun = self.begin_unanswered(api)?;
         self.open.push_back(Open { correlation_id: begun.correlation_id, api, version: begun.version });
@@ -191,9 +217,10 @@ impl BrokerConnection {
     /// As [`BrokerConnection::begin`].
     pub fn begin_unanswered(&mut self, api: ApiKey) -> Result<Begun, NoCommonVersion> {
         assert!(matches!(self.state, State::Ready(_)), "a request was begun before the handshake was over");
+        assert!(!self.is_authenticating(), "a request was begun during an authentication");
         let version = match &self.state {
             State::Ready(versions) => versions.of(api)?,
-            State::Idle | State::Negotiating => 0,
+            State::Idle | State::Negotiating | State::Authenticating(_) => 0,
         };
         Ok(Begun { correlation_id: self.next_correlation(), version })
     }
@@ -218,14 +245,13 @@ impl BrokerConnection {
         };
         self.open.pop_front();
         r.skip_tagged(open.api.has_response_tags(open.version))?;
-        match self.state {
-            State::Ready(_) => Ok(Event::Response(Response {
-                correlation_id: got,
-                api: open.api,
-                version: open.version,
-                body: r.rest(),
-            })),
-            State::Idle | State::Negotiating => self.handle_versions(open.version, r.rest()),
+        match open.api {
+            ApiKey::ApiVersions => self.handle_versions(open.version, r.rest()),
+            ApiKey::SaslHandshake => self.on_sasl_handshake(r.rest()),
+            ApiKey::SaslAuthenticate => self.on_sasl_authenticate(open.version, r.rest()),
+            api => {
+                Ok(Event::Response(Response { correlation_id: got, api, version: open.version, body: r.rest() }))
+            }
         }
     }
 
@@ -243,8 +269,21 @@ impl BrokerConnection {
         for api in [ApiKey::Produce, ApiKey::Metadata] {
             versions.of(api).map_err(LinkError::NoCommonVersion)?;
         }
-        self.state = State::Ready(versions);
-        Ok(Event::Ready)
+        let Some(exchange) = self.login.take() else {
+            self.state = State::Ready(versions);
+            return Ok(Event::Ready);
+        };
+        self.begin_authentication(&versions, exchange).map_err(LinkError::NoCommonVersion)?;
+        self.state = State::Authenticating(versions);
+        Ok(Event::Handshake)
+    }
+
+    /// The authentication of a new link is over; that of a ready link changes nothing.
+    fn become_ready(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Authenticating(versions) => State::Ready(versions),
+            other => other,
+        };
     }
 
     fn ask_versions(&mut self, version: i16) {

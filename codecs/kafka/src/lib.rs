@@ -10,6 +10,7 @@
 //! frame         where a response ends
 //! connection    correlation: which response answers which request, at which version
 //! error_code    what a broker's answer means, and what to do next
+//! sasl          proving to a broker who we are
 //! cluster       which versions a broker and we both speak
 //! ```
 //!
@@ -17,8 +18,8 @@
 //! allocations; for the small messages beside them it is because `kafka-protocol` reserves memory for whatever array
 //! length a peer announces. It is the second opinion in the tests instead.
 //!
-//! Deliberately absent: sockets, clocks, retries and metadata caching (the engine's), transactions, SASL and consumer
-//! groups (later modules of this crate).
+//! Deliberately absent: sockets, clocks, retries and metadata caching (the engine's), transactions and consumer groups
+//! (later modules of this crate).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -42,6 +43,7 @@ pub mod message;
 pub mod partitioner;
 pub mod primitive;
 pub mod record_batch;
+pub mod sasl;
 
 mod error;
 

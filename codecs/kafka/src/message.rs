@@ -10,9 +10,12 @@
 //! in front, because a client must read them before it knows what the broker speaks.
 
 pub mod api_versions;
+pub mod describe_configs;
 pub mod init_producer_id;
 pub mod metadata;
 pub mod produce;
+pub mod sasl_authenticate;
+pub mod sasl_handshake;
 
 use crate::primitive::WriteKafka;
 use wire::Writer;
@@ -25,10 +28,16 @@ pub enum ApiKey {
     Produce = 0,
     /// Brokers, topics, partitions and their leaders.
     Metadata = 3,
+    /// Which SASL mechanism follows.
+    SaslHandshake = 17,
     /// What the broker speaks.
     ApiVersions = 18,
     /// A producer id and epoch for idempotence.
     InitProducerId = 22,
+    /// Settings of topics.
+    DescribeConfigs = 32,
+    /// One message of a SASL exchange.
+    SaslAuthenticate = 36,
 }
 
 /// One row of the table: the versions we speak of one API.
@@ -47,14 +56,17 @@ pub struct Api {
 }
 
 /// How many APIs we speak.
-pub const API_COUNT: usize = 4;
+pub const API_COUNT: usize = 7;
 
 /// Every API we speak, in the order of [`ApiKey`].
 pub const APIS: [Api; API_COUNT] = [
     Api { key: ApiKey::Produce, version_min: 3, version_max: 12, flexible_from: 9, since: "0.11" },
     Api { key: ApiKey::Metadata, version_min: 4, version_max: 12, flexible_from: 9, since: "0.11" },
+    Api { key: ApiKey::SaslHandshake, version_min: 1, version_max: 1, flexible_from: i16::MAX, since: "1.0" },
     Api { key: ApiKey::ApiVersions, version_min: 0, version_max: 3, flexible_from: 3, since: "0.10" },
     Api { key: ApiKey::InitProducerId, version_min: 0, version_max: 4, flexible_from: 2, since: "0.11" },
+    Api { key: ApiKey::DescribeConfigs, version_min: 1, version_max: 4, flexible_from: 4, since: "1.1" },
+    Api { key: ApiKey::SaslAuthenticate, version_min: 0, version_max: 2, flexible_from: 2, since: "1.0" },
 ];
 
 impl ApiKey {
@@ -63,8 +75,11 @@ impl ApiKey {
         match self {
             Self::Produce => &APIS[0],
             Self::Metadata => &APIS[1],
-            Self::ApiVersions => &APIS[2],
-            Self::InitProducerId => &APIS[3],
+            Self::SaslHandshake => &APIS[2],
+            Self::ApiVersions => &APIS[3],
+            Self::InitProducerId => &APIS[4],
+            Self::DescribeConfigs => &APIS[5],
+            Self::SaslAuthenticate => &APIS[6],
         }
     }
 
@@ -73,8 +88,11 @@ impl ApiKey {
         match self {
             Self::Produce => "Produce",
             Self::Metadata => "Metadata",
+            Self::SaslHandshake => "SaslHandshake",
             Self::ApiVersions => "ApiVersions",
             Self::InitProducerId => "InitProducerId",
+            Self::DescribeConfigs => "DescribeConfigs",
+            Self::SaslAuthenticate => "SaslAuthenticate",
         }
     }
 

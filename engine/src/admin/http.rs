@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::log::Catalogue;
-use crate::metrics::{CONTENT_TYPE, Health, LogCounters, ShardSample, render};
+use crate::metrics::{CONTENT_TYPE, CertificateDays, Health, LogCounters, ShardSample, render};
 
 /// Whether the node takes clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub enum Stage {
 /// Asks every shard for its counters; those that answer in time are in the result.
 pub type Scrape = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<ShardSample>> + Send>> + Send + Sync>;
 
+/// Tells how long certificates in use are still valid.
+pub type Certificates = Box<dyn Fn() -> Vec<CertificateDays> + Send + Sync>;
+
 /// What the handlers share.
 pub struct Http {
     /// Where the counters come from.
@@ -46,6 +49,8 @@ pub struct Http {
     pub sink_connectors: Vec<String>,
     /// The embedded log; `None` where there is none.
     pub log: Option<Arc<Catalogue>>,
+    /// Where the certificates are known.
+    pub certificates: Certificates,
     /// What `/metrics` and the details of `/readyz` want as `Authorization: Bearer`; `None` for nothing.
     pub token: Option<String>,
     /// Whether the node takes clients.
@@ -86,7 +91,8 @@ async fn metrics(State(http): State<Arc<Http>>, headers: HeaderMap) -> Response 
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response();
     }
     let samples = (http.scrape)().await;
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&samples, &http.sink_names, http.log_counters())).into_response()
+    let text = render(&samples, &http.sink_names, http.log_counters(), &(http.certificates)());
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
 impl Http {

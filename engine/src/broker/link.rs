@@ -1,20 +1,25 @@
 //! One link: the life of a socket to a broker, as the shard sees it.
 //!
 //! ```text
-//! Down ── dial ──> Dialling ── LinkUp ──> Negotiating ── ApiVersions ──> Ready
-//!   ^                  │                       │                           │
-//!   └──── LinkDown ────┴───────────────────────┴─────── Closing <──────────┘  silent, or not Kafka
+//! Down ── dial ──> Dialling ── LinkUp ──> Negotiating ── ApiVersions, SASL ──> Ready ⟲ SASL again
+//!   ^                  │                       │                                 │
+//!   └──── LinkDown ────┴───────────────────────┴────────── Closing <─────────────┘  silent, refused, or not Kafka
 //! ```
 //!
 //! A link that has gone down is dialled again at once, but no two dials of it begin within `reconnect_delay`. Names are
 //! looked up by the driver at every dial.
 //!
+//! A broker may limit how long a login lasts (KIP-368). Well before the end we log in again on the same link: what is open is
+//! answered first, new requests wait until the broker has consented.
+//!
 //! Left out: what is asked over a link and why ([`super::Cluster`] for questions about the cluster, the sink for records).
 
 use std::collections::VecDeque;
 
-use kafka::connection::{BrokerConnection, Event};
+use kafka::connection::{BrokerConnection, Event, LinkError};
 use kafka::message::ApiKey;
+use kafka::sasl::Exchange;
+use kafka::sasl::scram::Salted;
 
 use crate::clock::Mono;
 use crate::shard::io::{BrokerAddr, Io, LinkKey, Request};
@@ -24,11 +29,16 @@ const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A leader whose answer is this late counts as not answering.
 const ANSWERS_WITHIN_NS: u64 = 1_000_000_000;
+/// The part of a login's life after which we log in again, in percent: what is left is for requests that wait before ours,
+/// and for a broker whose clock runs faster. Java's client waits as long.
+const LOGIN_PERCENT: u64 = 85;
+/// When there was nothing to log in with, or it is too early: the next try.
+const LOGIN_RETRY_MS: u64 = 1_000;
 
 /// How long things may take on a link, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// From the dial until versions are agreed on.
+    /// From the dial until the handshake is over, TLS and SASL included.
     pub connect_timeout_ms: u64,
     /// Silence with an open Produce.
     pub request_timeout_ms: u64,
@@ -41,8 +51,8 @@ pub struct Patience {
 /// What a request was about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// The versions a broker speaks.
-    Versions,
+    /// A step of the handshake: the versions a broker speaks, or who we are.
+    Handshake,
     /// Topics and brokers.
     Metadata,
     /// A producer id.
@@ -66,12 +76,13 @@ enum State {
     },
     Negotiating {
         key: LinkKey,
-        until: Mono,
         conn: Box<BrokerConnection>,
     },
     Ready {
         key: LinkKey,
         conn: Box<BrokerConnection>,
+        /// When to log in again; `None` if the login lasts for ever.
+        login_at: Option<Mono>,
     },
     /// Given up by us; `LinkDown` has not come yet.
     Closing {
@@ -84,8 +95,8 @@ enum State {
 pub enum Heard<'a> {
     /// A step of the handshake.
     Handshake,
-    /// The handshake is over.
-    Ready,
+    /// The handshake is over, or a later login.
+    Ready(Welcome),
     /// The answer to a request.
     Answer {
         /// What was asked.
@@ -95,6 +106,39 @@ pub enum Heard<'a> {
         /// For the API's decoder.
         body: &'a [u8],
     },
+}
+
+/// What the end of a handshake brought.
+#[derive(Debug)]
+pub struct Welcome {
+    /// Whether we have proven who we are.
+    pub logged_in: bool,
+    /// What the next login need not compute again.
+    pub salted: Option<Salted>,
+}
+
+/// Why a link is of no use any more.
+#[derive(Debug)]
+pub enum LinkFault {
+    /// Broker and we could not prove to each other who we are.
+    Login(kafka::sasl::Fault),
+    /// For people: what is wrong with what the broker sent.
+    Answer(String),
+}
+
+impl LinkFault {
+    fn unasked() -> Self {
+        Self::Answer("an answer without a question".to_string())
+    }
+}
+
+impl From<LinkError> for LinkFault {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Authentication(fault) => Self::Login(fault),
+            other => Self::Answer(other.to_string()),
+        }
+    }
 }
 
 /// What a request on a ready link is to be encoded with, and where it goes.
@@ -118,6 +162,8 @@ pub struct Link {
     heard: Mono,
     /// No dial before.
     dial_at: Mono,
+    /// When the handshake of the last dial has to be over.
+    connect_until: Mono,
     /// The broker asked us to stay quiet until then.
     quiet_until: Mono,
     /// It carries a partition that this shard owns, so it is to be up.
@@ -132,6 +178,7 @@ impl Default for Link {
             open: VecDeque::new(),
             heard: Mono::default(),
             dial_at: Mono::default(),
+            connect_until: Mono::default(),
             quiet_until: Mono::default(),
             wanted: false,
         }
@@ -166,10 +213,16 @@ impl Link {
         matches!(self.state, State::Closing { .. })
     }
 
-    /// Whether requests can be sent, and the broker has not asked for quiet.
+    /// Whether requests can be sent: the broker has not asked for quiet, and we are not logging in again.
     #[inline]
     pub fn takes_requests(&self, now: Mono) -> bool {
-        self.is_ready() && now >= self.quiet_until
+        self.takes_questions() && now >= self.quiet_until
+    }
+
+    /// Whether questions can be sent.
+    #[inline]
+    pub fn takes_questions(&self) -> bool {
+        matches!(&self.state, State::Ready { conn, .. } if !conn.is_authenticating())
     }
 
     /// Whether the broker has let no question wait for more than a second.
@@ -186,35 +239,39 @@ impl Link {
     pub fn dial(&mut self, now: Mono, to: &BrokerAddr, patience: &Patience, io: &mut impl Io) {
         self.state = State::Dialling { key: io.dial(to) };
         self.dial_at = now.plus_ms(patience.reconnect_delay_ms);
+        self.connect_until = now.plus_ms(patience.connect_timeout_ms);
         self.quiet_until = now;
     }
 
-    /// The socket stands: the handshake begins.
-    pub fn on_up(&mut self, now: Mono, client_id: &str, patience: &Patience, io: &mut impl Io) {
+    /// The socket stands: the handshake begins, with a `login` if one is asked of us.
+    pub fn on_up(&mut self, now: Mono, client_id: &str, login: Option<Exchange>, io: &mut impl Io) {
         let State::Dialling { key } = self.state else { return };
         let mut conn = Box::new(BrokerConnection::new(client_id, SOFTWARE_VERSION));
+        if let Some(exchange) = login {
+            conn.authenticate_with(exchange);
+        }
         conn.handle_connected();
         self.heard = now;
-        self.state = State::Negotiating { key, until: now.plus_ms(patience.connect_timeout_ms), conn };
+        self.state = State::Negotiating { key, conn };
         self.shake(now, io);
     }
 
     /// A response. An error is the end of the link.
     ///
     /// # Errors
-    /// For people: what is wrong with the broker's bytes.
+    /// What is wrong with the broker's bytes, or why it and we do not trust each other.
     pub fn on_response<'a>(
         &mut self,
         now: Mono,
         correlation: i32,
         body: &'a [u8],
         io: &mut impl Io,
-    ) -> Result<Heard<'a>, String> {
+    ) -> Result<Heard<'a>, LinkFault> {
         self.heard = now;
         let (State::Negotiating { conn, .. } | State::Ready { conn, .. }) = &mut self.state else {
-            return Err("an answer without a question".to_string());
+            return Err(LinkFault::unasked());
         };
-        let event = conn.handle_frame(body).map_err(|error| error.to_string())?;
+        let event = conn.handle_frame(body)?;
         let asked = self.close_request(correlation);
         match event {
             Event::Handshake => {
@@ -222,11 +279,10 @@ impl Link {
                 Ok(Heard::Handshake)
             }
             Event::Ready => {
-                self.become_ready();
-                Ok(Heard::Ready)
+                Ok(Heard::Ready(self.become_ready(now)))
             }
             Event::Response(response) => {
-                let asked = asked.ok_or_else(|| "an answer without a question".to_string())?;
+                let asked = asked.ok_or_else(LinkFault::unasked)?;
                 Ok(Heard::Answer { asked, version: response.version, body: response.body })
             }
         }
@@ -269,7 +325,10 @@ impl Link {
     /// Begins a request, to be given to `Io` before anything else on this link. `answered` as in [`Request`]. `None`: the
     /// link is not ready, or the broker and we have no version of `api` in common.
     pub fn begin(&mut self, now: Mono, api: ApiKey, asked: Asked, answered: bool) -> Option<Begun> {
-        let State::Ready { key, conn } = &mut self.state else { return None };
+        let State::Ready { key, conn, .. } = &mut self.state else { return None };
+        if conn.is_authenticating() {
+            return None;
+        }
         let begun = if answered { conn.begin(api) } else { conn.begin_unanswered(api) }.ok()?;
         self.open.push_back(Open { correlation: begun.correlation_id, asked, since: now });
         Some(Begun { key: *key, correlation: begun.correlation_id, version: begun.version })
@@ -289,12 +348,12 @@ impl Link {
     /// When the link has been silent for too long, if nothing is heard until then.
     pub fn silent_at(&self, patience: &Patience) -> Option<Mono> {
         match &self.state {
-            State::Negotiating { until, .. } => Some(*until),
+            State::Negotiating { .. } => Some(self.connect_until),
             State::Ready { .. } => {
                 let oldest = self.open.front()?;
                 let timeout_ms = match oldest.asked {
                     Asked::Produce => patience.request_timeout_ms,
-                    Asked::Versions | Asked::Metadata | Asked::ProducerId => patience.question_timeout_ms,
+                    Asked::Handshake | Asked::Metadata | Asked::ProducerId => patience.question_timeout_ms,
                 };
                 Some(self.heard.max(oldest.since).max(self.quiet_until).plus_ms(timeout_ms))
             }
@@ -316,6 +375,24 @@ impl Link {
         (self.is_ready() && self.quiet_until > now).then_some(self.quiet_until)
     }
 
+    /// When to log in again, if that is not under way.
+    pub fn login_at(&self) -> Option<Mono> {
+        match &self.state {
+            State::Ready { conn, login_at, .. } if !conn.is_authenticating() => *login_at,
+            _ => None,
+        }
+    }
+
+    /// Logs in again; without an `exchange` a little later.
+    pub fn log_in_again(&mut self, now: Mono, exchange: Option<Exchange>, io: &mut impl Io) {
+        let State::Ready { conn, login_at, .. } = &mut self.state else { return };
+        *login_at = Some(now.plus_ms(LOGIN_RETRY_MS));
+        // A broker that has let us in has what this takes.
+        if exchange.is_some_and(|exchange| conn.authenticate_again(exchange).is_ok()) {
+            self.shake(now, io);
+        }
+    }
+
     /// When it may be dialled, if it is down.
     pub fn dial_at(&self) -> Option<Mono> {
         self.is_down().then_some(self.dial_at)
@@ -323,17 +400,24 @@ impl Link {
 
     /// Sends the next step of the handshake.
     fn shake(&mut self, now: Mono, io: &mut impl Io) {
-        let State::Negotiating { key, conn, .. } = &mut self.state else { return };
+        let (State::Negotiating { key, conn } | State::Ready { key, conn, .. }) = &mut self.state else { return };
         let Some(head) = conn.poll_transmit() else { return };
         let Some(correlation) = correlation_of(&head) else { return };
-        self.open.push_back(Open { correlation, asked: Asked::Versions, since: now });
+        self.open.push_back(Open { correlation, asked: Asked::Handshake, since: now });
         io.request(*key, Request { correlation, head, cuts: Vec::new(), batches: Vec::new(), answered: true });
     }
 
-    fn become_ready(&mut self) {
-        if let State::Negotiating { key, conn, .. } = std::mem::replace(&mut self.state, State::Down) {
-            self.state = State::Ready { key, conn };
-        }
+    fn become_ready(&mut self, now: Mono) -> Welcome {
+        let state = std::mem::replace(&mut self.state, State::Down);
+        let (State::Negotiating { key, mut conn } | State::Ready { key, mut conn, .. }) = state else {
+            self.state = state;
+            return Welcome { logged_in: false, salted: None };
+        };
+        let lifetime_ms = conn.session_lifetime_ms();
+        let login_at = lifetime_ms.map(|ms| now.plus_ms(ms.saturating_mul(LOGIN_PERCENT) / 100));
+        let welcome = Welcome { logged_in: conn.has_authenticated(), salted: conn.take_salted() };
+        self.state = State::Ready { key, conn, login_at };
+        welcome
     }
 
     fn close_request(&mut self, correlation: i32) -> Option<Asked> {

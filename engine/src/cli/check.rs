@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::source::ConfigArgs;
-use super::{Outcome, print, print_diagnostic};
-use crate::config::Machine;
+use super::{Failure, Outcome, print, print_diagnostic};
+use crate::config::{Machine, Problem, Problems};
 use crate::plan::Plan;
 
 const EXAMPLES: &str = "\
@@ -43,6 +43,11 @@ impl Check {
         }
         let config = &loaded.config;
         Plan::new(config, &Machine::probe())?;
+        // Files of TLS are read here too: a run would not start without them.
+        crate::run::tls_clients(config).map_err(|refusal| {
+            let problem = Problem::error(refusal.to_string(), "correct the file, or the option that names it");
+            Failure::Usage(Problems::new(vec![problem]))
+        })?;
         print(&format!(
             "{} is in order: {}, {}, {}, {}\n",
             self.config.file().unwrap_or("the embedded default"),

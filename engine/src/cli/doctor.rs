@@ -8,10 +8,13 @@ use super::source::ConfigArgs;
 use super::{Outcome, print};
 use crate::config::Machine;
 
+mod access;
 mod broker;
 mod disk;
 pub(super) mod kafka;
 mod kernel;
+mod settings;
+mod stream;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,5 +1,7 @@
 //! What must hold between options, and what deserves a warning: each finding points at the option to change.
 
+mod security;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +23,9 @@ pub(crate) fn check(mut config: Config, load: &mut Load) -> Option<Config> {
     check.directories(&config);
     check.addresses(&config);
     check.references(&config);
+    for connector in config.connectors.iter().filter(|connector| connector.enable) {
+        check.connector_security(connector);
+    }
     for sink in config.sinks.iter_mut().filter(|sink| sink.enable) {
         check.sink_sizes(sink);
         check.sink_promises(sink);

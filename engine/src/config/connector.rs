@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::authentication::{Authentication, AuthenticationOptions};
 use super::kind::choice::{Choice, Words, words};
 use super::kind::network::{Address, HostPort, Hosts, KeepaliveTriple, TcpKeepalive};
 use super::kind::number::{Count, Millis, Size};
@@ -9,6 +10,7 @@ use super::kind::text::Text;
 use super::kind::{Flag, Optional};
 use super::option::{Group, Section, absent, derived, options, or};
 use super::reader::Reader;
+use super::tls::TlsOptions;
 use super::unit::{DAY, HOUR, KB, MB, MILLISECOND, SECOND, TB};
 
 pub(crate) static SECTION: Section = Section {
@@ -18,6 +20,8 @@ pub(crate) static SECTION: Section = Section {
     groups: &[
         Group { only: None, about: Head::ABOUT, rows: Head::ROWS },
         Group { only: Some("kafka"), about: KafkaConnector::ABOUT, rows: KafkaConnector::ROWS },
+        Group { only: Some("kafka"), about: AuthenticationOptions::ABOUT, rows: AuthenticationOptions::ROWS },
+        Group { only: Some("kafka"), about: TlsOptions::ABOUT, rows: TlsOptions::ROWS },
         Group { only: Some("embedded"), about: EmbeddedConnector::ABOUT, rows: EmbeddedConnector::ROWS },
     ],
 };
@@ -31,6 +35,17 @@ pub struct Connector {
     pub(crate) enable: bool,
     /// What it reaches.
     pub kind: ConnectorKind,
+    /// How it and the brokers of a Kafka cluster trust each other; `None` where there are no brokers.
+    pub security: Option<Security>,
+}
+
+/// How a connector and the brokers trust each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Security {
+    /// How we prove who we are.
+    pub authentication: Authentication,
+    /// How brokers prove who they are, and what others can read.
+    pub tls: TlsOptions,
 }
 
 /// What a connector reaches, with the options of that.
@@ -48,13 +63,20 @@ impl Connector {
     /// Reads the connector of `reader`; `None` if something is wrong with it.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let head = Head::read(reader)?;
-        reader.refuse_rows_of_other_types(head.kind.word());
+        reader.refuse_rows_of_other_types(head.kind.family());
+        let mut security = None;
         let kind = match head.kind {
-            ConnectorType::Kafka => ConnectorKind::Kafka(KafkaConnector::read(reader)?),
+            ConnectorType::Kafka | ConnectorType::Confluent => {
+                // The problems of all are wanted before the first of them ends it.
+                let (authentication, tls) = (Authentication::read(reader), TlsOptions::read(reader));
+                let kafka = KafkaConnector::read(reader)?;
+                security = Some(Security { authentication: authentication?, tls: tls? });
+                ConnectorKind::Kafka(kafka)
+            }
             ConnectorType::Embedded => ConnectorKind::Embedded(EmbeddedConnector::read(reader)?),
             ConnectorType::Discard => ConnectorKind::Discard,
         };
-        Some(Self { name: reader.name(), enable: head.enable, kind })
+        Some(Self { name: reader.name(), enable: head.enable, kind, security })
     }
 
     /// The word of its `type`.
@@ -72,17 +94,30 @@ words! {
     pub enum ConnectorType {
         /// A Kafka cluster.
         Kafka = "kafka",
+        /// A Kafka cluster of Confluent Cloud: TLS with the system's authorities, and an API key.
+        Confluent = "confluent",
         /// The log of this process.
         Embedded = "embedded",
         /// Nothing.
         Discard = "discard",
-    } later ["confluent"]
+    }
+}
+
+impl ConnectorType {
+    /// The type whose options it has.
+    fn family(self) -> &'static str {
+        match self {
+            Self::Kafka | Self::Confluent => Self::Kafka.word(),
+            Self::Embedded | Self::Discard => self.word(),
+        }
+    }
 }
 
 options! {
     /// What every connector has.
     pub struct Head {
         /// What it reaches: a Kafka cluster, the log inside this process, or nothing (records are counted and dropped).
+        /// `confluent` is `kafka` with other defaults: TLS, and mechanism plain with an API key.
         "type" => kind: ConnectorType = Choice::of(), or("kafka");
         /// A connector that is not enabled is not dialled; no enabled sink may name it.
         "enable" => enable: bool = Flag, or("true");
@@ -101,7 +136,7 @@ options! {
             derived("\"aqueduct-\" and the node's name", "aqueduct-aqueduct", client_id_of_node);
         /// Lets a broker create a topic that does not exist, if it is configured to.
         "allow_auto_topic_creation" => allow_auto_topic_creation: bool = Flag, or("false");
-        /// Time to reach a broker and agree on versions.
+        /// Time to reach a broker, TLS and authentication included.
         "connect_timeout" => connect_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s");
         /// Silence on a connection with open requests after which it is closed and they are sent again.
         "request_timeout" => request_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("30s");

@@ -100,6 +100,11 @@ impl Walk<'_> {
             let inner = format!("{full}.");
             let has_inner = section.rows().any(|(row, _)| row.key.starts_with(&inner));
             match &value.raw {
+                // A table whose kind is all there is to say: `authentication = "none"`.
+                Raw::Text(_) if section.row(&format!("{inner}mechanism")).is_some() => {
+                    let key = Key { name: "mechanism".to_string(), span: key.span.clone() };
+                    self.options(section, name, &inner, &[(key, value.clone())]);
+                }
                 Raw::Table(entries) if has_inner => self.options(section, name, &inner, entries),
                 _ if has_inner => {
                     let fault = format!("`{}` is {}, not a table", section.path(name, &full), value.noun());

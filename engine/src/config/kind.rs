@@ -13,6 +13,8 @@ pub(crate) mod network;
 pub(crate) mod number;
 pub(crate) mod pairs;
 pub(crate) mod text;
+pub(crate) mod tls;
+pub(crate) mod url;
 
 /// What kinds may look at beside the value: facts of the machine and the names that may be referred to.
 #[derive(Debug, Clone, Default)]

@@ -150,12 +150,12 @@ fn flag_slots(flag: &Flag, layers: &mut Layers) -> Result<Vec<Slot>, Problem> {
     }
 }
 
-/// The connector `--kafka` means: the only one of type kafka, else the only one, which then becomes one.
+/// The connector `--kafka` means: the only one that reaches a Kafka cluster, else the only one, which then becomes one.
 fn kafka_connector(layers: &mut Layers) -> Result<String, Problem> {
     let names = names(layers, "connectors");
     let is_kafka = |name: &&String| {
         let entry = layers.get("connectors", Some(name), "type");
-        entry.is_none_or(|entry| entry.value.text() == Some("kafka"))
+        entry.is_none_or(|entry| matches!(entry.value.text(), Some("kafka" | "confluent")))
     };
     match (names.iter().filter(is_kafka).collect::<Vec<_>>().as_slice(), names.as_slice()) {
         ([name], _) => Ok(name.to_string()),

@@ -9,16 +9,26 @@ use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
-/// A text that options were read from, with the name it is shown under.
-#[derive(Debug, Clone)]
+use super::hidden::hide;
+
+/// A text that options were read from, with the name it is shown under. Secrets in it are shown as stars.
+#[derive(Clone)]
 pub struct Document {
+    text: Arc<str>,
+    /// What is shown, byte for byte as long.
     source: Arc<NamedSource<String>>,
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Document").field(&self.name()).finish()
+    }
 }
 
 impl Document {
     /// A document called `name`.
     pub fn new(name: &str, text: &str) -> Self {
-        Self { source: Arc::new(NamedSource::new(name, text.to_string())) }
+        Self { text: text.into(), source: Arc::new(NamedSource::new(name, hide(text))) }
     }
 
     /// Its name: a path, a variable or a flag.
@@ -28,7 +38,7 @@ impl Document {
 
     /// Its whole text.
     pub fn text(&self) -> &str {
-        self.source.inner()
+        &self.text
     }
 
     /// The line, from 1, on which byte `offset` stands.

@@ -54,6 +54,16 @@ impl<'a> Reader<'a> {
         self.load.layers.get(self.section.name, self.object_name(), key)
     }
 
+    /// Where the object begins.
+    pub(crate) fn object_place(&self) -> Option<Place> {
+        self.object.as_ref().and_then(|(_, place)| place.clone())
+    }
+
+    /// The whole path of an option: `sinks.main.linger`.
+    pub(crate) fn path(&self, key: &str) -> String {
+        self.section.path(self.object_name(), key)
+    }
+
     /// Where an option was set, if it was.
     pub(crate) fn place(&self, key: &str) -> Option<Place> {
         self.entry(key).and_then(Entry::place)

@@ -7,6 +7,7 @@ use super::*;
 mod layers;
 mod mutations;
 mod problems;
+mod security;
 
 const MACHINE: Machine = Machine { memory_bytes: 10 * unit::GB, cores: 4, descriptors: 65_536 };
 
@@ -66,7 +67,7 @@ fn every_option_the_sample_shows_is_one() {
     };
     let object = |line: &str| line.starts_with("# [");
     // The example values of these name things that are not there.
-    let absent = ["token", "file = \"/var", "dead_letter", "compression_level"];
+    let absent = ["token = ", "file = \"/var", "dead_letter", "compression_level", "tls.", "authentication."];
     let on: String = shown
         .lines()
         .map(|line| match line.strip_prefix("# ") {

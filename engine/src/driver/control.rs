@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kafka::sasl::Secret;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -97,6 +98,11 @@ impl Shards {
             }
         }
         total
+    }
+
+    /// Gives every shard what the brokers of a connector take as proof of who we are, or why there is nothing.
+    pub async fn set_token(&self, connector: u16, token: Result<Secret, String>) {
+        self.order_all(|| Order::Command(Command::Token { connector, token: token.clone() })).await;
     }
 
     /// Tells every shard to leave its loop.

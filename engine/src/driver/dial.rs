@@ -3,15 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::tls;
+
 /// Options of sockets we open ourselves, to brokers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SocketOptions {
-    /// Time from the dial until the connection stands, name resolution included.
+    /// Time from the dial until the connection stands, name resolution and TLS handshake included.
     pub connect_timeout_ms: u64,
     /// Send small segments at once.
     pub nodelay: bool,
@@ -21,6 +24,8 @@ pub struct SocketOptions {
     pub recbuf_bytes: Option<usize>,
     /// Keep-alive probes, or none.
     pub keepalive: Option<KeepAlive>,
+    /// Encrypts the connection.
+    pub tls: Option<Arc<tls::Client>>,
 }
 
 /// TCP keep-alive of a link.
@@ -42,6 +47,7 @@ impl Default for SocketOptions {
             sndbuf_bytes: Some(1024 * 1024),
             recbuf_bytes: Some(1024 * 1024),
             keepalive: None,
+            tls: None,
         }
     }
 }

@@ -8,7 +8,8 @@
 //!               '------------- length bytes -------------'
 //! ```
 //!
-//! The driver knows no more of Kafka than this. TLS and SASL stand above (the shard) or will stand inside `send` and `recv`.
+//! The driver knows no more of Kafka than this. With TLS the handshake belongs to the dial; after it, requests are encrypted on
+//! their way to the kernel and responses decrypted into the same frames. SASL is the shard's.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,17 +19,21 @@ use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 use super::dial::{self, SocketOptions};
+use super::tls::Session;
 use crate::clock::Mono;
 use crate::shard::io::Request;
 
 pub(super) use frames::Frames;
 pub(super) use outbox::Outbox;
 
+mod encrypted;
 mod frames;
 mod outbox;
 
 /// Bytes read from one link in one round; what is left is read in the next.
 const READ_PER_ROUND: usize = 1024 * 1024;
+/// Ciphertext received at once: four records of TLS.
+const SCRATCH_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) enum State {
@@ -36,8 +41,10 @@ pub(super) enum State {
     Resolving,
     /// One address is being tried, others may follow.
     Connecting { fd: OwnedFd, trying: SocketAddr, others: VecDeque<SocketAddr>, until: Mono },
-    /// Connected.
-    Up { fd: OwnedFd },
+    /// Connected; the TLS handshake is under way.
+    Shaking { fd: OwnedFd, tls: Session },
+    /// Connected, and encrypted if it is to be.
+    Up { fd: OwnedFd, tls: Option<Session> },
     /// Closed; the shard has not been told yet.
     Down { why: String },
 }
@@ -47,11 +54,15 @@ pub(super) enum State {
 pub(super) struct Link {
     pub state: State,
     pub options: SocketOptions,
+    /// The host that is dialled, which TLS may ask to prove itself.
+    pub host: String,
     /// When dialling must have succeeded.
     pub dial_until: Mono,
     pub outbox: Outbox,
     /// Sent, not answered; oldest first.
     awaiting: VecDeque<Request>,
+    /// Encrypted, expecting no answer, and not yet with the kernel as far as we know.
+    sealed: Vec<Request>,
     /// Taken out while responses are delivered from it.
     pub frames: Frames,
     /// The kernel's send buffer was full at the last send.
@@ -81,13 +92,15 @@ pub(super) enum ReadEnd {
 }
 
 impl Link {
-    pub(super) fn new(options: SocketOptions, now: Mono) -> Self {
+    pub(super) fn new(host: &str, options: SocketOptions, now: Mono) -> Self {
         Self {
             state: State::Resolving,
+            host: host.to_string(),
             dial_until: now.plus_ms(options.connect_timeout_ms),
             options,
             outbox: Outbox::default(),
             awaiting: VecDeque::new(),
+            sealed: Vec::new(),
             frames: Frames::default(),
             blocked: false,
             ended: false,
@@ -126,10 +139,15 @@ impl Link {
 
     /// Sends what is queued until the kernel takes no more. `sent` gets each request that expects no answer and is out.
     pub(super) fn flush(&mut self, mut sent: impl FnMut(Request)) -> Result<(), String> {
-        let State::Up { fd } = &self.state else { return Ok(()) };
+        let State::Up { fd, tls } = &mut self.state else { return Ok(()) };
+        if let Some(tls) = tls {
+            let mut way = encrypted::Way { fd, tls, outbox: &mut self.outbox, awaiting: &mut self.awaiting };
+            self.blocked |= way.flush(self.blocked, &mut self.sealed, &mut sent)?;
+            return Ok(());
+        }
         while !self.blocked && !self.outbox.is_empty() {
             let (result, offered) = self.outbox.offer(|pieces| {
-                net::sendmsg(fd, pieces, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+                net::sendmsg(&*fd, pieces, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
             });
             match result {
                 Ok(taken) => {
@@ -145,14 +163,17 @@ impl Link {
         Ok(())
     }
 
-    /// Reads into `frames` until the socket is drained or the round's share is used up.
-    pub(super) fn read(&mut self, frames: &mut Frames) -> ReadEnd {
-        let State::Up { fd } = &self.state else { return ReadEnd::Drained };
+    /// Reads into `frames` until the socket is drained or the round's share is used up. `scratch` is for ciphertext.
+    pub(super) fn read(&mut self, frames: &mut Frames, scratch: &mut Scratch) -> ReadEnd {
+        let State::Up { fd, tls } = &mut self.state else { return ReadEnd::Drained };
+        if let Some(tls) = tls {
+            return encrypted::read(fd, tls, self.ended, frames, scratch.bytes());
+        }
         let mut share = READ_PER_ROUND;
         while share > 0 {
             let space = frames.space();
             let full = space.len();
-            match net::recv(fd, space, RecvFlags::DONTWAIT) {
+            match net::recv(&*fd, space, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => return ReadEnd::Ended("closed by the broker".to_string()),
                 Ok((n, _)) => {
                     frames.filled(n);
@@ -182,12 +203,32 @@ impl Link {
         }
     }
 
+    /// Takes the TLS handshake as far as it goes; true once the link is up.
+    pub(super) fn shake(&mut self, scratch: &mut Scratch) -> Result<bool, String> {
+        let State::Shaking { fd, tls } = &mut self.state else { return Ok(false) };
+        if !encrypted::shake(fd, tls, &mut self.frames, scratch.bytes())? {
+            return Ok(false);
+        }
+        if let State::Shaking { fd, tls } = std::mem::replace(&mut self.state, State::Resolving) {
+            self.state = State::Up { fd, tls: Some(tls) };
+        }
+        Ok(true)
+    }
+
+    /// Whether decrypting has left something to send: an alert, or new keys.
+    pub(super) fn has_more_to_send(&self) -> bool {
+        matches!(&self.state, State::Up { tls: Some(tls), .. } if tls.wants_send())
+    }
+
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
     }
 
     /// Closes the socket, if it still is open. The first reason counts.
     pub(super) fn go_down(&mut self, why: String) {
+        if let State::Up { fd, tls: Some(tls) } = &mut self.state {
+            tls.say_goodbye(fd);
+        }
         if !matches!(self.state, State::Down { .. }) {
             self.state = State::Down { why };
         }
@@ -196,12 +237,26 @@ impl Link {
     /// Everything without an answer, in the order it was given, and why.
     pub(super) fn into_remains(self) -> (Vec<Request>, String) {
         let mut unanswered: Vec<Request> = self.awaiting.into();
+        unanswered.extend(self.sealed);
         self.outbox.drain_into(&mut unanswered);
         let why = match self.state {
             State::Down { why } => why,
             _ => "dropped".to_string(),
         };
         (unanswered, why)
+    }
+}
+
+/// Where ciphertext is received; one for all links of a shard, made when the first of them needs it.
+#[derive(Debug, Default)]
+pub(super) struct Scratch(Vec<u8>);
+
+impl Scratch {
+    fn bytes(&mut self) -> &mut [u8] {
+        if self.0.is_empty() {
+            self.0.resize(SCRATCH_BYTES, 0);
+        }
+        &mut self.0
     }
 }
 

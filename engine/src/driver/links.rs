@@ -8,9 +8,10 @@ use rustix::event::epoll::EventFlags;
 use rustix::net::sockopt;
 
 use super::dial::SocketOptions;
-use super::link::{Dialled, Frames, Link, ReadEnd, State, reason};
+use super::link::{Dialled, Frames, Link, ReadEnd, Scratch, State, reason};
 use super::mailbox::{ControlPort, Letter};
 use super::poller::Poller;
+use super::tls::Session;
 use crate::clock::Mono;
 use crate::shard::io::{BrokerAddr, LinkKey, Request};
 
@@ -45,12 +46,14 @@ pub(super) struct Links {
     /// Links being dialled.
     dialling: usize,
     facts: VecDeque<Fact>,
+    /// Where ciphertext is received.
+    scratch: Scratch,
 }
 
 impl Links {
     pub(super) fn new(options: Vec<SocketOptions>) -> Self {
         let (slots, free, dirty, unread) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { slots, free, options, dirty, unread, dialling: 0, facts: VecDeque::new() }
+        Self { slots, free, options, dirty, unread, dialling: 0, facts: VecDeque::new(), scratch: Scratch::default() }
     }
 
     /// Starts a dial: at once for an address, after a look-up for a name.
@@ -61,7 +64,7 @@ impl Links {
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
-        slot.link = Some(Link::new(options, now));
+        slot.link = Some(Link::new(&to.host, options, now));
         self.dialling += 1;
         let key = LinkKey { index, generation: slot.generation };
         match to.host.parse::<IpAddr>() {
@@ -113,6 +116,11 @@ impl Links {
             // What the broker may have sent already comes with this same edge.
             return self.get_mut(key).is_some_and(|link| link.is_up());
         }
+        if matches!(link.state, State::Shaking { .. }) {
+            link.ended |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+            self.on_shake(key);
+            return self.get_mut(key).is_some_and(|link| link.is_up());
+        }
         link.ended |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         let ended = link.ended;
         if flags.contains(EventFlags::OUT) && link.unblock() {
@@ -132,12 +140,17 @@ impl Links {
             }
         };
         match sockopt::socket_error(&fd) {
-            Ok(Ok(())) => {
-                link.state = State::Up { fd };
-                self.dialling -= 1;
-                self.facts.push_back(Fact::Up(key));
-                self.dirty.push(key);
-            }
+            Ok(Ok(())) => match link.options.tls.as_ref().map(|tls| tls.connect(&link.host)) {
+                None => {
+                    link.state = State::Up { fd, tls: None };
+                    self.come_up(key);
+                }
+                Some(Ok(tls)) => {
+                    link.state = State::Shaking { fd, tls: Session::client(tls) };
+                    self.on_shake(key);
+                }
+                Some(Err(why)) => self.fail(key, why),
+            },
             Ok(Err(errno)) | Err(errno) => {
                 drop(fd);
                 let why = format!("{trying}: {}", reason(&errno.into()));
@@ -146,13 +159,31 @@ impl Links {
         }
     }
 
+    /// The TLS handshake goes on.
+    fn on_shake(&mut self, key: LinkKey) {
+        let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation);
+        let Some(link) = slot.and_then(|slot| slot.link.as_mut()) else { return };
+        match link.shake(&mut self.scratch) {
+            Ok(true) => self.come_up(key),
+            Ok(false) => {}
+            Err(why) => self.fail(key, why),
+        }
+    }
+
+    /// A dial has succeeded.
+    fn come_up(&mut self, key: LinkKey) {
+        self.dialling -= 1;
+        self.facts.push_back(Fact::Up(key));
+        self.dirty.push(key);
+    }
+
     /// When the next dial runs out of time.
     pub(super) fn deadline(&self) -> Option<Mono> {
         if self.dialling == 0 {
             return None;
         }
         let until = |link: &Link| match &link.state {
-            State::Resolving => Some(link.dial_until),
+            State::Resolving | State::Shaking { .. } => Some(link.dial_until),
             State::Connecting { until, .. } => Some(*until),
             State::Up { .. } | State::Down { .. } => None,
         };
@@ -171,6 +202,9 @@ impl Links {
             match &mut link.state {
                 State::Resolving if link.dial_until <= now => {
                     self.fail(key, "looking up the name timed out".to_string())
+                }
+                State::Shaking { .. } if link.dial_until <= now => {
+                    self.fail(key, "the TLS handshake timed out".to_string())
                 }
                 State::Connecting { until, trying, others, .. } if *until <= now => {
                     let why = format!("{trying}: connect timed out");
@@ -216,7 +250,7 @@ impl Links {
         match link.state {
             State::Down { .. } => return,
             State::Up { .. } => {}
-            State::Resolving | State::Connecting { .. } => self.dialling -= 1,
+            State::Resolving | State::Connecting { .. } | State::Shaking { .. } => self.dialling -= 1,
         }
         let Some(link) = self.get_mut(key) else { return };
         link.go_down(why);
@@ -225,7 +259,13 @@ impl Links {
 
     /// Reads a link into its frames, which the caller has taken out.
     pub(super) fn read(&mut self, key: LinkKey, frames: &mut Frames) -> ReadEnd {
-        self.get_mut(key).map_or(ReadEnd::Drained, |link| link.read(frames))
+        let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation);
+        let Some(link) = slot.and_then(|slot| slot.link.as_mut()) else { return ReadEnd::Drained };
+        let end = link.read(frames, &mut self.scratch);
+        if link.has_more_to_send() {
+            self.dirty.push(key);
+        }
+        end
     }
 
     /// Takes the frames out, so that a response can be delivered from them while the shard uses the links.

@@ -24,6 +24,24 @@ pub(super) const ACK_LATENCY: (&str, &str) = (
     "From the first record of a batch until the batch's outcome came home, one sample a record.",
 );
 
+/// Name and help of what is known of certificates.
+pub(super) const CERTIFICATE_DAYS: (&str, &str) = (
+    "aqueduct_tls_certificate_days_left",
+    "Whole days until a certificate in use expires, negative once it has: the first of the authorities in cacertfile, our \
+     own, or the one a broker showed last.",
+);
+
+/// How long a certificate is still valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateDays {
+    /// Name of the connector that uses it.
+    pub connector: String,
+    /// `authority`, `client` or `broker`.
+    pub of: &'static str,
+    /// Whole days left, negative once it has expired.
+    pub days: i64,
+}
+
 /// Upper bounds of its buckets in microseconds. Dense around `linger` and a broker's answer, then by about 2.5 up to a minute.
 pub(super) const BUCKETS_US: [u64; 19] = [
     500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
@@ -31,9 +49,14 @@ pub(super) const BUCKETS_US: [u64; 19] = [
 ];
 
 /// The samples of all shards as text. `sink_names[i]` names the sink whose counters stand at index `i` of every sample.
-pub fn render(samples: &[ShardSample], sink_names: &[String], log: LogCounters) -> String {
+pub fn render(
+    samples: &[ShardSample],
+    sink_names: &[String],
+    log: LogCounters,
+    certificates: &[CertificateDays],
+) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot::of(samples, sink_names, log)));
+    registry.register_collector(Box::new(Snapshot::of(samples, sink_names, log, certificates)));
     let mut text = String::new();
     encode(&mut text, &registry).expect("a String takes any text");
     text
@@ -45,6 +68,7 @@ struct Snapshot {
     shards: Vec<(String, ShardCounters)>,
     sinks: Vec<Sink>,
     log: LogCounters,
+    certificates: Vec<CertificateDays>,
 }
 
 #[derive(Debug)]
@@ -55,10 +79,10 @@ struct Sink {
 }
 
 impl Snapshot {
-    fn of(samples: &[ShardSample], sink_names: &[String], log: LogCounters) -> Self {
+    fn of(samples: &[ShardSample], sink_names: &[String], log: LogCounters, certificates: &[CertificateDays]) -> Self {
         let shards = samples.iter().map(|sample| (sample.shard.to_string(), sample.own)).collect();
         let sinks = sink_names.iter().enumerate().map(|(i, name)| Sink::sum(name, i, samples)).collect();
-        Self { shards, sinks, log }
+        Self { shards, sinks, log, certificates: certificates.to_vec() }
     }
 }
 
@@ -86,10 +110,26 @@ impl Collector for Snapshot {
             self.sinks.iter().map(|sink| (Some(("sink", &*sink.name)), sink.counters.values())).collect();
         families(&mut encoder, SinkCounters::ROWS, &sinks)?;
         families(&mut encoder, LogCounters::ROWS, &[(None, self.log.values())])?;
+        self.certificates(&mut encoder)?;
         let (name, help) = ACK_LATENCY;
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for sink in &self.sinks {
             histogram(family.encode_family(&[("sink", sink.name.as_str())])?, &sink.ack_latency)?;
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    fn certificates(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        if self.certificates.is_empty() {
+            return Ok(());
+        }
+        let (name, help) = CERTIFICATE_DAYS;
+        let mut family = encoder.encode_descriptor(name, help.trim_end_matches('.'), None, MetricType::Gauge)?;
+        for CertificateDays { connector, of, days } in &self.certificates {
+            let labels = [("connector", connector.as_str()), ("certificate", of)];
+            family.encode_family(&labels)?.encode_gauge(days)?;
         }
         Ok(())
     }
@@ -175,7 +215,8 @@ mod tests {
 
     fn rendered() -> String {
         let log = LogCounters { damaged: 2, damaged_bytes: 300 };
-        render(&[sample(0, 3, 10), sample(1, 4, 20)], &["main".to_owned(), "other".to_owned()], log)
+        let certificates = [CertificateDays { connector: "k".to_owned(), of: "broker", days: -2 }];
+        render(&[sample(0, 3, 10), sample(1, 4, 20)], &["main".to_owned(), "other".to_owned()], log, &certificates)
     }
 
     #[track_caller]
@@ -205,6 +246,11 @@ mod tests {
     fn counters_of_the_log_carry_no_label() {
         check("aqueduct_log_damaged_total 2");
         check("aqueduct_log_damaged_bytes_total 300");
+    }
+
+    #[test]
+    fn certificates_may_have_expired() {
+        check(r#"aqueduct_tls_certificate_days_left{connector="k",certificate="broker"} -2"#);
     }
 
     #[test]

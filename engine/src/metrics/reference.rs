@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::export::{ACK_LATENCY, BUCKETS_US};
+use super::export::{ACK_LATENCY, BUCKETS_US, CERTIFICATE_DAYS};
 use super::table::{Kind, Row};
 use super::{LogCounters, ShardCounters, SinkCounters};
 
@@ -25,6 +25,13 @@ pub fn reference() -> String {
     table(&mut page, SinkCounters::ROWS);
     page.push_str("\n## Embedded log\n\nOf the whole node, without a label.\n\n");
     table(&mut page, LogCounters::ROWS);
+    let (name, help) = CERTIFICATE_DAYS;
+    write!(
+        page,
+        "\n## Certificates\n\nLabels `connector`: its name, and `certificate`: `authority`, `client` or `broker`.\n\n\
+         | name | kind | what |\n|---|---|---|\n| `{name}` | gauge | {help} |\n"
+    )
+    .expect("a String takes any text");
     let (name, help) = ACK_LATENCY;
     let bounds: Vec<String> = BUCKETS_US.iter().map(|&us| (us as f64 / 1e6).to_string()).collect();
     write!(

@@ -110,6 +110,8 @@ table! {
         busy_ns: Counter "aqueduct_busy_nanoseconds_total" "Time spent in rounds, not waiting; the busy share is its rate.";
         reads: Counter "aqueduct_reads_total" "Reads from client sockets.";
         sends: Counter "aqueduct_sends_total" "Sends to client sockets.";
+        logins_succeeded: Counter "aqueduct_kafka_logins_total" {"outcome" = "succeeded"} "Authentications to brokers (SASL), those before a session's end included, by outcome.";
+        logins_failed: Counter "aqueduct_kafka_logins_total" {"outcome" = "failed"} "Authentications to brokers (SASL), those before a session's end included, by outcome.";
         notes_suppressed: Counter "aqueduct_log_lines_suppressed_total" "Log lines left out by the rate limit.";
     }
 }

@@ -8,13 +8,15 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::admin::http::{self, Http, Scrape, Stage};
+use crate::admin::http::{self, Certificates, Http, Scrape, Stage};
 use crate::admin::kafka;
 use crate::demo::{self, Demo, DemoOptions};
 use crate::driver::{Dropped, LetterReceiver, Shards, StartError};
 use crate::log::Catalogue;
 
 use super::say;
+use super::tls::Watched;
+use super::token::TokenKeeper;
 
 /// Sent when a file would grow past its limit. Its default action ends the process; handled, the write fails instead, and
 /// the disk writer reports that like any other failure.
@@ -30,6 +32,10 @@ pub(super) struct Control {
     pub sink_names: Vec<String>,
     pub sink_connectors: Vec<String>,
     pub token: Option<String>,
+    /// TLS towards brokers.
+    pub tls: Watched,
+    /// Connectors whose brokers want tokens.
+    pub tokens: Vec<TokenKeeper>,
     pub shutdown_timeout: Duration,
     /// Printed once everything listens.
     pub banner: String,
@@ -67,6 +73,7 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
         log: control.kafka.as_ref().map(|kafka| Arc::clone(&kafka.catalogue)),
         sink_connectors: control.sink_connectors,
         token: control.token,
+        certificates: certificates(control.tls.clone()),
         stage: seen_stage,
     };
     let http_listener = into_tokio(control.http)?;
@@ -79,6 +86,10 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
         serve_kafka(kafka)?;
     }
     tokio::spawn(control.shards.clone().read_letters(control.letters));
+    tokio::spawn(control.tls.watch());
+    for keeper in control.tokens {
+        tokio::spawn(keeper.keep(control.shards.clone()));
+    }
     stage.send_replace(Stage::Ready);
     say::out(&control.banner);
     let demo = start_demo(control.demo)?;
@@ -127,6 +138,10 @@ fn scrape(shards: Shards) -> Scrape {
         let shards = shards.clone();
         Box::pin(async move { shards.scrape().await })
     })
+}
+
+fn certificates(tls: Watched) -> Certificates {
+    Box::new(move || tls.certificate_days())
 }
 
 /// Turns a bound socket into tokio's.

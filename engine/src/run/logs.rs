@@ -37,8 +37,8 @@ fn topic_of(config: &Config, sink: &crate::config::Sink) -> Option<TopicSpec> {
     Some(TopicSpec { name: sink.topic.clone(), partitions: log.partitions, limits })
 }
 
-/// One shard's writers, in the order of the connectors.
-pub(super) fn writers(config: &Config, shard: ShardId, shards: u16, logs: Option<&Opened>) -> Vec<Writer> {
+/// One shard's writers, in the order of the connectors. `nonce_key` is secret.
+pub(super) fn writers(config: &Config, shard: ShardId, shards: u16, logs: Option<&Opened>, nonce_key: [u8; 32]) -> Vec<Writer> {
     let writer = |(index, connector): (usize, &crate::config::Connector)| match (&connector.kind, logs) {
         (ConnectorKind::Discard, _) => Some(Writer::Discard(Discard::new(DISCARD_PARTITIONS))),
         (ConnectorKind::Embedded(_), Some(logs)) => {
@@ -50,7 +50,7 @@ pub(super) fn writers(config: &Config, shard: ShardId, shards: u16, logs: Option
         }
         (ConnectorKind::Embedded(_), None) => None,
         (ConnectorKind::Kafka(_), _) => {
-            Produce::new(shard, shards, index, config).map(|kafka| Writer::Kafka(Box::new(kafka)))
+            Produce::new(shard, shards, index, config, nonce_key).map(|kafka| Writer::Kafka(Box::new(kafka)))
         }
     };
     let writers =

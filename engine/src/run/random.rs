@@ -9,7 +9,7 @@ use crate::driver::StartError;
 const SOURCE: &str = "/dev/urandom";
 
 /// `N` random bytes.
-pub(super) fn bytes<const N: usize>() -> Result<[u8; N], StartError> {
+pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], StartError> {
     let mut bytes = [0; N];
     let read = File::open(SOURCE).and_then(|mut source| source.read_exact(&mut bytes));
     read.map_err(|e| StartError::path("read", Path::new(SOURCE), &e))?;

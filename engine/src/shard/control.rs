@@ -1,5 +1,7 @@
 //! What the control thread and a shard say to each other. Both directions are bounded queues.
 
+use kafka::sasl::Secret;
+
 use crate::metrics::ShardSample;
 
 /// From the control thread to a shard.
@@ -12,6 +14,13 @@ pub enum Command {
     },
     /// Stop reading clients, flush what is open, say goodbye, then report `Drained`.
     Drain,
+    /// What the brokers of a connector take as proof of who we are.
+    Token {
+        /// Index of the connector in the configuration.
+        connector: u16,
+        /// A new token, or why there is none any more.
+        token: Result<Secret, String>,
+    },
     /// The time for draining is over: drop what is left and report `Drained`.
     DrainNow,
 }

@@ -13,7 +13,7 @@ use crate::clock::{Mono, Now};
 use crate::listener::connection::{Connection, Held};
 use crate::metrics::ShardSample;
 use crate::plants::{Plant, is_planted};
-use crate::sink::Answered;
+use crate::sink::{Answered, Writer};
 
 /// A round with fewer messages does not predict another one.
 const BUSY_MESSAGES_MIN: u64 = 8;
@@ -292,6 +292,9 @@ impl Shard {
         self.counters.memory_bytes = (self.budget.used_bytes() + self.deliver.budget.used_bytes()) as u64;
         self.counters.memory_budget_bytes = (self.budget.limit_bytes() + self.deliver.budget.limit_bytes()) as u64;
         self.counters.notes_suppressed = self.notes.suppressed;
+        let logins = self.writers.iter().map(Writer::logins);
+        (self.counters.logins_succeeded, self.counters.logins_failed) =
+            logins.fold((0, 0), |(good, bad), logins| (good + logins.succeeded, bad + logins.failed));
         let mut health = Vec::with_capacity(self.sinks.len());
         for (index, counters) in self.sink_counters.iter_mut().enumerate() {
             let sink = &self.sinks[index];

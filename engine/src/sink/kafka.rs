@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use super::ceiling::Ceiling;
 use super::packing::Packer;
 use super::{Answered, WriterCounts};
-use crate::broker::{Cluster, Event};
+use crate::broker::{Cluster, Event, Logins};
 use crate::buffer::{Batch, PartKey};
 use crate::clock::{Mono, Now};
 use crate::config::Config;
@@ -108,8 +108,15 @@ struct Place {
 
 impl Produce {
     /// The writer of the connector with this index, or `None` if that reaches no Kafka cluster.
-    pub fn new(shard: ShardId, shards: u16, connector: usize, config: &Config) -> Option<Self> {
-        let settings = Settings::new(shard, shards, connector, config)?;
+    /// `nonce_key` is secret and new at every start.
+    pub fn new(
+        shard: ShardId,
+        shards: u16,
+        connector: usize,
+        config: &Config,
+        nonce_key: [u8; 32],
+    ) -> Option<Self> {
+        let settings = Settings::new(shard, shards, connector, config, nonce_key)?;
         let sinks = settings.terms.len();
         Some(Self {
             shard,
@@ -179,7 +186,7 @@ impl Produce {
         self.ask_producer_id(now, io);
         self.settle_failures(now);
         self.dispatch(now, io);
-        let asks = self.producer_id.due_at().filter(|_| self.idempotent && self.cluster.is_reached());
+        let asks = self.producer_id.due_at().filter(|_| self.idempotent && self.cluster.takes_questions());
         let pauses = self.listed.iter().filter_map(|&place| self.partition(place)?.pause_ends(now)).min();
         [self.cluster.deadline(now), asks, pauses].into_iter().flatten().min()
     }
@@ -225,6 +232,16 @@ impl Produce {
         self.cluster.pop_note()
     }
 
+    /// A new token for the brokers, or why there is none any more.
+    pub fn set_token(&mut self, token: Result<kafka::sasl::Secret, String>) {
+        self.cluster.set_token(token);
+    }
+
+    /// How often brokers and we have proven to each other who we are.
+    pub fn logins(&self) -> Logins {
+        self.cluster.logins()
+    }
+
     /// Whether a topic's partitions have become known, or are others now, since the last call.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
@@ -259,7 +276,7 @@ impl Produce {
     }
 
     fn ask_producer_id(&mut self, now: Mono, io: &mut impl Io) {
-        if !self.idempotent || self.producer_id.due_at().is_none_or(|at| at > now) || !self.cluster.is_reached() {
+        if !self.idempotent || self.producer_id.due_at().is_none_or(|at| at > now) || !self.cluster.takes_questions() {
             return;
         }
         match self.cluster.ask_producer_id(now, io) {

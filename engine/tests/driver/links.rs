@@ -14,7 +14,7 @@ use crate::rig::{self, Options, batch_of};
 
 /// What the machine reports to the test.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+pub(crate) enum Told {
     Up,
     Response { correlation: i32, body: Vec<u8>, batches: Vec<i64> },
     Sent { correlation: i32, batches: Vec<i64> },
@@ -73,7 +73,7 @@ impl Machine for Caller {
 }
 
 /// A request of `sizes.len()` batches between head pieces, and its bytes on the wire.
-fn request(correlation: i32, sizes: &[usize], answered: bool) -> (Request, Vec<u8>) {
+pub(crate) fn request(correlation: i32, sizes: &[usize], answered: bool) -> (Request, Vec<u8>) {
     let (mut head, mut cuts, mut batches, mut wire) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     head.extend_from_slice(&correlation.to_be_bytes());
     let mut from = 0;
@@ -96,13 +96,13 @@ fn request(correlation: i32, sizes: &[usize], answered: bool) -> (Request, Vec<u
     (Request { correlation, head, cuts, batches, answered }, wire)
 }
 
-struct Call {
-    rig: rig::Rig,
+pub(crate) struct Call {
+    pub(crate) rig: rig::Rig,
     told: mpsc::Receiver<Told>,
 }
 
 impl Call {
-    fn new(to: BrokerAddr, requests: Vec<Request>, early: bool, connector: SocketOptions) -> Self {
+    pub(crate) fn new(to: BrokerAddr, requests: Vec<Request>, early: bool, connector: SocketOptions) -> Self {
         let (sender, told) = mpsc::channel();
         let once = std::sync::Arc::new(std::sync::Mutex::new(Some((to, requests, sender))));
         let make = move |_| {
@@ -114,25 +114,25 @@ impl Call {
         Self { rig, told }
     }
 
-    fn next(&self) -> Told {
+    pub(crate) fn next(&self) -> Told {
         self.told.recv_timeout(Duration::from_secs(10)).expect("the machine has something to tell")
     }
 }
 
-fn broker() -> (TcpListener, BrokerAddr) {
+pub(crate) fn broker() -> (TcpListener, BrokerAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     (listener, BrokerAddr { connector: 0, host: "127.0.0.1".to_string(), port })
 }
 
-fn accept(listener: &TcpListener) -> TcpStream {
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
     let (stream, _) = listener.accept().expect("the link connects");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     stream.set_nodelay(true).expect("nodelay");
     stream
 }
 
-fn response(correlation: i32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn response(correlation: i32, body: &[u8]) -> Vec<u8> {
     let mut frame = (4 + body.len() as i32).to_be_bytes().to_vec();
     frame.extend_from_slice(&correlation.to_be_bytes());
     frame.extend_from_slice(body);
@@ -237,7 +237,8 @@ fn a_broken_link_returns_open_requests_in_order() {
 /// Each of these ends the link, says why and returns the open request.
 #[test]
 fn nonsense_ends_the_link() {
-    let cases: [(&[u8], &str); 5] = [
+    let cases: [(&[u8], &str); 6] = [
+        (&[21, 3, 3, 0, 2, 2, 80], "answers in TLS"),
         (&[0xff, 0xff, 0xff, 0xff], "does not speak Kafka"),
         (&[0x7f, 0, 0, 0], "does not speak Kafka"),
         (&[0, 0, 0, 3, 0, 0, 0], "too short"),

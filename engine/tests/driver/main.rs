@@ -9,3 +9,4 @@ mod clients;
 mod cost;
 mod disk;
 mod links;
+mod tls;

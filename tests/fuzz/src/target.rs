@@ -2,7 +2,8 @@
 
 mod config;
 mod kafka_frames;
-mod kafka_response;
+pub mod kafka_response;
+mod kafka_sasl;
 mod log_recovery;
 mod mqtt_connection;
 mod mqtt_decode;
@@ -92,6 +93,14 @@ pub static TARGETS: &[Target] = &[
         words: &[b"\0\x06", b"\0\x38", b"\0\x57", b"\x00", b"\x01", b"\0\0\0\0\0\0\0\x2a"],
         bytes_max: 1024,
         is_decoder: true,
+    },
+    Target {
+        name: "kafka_sasl",
+        run: kafka_sasl::run,
+        shape: shape::LINES,
+        words: &[b"r=", b",s=", b",i=4096", b"v=", b"e=", b"AAAA"],
+        bytes_max: 512,
+        is_decoder: false,
     },
     Target {
         name: "record_batch",

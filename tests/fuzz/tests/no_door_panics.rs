@@ -47,6 +47,7 @@ doors! {
     config
     kafka_frames
     kafka_response
+    kafka_sasl
     log_recovery
     mqtt_connection
     mqtt_decode_v3

@@ -27,6 +27,8 @@ const MISSING: i32 = 77;
 pub struct Kafka {
     folder: PathBuf,
     bootstrap: String,
+    /// What else the script told of it, by name.
+    told: BTreeMap<String, String>,
 }
 
 /// One record as it lies in Kafka.
@@ -88,6 +90,21 @@ impl Kafka {
     /// # Panics
     /// If it does not start.
     pub fn start(brokers: u32, settings: &str) -> Result<Kafka, String> {
+        Self::start_with(&["--brokers", &brokers.to_string()], settings)
+    }
+
+    /// As [`start`](Self::start): one broker with the secured listeners that `kafka.sh` describes.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_secure(settings: &str) -> Result<Kafka, String> {
+        Self::start_with(&["--secure"], settings)
+    }
+
+    fn start_with(arguments: &[&str], settings: &str) -> Result<Kafka, String> {
         let scratch = Scratch::new("kafka");
         let folder = scratch.path().to_owned();
         // The watchman removes it.
@@ -95,7 +112,8 @@ impl Kafka {
         watch(&folder);
         deadline::doing("starting Kafka");
         let output = script(&folder)
-            .args(["up", "--brokers", &brokers.to_string()])
+            .arg("up")
+            .args(arguments)
             .env("KAFKA_SET", settings)
             .output()
             .expect("bash runs");
@@ -105,8 +123,23 @@ impl Kafka {
         }
         assert!(output.status.success(), "kafka.sh up: {}\n{said}", output.status);
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        let bootstrap = stdout.lines().find_map(|line| line.strip_prefix("BOOTSTRAP=")).expect("a bootstrap address");
-        Ok(Self { folder, bootstrap: bootstrap.to_owned() })
+        let pairs = stdout.lines().filter_map(|line| line.split_once('='));
+        let told: BTreeMap<String, String> = pairs.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        let bootstrap = told.get("BOOTSTRAP").expect("a bootstrap address").clone();
+        Ok(Self { folder, bootstrap, told })
+    }
+
+    /// The address of a secured listener: `TLS`, `MTLS`, `SASL` or `SASL_TLS`.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn listener(&self, name: &str) -> &str {
+        self.told.get(name).unwrap_or_else(|| panic!("no listener {name}: {:?}", self.told))
+    }
+
+    /// A file of its folder, `tls/ca.pem` for instance.
+    pub fn file(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
     }
 
     /// `host:port[,host:port]`.

@@ -17,7 +17,7 @@
 //! | 5 | 1.0 | offline replicas |
 //! | 6 | 2.0 | throttled responses are sent at once |
 //! | 7 | 2.1 | leader epoch |
-//! | 8 | 2.3 | rights (we do not ask for them) |
+//! | 8 | 2.3 | rights (asked for by probes only) |
 //! | 9 | 2.4 | flexible |
 //! | 10, 12 | 2.8, 3.1 | topic ids; asking by id |
 //! | 11 | 2.8 | rights on the cluster are gone |
@@ -69,7 +69,21 @@ pub struct Topic {
     pub is_internal: bool,
     /// In the broker's order.
     pub partitions: Vec<Partition>,
+    /// What we may do with it, a bit for each of Kafka's operations; `None` if that was not asked, or before version 8.
+    pub rights: Option<i32>,
 }
+
+impl Topic {
+    /// Whether we may write it, if the broker said.
+    pub fn may_write(&self) -> Option<bool> {
+        self.rights.map(|rights| rights & 1 << WRITE != 0)
+    }
+}
+
+/// Kafka's number of the operation (`AclOperation`).
+const WRITE: i32 = 4;
+/// What stands for rights that were not asked for.
+const NOT_ASKED: i32 = i32::MIN;
 
 /// A partition and where it lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +112,29 @@ pub fn encode_request(
     allow_auto_topic_creation: bool,
     out: &mut Vec<u8>,
 ) {
+    encode(version, correlation_id, client_id, topics, allow_auto_topic_creation, false, out);
+}
+
+/// The same for `topics` and our rights on them, where `version` has those.
+pub fn encode_request_for_rights(
+    version: i16,
+    correlation_id: i32,
+    client_id: &str,
+    topics: &[&str],
+    out: &mut Vec<u8>,
+) {
+    encode(version, correlation_id, client_id, Some(topics), false, true, out);
+}
+
+fn encode(
+    version: i16,
+    correlation_id: i32,
+    client_id: &str,
+    topics: Option<&[&str]>,
+    allow_auto_topic_creation: bool,
+    rights: bool,
+    out: &mut Vec<u8>,
+) {
     let flexible = ApiKey::Metadata.is_flexible(version);
     begin_request(out, ApiKey::Metadata, version, correlation_id, client_id);
     match topics {
@@ -118,7 +155,7 @@ pub fn encode_request(
         out.put_u8(0);
     }
     if version >= 8 {
-        out.put_u8(0);
+        out.put_u8(u8::from(rights));
     }
     out.put_no_tags(flexible);
     end_frame(out, 0);
@@ -155,16 +192,17 @@ fn broker(r: &mut Reader<'_>, flexible: bool) -> Result<Broker, Error> {
 
 fn topic(r: &mut Reader<'_>, version: i16) -> Result<Topic, Error> {
     let flexible = ApiKey::Metadata.is_flexible(version);
-    let topic = Topic {
+    let mut topic = Topic {
         error: ErrorCode::from(r.i16()?),
         // From version 12 the name is null for an unknown id; we ask by name.
         name: r.nullable_string(flexible)?.unwrap_or_default().to_owned(),
         id: if version >= 10 { r.uuid()? } else { [0; 16] },
         is_internal: r.boolean()?,
         partitions: list(r, flexible, 13, |r| partition(r, version))?,
+        rights: None,
     };
     if version >= 8 {
-        r.i32()?;
+        topic.rights = Some(r.i32()?).filter(|&rights| rights != NOT_ASKED);
     }
     r.skip_tagged(flexible)?;
     Ok(topic)

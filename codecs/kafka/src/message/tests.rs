@@ -7,8 +7,10 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
-    MetadataResponse, ProduceRequest, ProducerId, RequestHeader, TopicName,
+    ApiVersionsRequest, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse,
+    InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProduceRequest, ProducerId,
+    RequestHeader, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use proptest::prelude::*;
@@ -50,6 +52,9 @@ fn the_table_agrees_with_kafkas_schemas() {
     check_table::<MetadataRequest>(ApiKey::Metadata);
     check_table::<ApiVersionsRequest>(ApiKey::ApiVersions);
     check_table::<InitProducerIdRequest>(ApiKey::InitProducerId);
+    check_table::<SaslHandshakeRequest>(ApiKey::SaslHandshake);
+    check_table::<SaslAuthenticateRequest>(ApiKey::SaslAuthenticate);
+    check_table::<DescribeConfigsRequest>(ApiKey::DescribeConfigs);
 }
 
 #[test]
@@ -65,6 +70,65 @@ fn requests_read_as_what_they_ask() {
         init_producer_id::encode_request(version, 7, "me", &mut out);
         let request: InitProducerIdRequest = as_broker(version, &out);
         assert_eq!((request.transactional_id, request.producer_id, request.producer_epoch), (None, ProducerId(-1), -1));
+    }
+    sasl_handshake::encode_request(1, 7, "me", "PLAIN", &mut out);
+    assert_eq!(&*as_broker::<SaslHandshakeRequest>(1, &out).mechanism, "PLAIN");
+    for version in 0..=2 {
+        sasl_authenticate::encode_request(version, 7, "me", b"hello", &mut out);
+        assert_eq!(&*as_broker::<SaslAuthenticateRequest>(version, &out).auth_bytes, b"hello");
+    }
+    for version in 1..=4 {
+        describe_configs::encode_request(version, 7, "me", &["a", "b"], &["x"], &mut out);
+        let request: DescribeConfigsRequest = as_broker(version, &out);
+        let names: Vec<_> = request.resources.iter().map(|r| (r.resource_type, r.resource_name.to_string())).collect();
+        assert_eq!(names, [(2, "a".to_string()), (2, "b".to_string())]);
+        assert_eq!(request.resources[0].configuration_keys.as_ref().unwrap().len(), 1);
+    }
+    for version in 8..=12 {
+        metadata::encode_request_for_rights(version, 7, "me", &["a"], &mut out);
+        assert!(as_broker::<MetadataRequest>(version, &out).include_topic_authorized_operations);
+    }
+}
+
+#[test]
+fn sasl_answers_read_as_they_were_given() {
+    let offered = SaslHandshakeResponse::default().with_error_code(33).with_mechanisms(vec![text("PLAIN".into())]);
+    let ours = sasl_handshake::decode_response(&encoded(&offered, 1)).unwrap();
+    assert_eq!((ours.error.code(), ours.mechanisms), (33, vec!["PLAIN".to_string()]));
+    for version in 0..=2 {
+        let theirs = SaslAuthenticateResponse::default()
+            .with_error_code(58)
+            .with_error_message(Some(text("no".into())))
+            .with_auth_bytes(Bytes::from_static(b"v=x"))
+            .with_session_lifetime_ms(if version >= 1 { 9_000 } else { 0 });
+        let body = encoded(&theirs, version);
+        let ours = sasl_authenticate::decode_response(version, &body).unwrap();
+        assert_eq!((ours.error.code(), ours.words, ours.bytes), (58, Some("no"), &b"v=x"[..]));
+        assert_eq!(ours.session_lifetime_ms, theirs.session_lifetime_ms);
+    }
+}
+
+#[test]
+fn settings_read_as_they_were_given() {
+    use kafka_protocol::messages::describe_configs_response::{
+        DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+    };
+    for version in 1..=4 {
+        let synonym = DescribeConfigsSynonym::default().with_name(text("s".into())).with_value(None).with_source(5);
+        let setting = DescribeConfigsResourceResult::default()
+            .with_name(text("min.insync.replicas".into()))
+            .with_value(Some(text("2".into())))
+            .with_config_source(1)
+            .with_synonyms(vec![synonym]);
+        let topic = DescribeConfigsResult::default()
+            .with_resource_type(2)
+            .with_resource_name(text("t".into()))
+            .with_error_message(None)
+            .with_configs(vec![setting]);
+        let body = encoded(&DescribeConfigsResponse::default().with_results(vec![topic]), version);
+        let [topic] = describe_configs::decode_response(version, &body).unwrap().try_into().unwrap();
+        assert_eq!((topic.name.as_str(), topic.error.is_ok()), ("t", true));
+        assert_eq!(topic.settings, [("min.insync.replicas".to_string(), Some("2".to_string()))]);
     }
 }
 
@@ -153,6 +217,7 @@ fn ours(theirs: &MetadataResponse) -> metadata::Metadata {
         error: t.error_code.into(),
         is_internal: t.is_internal,
         partitions: t.partitions.iter().map(partition).collect(),
+        rights: None,
     };
     let broker = |b: &MetadataResponseBroker| metadata::Broker {
         id: b.node_id.0,

@@ -1,22 +1,24 @@
 //! One broker asked over a blocking socket, with the same codec the engine uses: a probe sees what a run would see.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use kafka::connection::{Begun, BrokerConnection, Event, Taken};
 use kafka::message::ApiKey;
+use kafka::message::describe_configs;
 use kafka::message::init_producer_id::{self, Producer};
 use kafka::message::metadata::{self, Metadata};
 
-use crate::config::{HostPort, KafkaConnector};
+use super::access::Access;
+use super::stream::{Stream, words_of};
+use crate::config::HostPort;
 
 /// Pause before a question is asked again.
 const RETRY: Duration = Duration::from_millis(200);
 
 /// A broker that has shaken hands.
 pub(super) struct Broker {
-    stream: TcpStream,
+    stream: Stream,
     link: BrokerConnection,
     deadline: Instant,
 }
@@ -24,16 +26,71 @@ pub(super) struct Broker {
 /// What went wrong, in the words of the step.
 pub(super) type Failed = String;
 
+/// A step of connecting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Connect,
+    Encrypt,
+    Agree,
+    LogIn,
+}
+
+impl Step {
+    /// The step with its host, as a finding begins.
+    pub(super) fn with(self, host: &HostPort) -> String {
+        match self {
+            Self::Connect => format!("connect {host}"),
+            Self::Encrypt => format!("TLS with {host}"),
+            Self::Agree => format!("agree on versions with {host}"),
+            Self::LogIn => format!("log in to {host}"),
+        }
+    }
+}
+
+/// A step that went well: what came of it, and how long it took.
+pub(super) struct Done {
+    pub(super) step: Step,
+    pub(super) found: String,
+    pub(super) took: Duration,
+}
+
 impl Broker {
-    /// Connects to the first address of `host` that answers, and agrees on versions.
-    pub(super) fn connect(host: &HostPort, connector: &KafkaConnector) -> Result<Self, Failed> {
-        let timeout = Duration::from_millis(connector.connect_timeout_ms);
-        let stream = dial(host, timeout).map_err(|error| format!("connect {host}: {error}"))?;
-        let mut link = BrokerConnection::new(&connector.client_id, env!("CARGO_PKG_VERSION"));
+    /// Connects to the first address of `host` that answers, encrypts, agrees on versions and logs in, as far as the
+    /// connector asks for it. `done` gets each step.
+    pub(super) fn connect(
+        host: &HostPort,
+        access: &mut Access<'_>,
+        done: &mut Vec<Done>,
+    ) -> Result<Self, (Step, Failed)> {
+        let timeout = Duration::from_millis(access.kafka.connect_timeout_ms);
+        let mut began = Instant::now();
+        let deadline = began + timeout;
+        let mut finish = |step, found: String| {
+            done.push(Done { step, found, took: began.elapsed() });
+            began = Instant::now();
+        };
+        let mut stream = Stream::dial(host, timeout).map_err(|error| (Step::Connect, error.to_string()))?;
+        finish(Step::Connect, "a port that answers".to_string());
+        if let Some(tls) = &access.tls {
+            let (encrypted, agreed) = stream.encrypt(&host.host, tls).map_err(|error| (Step::Encrypt, error))?;
+            stream = encrypted;
+            finish(Step::Encrypt, agreed);
+        }
+        let mut link = BrokerConnection::new(&access.kafka.client_id, env!("CARGO_PKG_VERSION"));
+        let exchange = access.exchange();
+        let mechanism = exchange.as_ref().map(|exchange| exchange.mechanism());
+        if let Some(exchange) = exchange {
+            link.authenticate_with(exchange);
+        }
         link.handle_connected();
-        let mut broker = Self { stream, link, deadline: Instant::now() + timeout };
-        broker.agree().map_err(|error| format!("agree on versions with {host}: {error}"))?;
-        let answer = Duration::from_millis(connector.metadata_request_timeout_ms);
+        let mut broker = Self { stream, link, deadline };
+        broker.agree().map_err(|error| (Step::Agree, error))?;
+        finish(Step::Agree, "a broker that speaks our versions".to_string());
+        if let Some(mechanism) = mechanism {
+            broker.log_in().map_err(|error| (Step::LogIn, error))?;
+            finish(Step::LogIn, mechanism.to_string());
+        }
+        let answer = Duration::from_millis(access.kafka.metadata_request_timeout_ms);
         broker.deadline = Instant::now() + answer;
         Ok(broker)
     }
@@ -43,7 +100,7 @@ impl Broker {
         let client_id = self.link.client_id().to_string();
         let mut request = Vec::new();
         let body = self.ask(ApiKey::Metadata, &mut request, |begun, out| {
-            metadata::encode_request(begun.version, begun.correlation_id, &client_id, Some(topics), false, out);
+            metadata::encode_request_for_rights(begun.version, begun.correlation_id, &client_id, topics, out);
         })?;
         metadata::decode_response(body.0, &body.1).map_err(|error| error.to_string())
     }
@@ -65,17 +122,47 @@ impl Broker {
         }
     }
 
+    /// The settings `keys` of `topics`.
+    pub(super) fn settings(
+        &mut self,
+        topics: &[&str],
+        keys: &[&str],
+    ) -> Result<Vec<describe_configs::Topic>, Failed> {
+        let client_id = self.link.client_id().to_string();
+        let mut request = Vec::new();
+        let body = self.ask(ApiKey::DescribeConfigs, &mut request, |begun, out| {
+            let (version, correlation_id) = (begun.version, begun.correlation_id);
+            describe_configs::encode_request(version, correlation_id, &client_id, topics, keys, out);
+        })?;
+        describe_configs::decode_response(body.0, &body.1).map_err(|error| error.to_string())
+    }
+
+    /// Asks for versions, until the link is ready or wants to know who we are.
     fn agree(&mut self) -> Result<(), Failed> {
-        loop {
-            if let Some(bytes) = self.link.poll_transmit() {
-                self.stream.write_all(&bytes).map_err(|error| error.to_string())?;
+        while !self.link.is_authenticating() {
+            if self.shake()? {
+                return Ok(());
             }
-            let frame = self.frame()?;
-            match self.link.handle_bytes(&frame).map_err(|error| error.to_string())? {
-                Taken::Frame(_, Event::Ready) => return Ok(()),
-                Taken::Frame(_, Event::Handshake) => {}
-                Taken::Frame(_, Event::Response(_)) | Taken::Need(_) => return Err("an answer to no question".into()),
-            }
+        }
+        Ok(())
+    }
+
+    /// Proves who we are.
+    fn log_in(&mut self) -> Result<(), Failed> {
+        while !self.shake()? {}
+        Ok(())
+    }
+
+    /// One step of the handshake there and back; whether it was the last.
+    fn shake(&mut self) -> Result<bool, Failed> {
+        if let Some(bytes) = self.link.poll_transmit() {
+            self.stream.send(&bytes)?;
+        }
+        let frame = self.frame()?;
+        match self.link.handle_bytes(&frame).map_err(|error| error.to_string())? {
+            Taken::Frame(_, Event::Ready) => Ok(true),
+            Taken::Frame(_, Event::Handshake) => Ok(false),
+            Taken::Frame(_, Event::Response(_)) | Taken::Need(_) => Err("an answer to no question".into()),
         }
     }
 
@@ -88,7 +175,7 @@ impl Broker {
     ) -> Result<(i16, Vec<u8>), Failed> {
         let begun = self.link.begin(api).map_err(|error| error.to_string())?;
         encode(begun, request);
-        self.stream.write_all(request).map_err(|error| error.to_string())?;
+        self.stream.send(request)?;
         let frame = self.frame()?;
         match self.link.handle_bytes(&frame).map_err(|error| error.to_string())? {
             Taken::Frame(_, Event::Response(response)) => Ok((response.version, response.body.to_vec())),
@@ -109,17 +196,17 @@ impl Broker {
             if left.is_zero() {
                 return Err("no answer in time".to_string());
             }
-            self.stream.set_read_timeout(Some(left)).map_err(|error| error.to_string())?;
+            self.stream.set_read_timeout(left).map_err(|error| error.to_string())?;
             // The length is the broker's word; memory follows the bytes that come.
             let mut part = vec![0; missing.min(64 * 1024)];
-            let n = match self.stream.read(&mut part) {
+            let n = match self.stream.receive(&mut part) {
                 Ok(n) => n,
                 // A ring of the io_uring probe that is still being taken down interrupts calls of this thread.
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     return Err("no answer in time".to_string());
                 }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(words_of(&error)),
             };
             if n == 0 {
                 return Err("the broker closed the connection: it may expect TLS or SASL".to_string());
@@ -127,20 +214,4 @@ impl Broker {
             frame.extend_from_slice(part.get(..n).unwrap_or_default());
         }
     }
-}
-
-/// The first address that accepts; else the error of the last.
-fn dial(host: &HostPort, timeout: Duration) -> std::io::Result<TcpStream> {
-    let mut last = std::io::Error::other("the name has no address");
-    for address in (host.host.as_str(), host.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_write_timeout(Some(timeout))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

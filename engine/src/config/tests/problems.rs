@@ -60,6 +60,36 @@ const MISTAKES: &[(&str, &str)] = &[
          [sinks.b]\nconnector = \"k\"\ntopic = \"b\"\n",
     ),
     ("a dead letter for nobody", "dead_letter = \"a\"\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\nenable = false\n"),
+    (
+        "a user without a password",
+        "[connectors.x]\nauthentication = { mechanism = \"plain\", username = \"u\" }\ntls.enable = true\n",
+    ),
+    (
+        "an option of another mechanism",
+        "[connectors.x]\nauthentication = { mechanism = \"gssapi\", password = \"not shown\" }\n",
+    ),
+    ("a mechanism that is none", "[connectors.x]\nauthentication = \"scram\"\n"),
+    (
+        "a password for everybody on the way",
+        "[connectors.x]\nauthentication = { mechanism = \"plain\", username = \"u\", password = \"not shown\" }\n",
+    ),
+    ("a broker that proves nothing", "[connectors.x]\ntls = { enable = true, verify = \"verify_none\" }\n"),
+    (
+        "versions of TLS that are dropped",
+        "[connectors.x]\ntls = { enable = true, versions = [\"tlsv1.3\", \"tlsv1.1\"] }\n",
+    ),
+    ("versions of TLS that are not safe", "[connectors.x]\ntls = { enable = true, versions = [\"tlsv1.1\"] }\n"),
+    ("a cipher suite that is none", "[connectors.x]\ntls = { enable = true, ciphers = [\"AES256-SHA\"] }\n"),
+    (
+        "cipher suites of other versions",
+        "[connectors.x]\ntls = { enable = true, versions = \"tlsv1.3\", ciphers = \"ECDHE-RSA-AES256-GCM-SHA384\" }\n",
+    ),
+    ("half of a key pair", "[connectors.x]\ntls = { enable = true, certfile = \"client.pem\" }\n"),
+    (
+        "a token endpoint that is none",
+        "[connectors.x]\nauthentication = { mechanism = \"oauthbearer\", token_endpoint = \"login.test\", client_id = \"c\", \
+         client_secret = \"not shown\" }\n",
+    ),
     ("HTTP for strangers", "[http]\nbind = \"0.0.0.0:18083\"\n"),
     ("nothing to do", "enable = false\n"),
 ];

@@ -1,5 +1,7 @@
 //! The receive buffer of a link, cut into frames by their four length bytes.
 
+use crate::driver::tls::Room;
+
 /// Longest frame a broker may send. A longer one is a peer that does not speak Kafka (a TLS alert reads as 352 MB).
 const FRAME_MAX: usize = 64 * 1024 * 1024;
 /// Room offered to a read.
@@ -14,6 +16,16 @@ pub(in crate::driver) struct Frames {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+}
+
+impl Room for Frames {
+    fn space(&mut self) -> &mut [u8] {
+        Frames::space(self)
+    }
+
+    fn filled(&mut self, n: usize) {
+        Frames::filled(self, n);
+    }
 }
 
 impl Frames {
@@ -59,6 +71,10 @@ impl Frames {
         let Some(len) = here.first_chunk().map(|b| i32::from_be_bytes(*b)) else { return Ok(None) };
         match usize::try_from(len) {
             Ok(len) if len <= FRAME_MAX => Ok((here.len() - 4 >= len).then_some(len)),
+            // An alert record: type 21, version 3.x (RFC 8446, section 5.1).
+            _ if here.starts_with(&[21, 3]) => {
+                Err("the broker answers in TLS; set tls.enable = true, or dial its plaintext listener".to_string())
+            }
             _ => {
                 Err(format!("the broker announced a frame of {len} bytes, so it does not speak Kafka's protocol here"))
             }

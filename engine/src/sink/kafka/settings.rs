@@ -4,6 +4,7 @@ use kafka::message::produce::Acks;
 
 use crate::broker::ClusterSettings;
 use crate::broker::link::Patience;
+use crate::broker::login::Credentials;
 use crate::config::{Config, ConnectorKind, KafkaConnector, RequiredAcks, Sink};
 use crate::shard::ShardId;
 use crate::shard::io::BrokerAddr;
@@ -49,7 +50,13 @@ const CARRIER_DIVISOR: u64 = 32;
 
 impl Settings {
     /// The part of `config` that concerns the connector with this index. `None` if it reaches no Kafka cluster.
-    pub(super) fn new(shard: ShardId, shards: u16, connector: usize, config: &Config) -> Option<Self> {
+    pub(super) fn new(
+        shard: ShardId,
+        shards: u16,
+        connector: usize,
+        config: &Config,
+        nonce_key: [u8; 32],
+    ) -> Option<Self> {
         let own = config.connectors.get(connector)?;
         let ConnectorKind::Kafka(kafka) = &own.kind else { return None };
         let mut topics: Vec<String> = Vec::new();
@@ -75,6 +82,8 @@ impl Settings {
             shards,
             name: own.name.clone(),
             client_id: kafka.client_id.clone(),
+            credentials: own.security.as_ref().map_or(Credentials::None, |security| (&security.authentication).into()),
+            nonce_key,
             bootstrap: bootstrap(kafka, connector as u16),
             patience: Patience {
                 connect_timeout_ms: kafka.connect_timeout_ms,

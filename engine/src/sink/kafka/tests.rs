@@ -654,5 +654,5 @@ fn on_bad_days_every_batch_gets_its_one_true_outcome() {
 fn a_connector_of_another_kind_has_no_kafka_writer() {
     let mut config = config("", "");
     config.connectors[0].kind = crate::config::ConnectorKind::Discard;
-    assert!(Produce::new(crate::shard::ShardId(0), 1, 0, &config).is_none());
+    assert!(Produce::new(crate::shard::ShardId(0), 1, 0, &config, [0; 32]).is_none());
 }

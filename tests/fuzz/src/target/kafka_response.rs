@@ -7,14 +7,27 @@
 //! Promises: no panic; what is read does not ask for more memory than a small multiple of the body, whatever counts the body names;
 //! the answers of a Produce are walked twice with the same result.
 
-use kafka::message::{APIS, ApiKey, api_versions, init_producer_id, metadata, produce};
+use kafka::message::{
+    ApiKey, api_versions, describe_configs, init_producer_id, metadata, produce, sasl_authenticate, sasl_handshake,
+};
 
 use crate::trail;
+
+/// By the first byte of an input. New ones go to the end, or the corpus means something else.
+pub const APIS: [ApiKey; 7] = [
+    ApiKey::Produce,
+    ApiKey::Metadata,
+    ApiKey::ApiVersions,
+    ApiKey::InitProducerId,
+    ApiKey::SaslHandshake,
+    ApiKey::SaslAuthenticate,
+    ApiKey::DescribeConfigs,
+];
 
 /// Reads the body.
 pub(super) fn run(bytes: &[u8]) {
     let [api, version, body @ ..] = bytes else { return };
-    let api = &APIS[usize::from(*api) % APIS.len()];
+    let api = APIS[usize::from(*api) % APIS.len()].api();
     let versions = (api.version_max - api.version_min + 1) as u8;
     let version = api.version_min + i16::from(version % versions);
     let outcome = match api.key {
@@ -27,6 +40,17 @@ pub(super) fn run(bytes: &[u8]) {
         ApiKey::InitProducerId => init_producer_id::decode_response(version, body).map(|response| {
             assert!(response.producer.is_err() || response.producer.is_ok_and(|p| p.id >= 0 && p.epoch >= 0));
             usize::from(response.producer.is_ok())
+        }),
+        ApiKey::SaslHandshake => sasl_handshake::decode_response(body).map(|response| {
+            assert!(response.mechanisms.len() <= body.len() / 2);
+            response.mechanisms.len()
+        }),
+        ApiKey::SaslAuthenticate => {
+            sasl_authenticate::decode_response(version, body).map(|response| response.bytes.len())
+        }
+        ApiKey::DescribeConfigs => describe_configs::decode_response(version, body).map(|topics| {
+            assert!(topics.iter().map(|topic| topic.settings.len()).sum::<usize>() <= body.len());
+            topics.len()
         }),
     };
     let variant = (api.key as u64) << 8 | version as u64;

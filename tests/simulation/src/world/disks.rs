@@ -186,7 +186,7 @@ pub(super) fn writers(config: &Config, shard: ShardId, shards: u16, disks: Optio
     let opened = disks.and_then(|disks| disks.opened.as_ref());
     let writer = |(index, connector): (usize, &Connector)| match (&connector.kind, opened) {
         (ConnectorKind::Kafka(_), _) => {
-            Writer::Kafka(Box::new(Produce::new(shard, shards, index, config).expect("a Kafka connector")))
+            Writer::Kafka(Box::new(Produce::new(shard, shards, index, config, [0; 32]).expect("a Kafka connector")))
         }
         (_, Some(opened)) => {
             let topics = config.sinks.iter().map(|sink| opened.catalogue.topic(&sink.topic).cloned()).collect();

@@ -193,7 +193,7 @@ pub(super) fn config(connector: &str, sink: &str) -> crate::config::Config {
 impl Rig {
     /// Shard 0 of 1 before a cluster of `brokers`.
     pub(super) fn new(seed: u64, brokers: usize, config: &crate::config::Config) -> Self {
-        let writer = Produce::new(ShardId(0), 1, 0, config).expect("a Kafka connector");
+        let writer = Produce::new(ShardId(0), 1, 0, config, [0; 32]).expect("a Kafka connector");
         let world = World {
             cluster: Cluster::new(seed, brokers),
             lines: Vec::new(),

@@ -1,0 +1,130 @@
+//! How one shard proves to the brokers of a cluster who it is: what each new authentication begins with.
+//!
+//! Tokens come from the control thread, which refreshes them ahead of their end; nonces from a key given at start.
+//!
+//! Left out: the exchange itself ([`kafka::sasl`]), and when to authenticate again ([`super::link`]).
+
+use kafka::sasl::oauthbearer::OauthBearer;
+use kafka::sasl::plain::Plain;
+use kafka::sasl::scram::{Hash, Nonces, Salted, Scram};
+use kafka::sasl::{Exchange, Secret};
+
+use crate::config::Authentication;
+
+/// What we prove ourselves with.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// Nothing is asked of us.
+    None,
+    /// User and password.
+    Plain {
+        /// The user.
+        username: String,
+        /// Their password.
+        password: Secret,
+    },
+    /// Proof of knowing the password.
+    Scram {
+        /// Which hash.
+        hash: Hash,
+        /// The user.
+        username: String,
+        /// Their password.
+        password: Secret,
+    },
+    /// The token of the day.
+    OauthBearer {
+        /// Shown beside it.
+        extensions: Vec<(String, String)>,
+    },
+}
+
+/// The logins of one shard to one cluster.
+#[derive(Debug)]
+pub struct Login {
+    credentials: Credentials,
+    nonces: Nonces,
+    /// The salted password, computed at the first login with SCRAM.
+    salted: Option<Salted>,
+    /// A token, or why there is none.
+    token: Result<Secret, String>,
+}
+
+impl From<&Authentication> for Credentials {
+    fn from(authentication: &Authentication) -> Self {
+        let secret = |secret: &crate::config::Secret| Secret::new(secret.expose());
+        match authentication {
+            // A build without Kerberos has refused the configuration.
+            Authentication::None | Authentication::Gssapi { .. } => Self::None,
+            Authentication::Plain { username, password } => {
+                Self::Plain { username: username.clone(), password: secret(password) }
+            }
+            Authentication::Scram { sha_512, username, password } => Self::Scram {
+                hash: if *sha_512 { Hash::Sha512 } else { Hash::Sha256 },
+                username: username.clone(),
+                password: secret(password),
+            },
+            Authentication::OauthBearer(client) => Self::OauthBearer { extensions: client.extensions.clone() },
+        }
+    }
+}
+
+impl Login {
+    /// `nonces` must differ from those of every other shard and cluster.
+    pub fn new(credentials: Credentials, nonces: Nonces) -> Self {
+        let token = Err("no token has been issued yet".to_string());
+        Self { credentials, nonces, salted: None, token }
+    }
+
+    /// Why no connection is worth a try now, or `None`.
+    pub fn lacks(&self) -> Option<&str> {
+        match (&self.credentials, &self.token) {
+            (Credentials::OauthBearer { .. }, Err(why)) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// A new token, or why there is none any more.
+    pub fn set_token(&mut self, token: Result<Secret, String>) {
+        self.token = token;
+    }
+
+    /// The next authentication; `None` if none is asked of us, or there is nothing to show.
+    pub fn exchange(&mut self) -> Option<Exchange> {
+        match &self.credentials {
+            Credentials::None => None,
+            Credentials::Plain { username, password } => {
+                Some(Exchange::Plain(Plain::new(username.clone(), password.clone())))
+            }
+            Credentials::Scram { hash, username, password } => {
+                let nonce = self.nonces.next();
+                let scram = Scram::new(*hash, username.clone(), password.clone(), nonce, self.salted.clone());
+                Some(Exchange::Scram(Box::new(scram)))
+            }
+            Credentials::OauthBearer { extensions } => {
+                let token = self.token.as_ref().ok()?.clone();
+                Some(Exchange::OauthBearer(OauthBearer::new(token, extensions.clone())))
+            }
+        }
+    }
+
+    /// An authentication has succeeded, with this salted password.
+    pub fn learn(&mut self, salted: Option<Salted>) {
+        if salted.is_some() {
+            self.salted = salted;
+        }
+    }
+
+    /// What to look at when brokers refuse it.
+    pub fn remedy(&self) -> &'static str {
+        match &self.credentials {
+            Credentials::None => "set authentication of the connector",
+            Credentials::Plain { .. } | Credentials::Scram { .. } => {
+                "check authentication.mechanism, username and password of the connector, and the user at the broker"
+            }
+            Credentials::OauthBearer { .. } => {
+                "check authentication.client_id, scope and extensions of the connector, and which tokens the broker takes"
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Tokens of authorization servers: fetched on the control thread, refreshed ahead of their end, handed to the shards.
+//!
+//! Left out: what a shard does with a token ([`crate::broker::login`]).
+
+mod endpoint;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka::sasl::Secret;
+use rustls::ClientConfig;
+use tokio::time::{Instant, sleep};
+
+use crate::config::{Authentication, Config, Connector, OauthClient};
+use crate::driver::tls::web_trust;
+use crate::driver::{Shards, StartError};
+
+/// The part of a token's life after which the next one is fetched, as a fraction. What is left must outlast some failed
+/// tries, and the logins that began with the old one.
+const REFRESH_AFTER: (u32, u32) = (3, 4);
+/// Between tries that fail; doubled up to the longest.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LAST: Duration = Duration::from_secs(30);
+
+/// One connector whose brokers want tokens.
+#[derive(Debug)]
+pub(super) struct TokenKeeper {
+    /// Index in the configuration.
+    connector: u16,
+    name: String,
+    client: OauthClient,
+    trust: Arc<ClientConfig>,
+}
+
+/// The keepers of a configuration.
+///
+/// # Errors
+/// One sentence, if an authority to trust cannot be read.
+pub(super) fn keepers(config: &Config) -> Result<Vec<TokenKeeper>, StartError> {
+    let keeper = |(index, connector): (usize, &Connector)| {
+        let security = connector.security.as_ref()?;
+        let Authentication::OauthBearer(client) = &security.authentication else { return None };
+        let trust = trust(security.tls.ca_file.as_ref());
+        let trust = trust.map_err(|why| StartError::new(format!("connectors.{}: {why}.", connector.name)));
+        let name = connector.name.clone();
+        Some(trust.map(|trust| TokenKeeper { connector: index as u16, name, client: client.clone(), trust }))
+    };
+    config.connectors.iter().enumerate().filter_map(keeper).collect()
+}
+
+/// Fetches one token, for probes.
+///
+/// # Errors
+/// One sentence: the step that failed, and the server's own words.
+pub fn fetch_token(client: &OauthClient, ca_file: Option<&PathBuf>) -> Result<Secret, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let trust = trust(ca_file)?;
+    runtime.block_on(endpoint::fetch(client, &trust)).map(|issued| issued.token)
+}
+
+fn trust(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, String> {
+    web_trust(ca_file.map(PathBuf::as_path))
+}
+
+impl TokenKeeper {
+    /// Keeps the shards in tokens for ever; runs on the control thread.
+    pub(super) async fn keep(self, shards: Shards) {
+        let mut expires: Option<Instant> = None;
+        let mut retry = RETRY_FIRST;
+        let mut last_error: Option<String> = None;
+        loop {
+            let asked = Instant::now();
+            match endpoint::fetch(&self.client, &self.trust).await {
+                Ok(issued) => {
+                    let seconds = issued.lifetime.as_secs();
+                    tracing::debug!("connector {}: a token was issued for {seconds} s", self.name);
+                    if last_error.take().is_some() {
+                        tracing::info!("connector {}: tokens are issued again", self.name);
+                    }
+                    shards.set_token(self.connector, Ok(issued.token)).await;
+                    // Counted from the question: the server's clock began before we heard of it.
+                    expires = Some(asked + issued.lifetime);
+                    retry = RETRY_FIRST;
+                    let (part, whole) = REFRESH_AFTER;
+                    sleep(issued.lifetime * part / whole).await;
+                }
+                Err(why) => {
+                    let why = format!("no token from {}: {why}", self.client.token_endpoint);
+                    if last_error.as_ref() != Some(&why) {
+                        tracing::error!("connector {}: {why}; it is asked again and again", self.name);
+                    }
+                    if expires.is_none_or(|at| at <= Instant::now()) {
+                        shards.set_token(self.connector, Err(why.clone())).await;
+                    }
+                    last_error = Some(why);
+                    sleep(retry).await;
+                    retry = (retry * 2).min(RETRY_LAST);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Links through TLS against a server of rustls: what is sent arrives, and who may not be trusted is not.
+//!
+//! The certificates of `certificates/` were made with openssl and last a hundred years: `server` and `client` are signed by `ca`,
+//! for localhost, kafka.example.org and 127.0.0.1; nothing is signed by `other`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use aqueduct::config::{Document, Loaded, Machine, Sources, TlsOptions};
+use aqueduct::driver::SocketOptions;
+use aqueduct::driver::tls::Client;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use crate::links::{Call, Told, accept, broker, request, response};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/driver/certificates").join(name)
+}
+
+/// The options of a connector with `tls = { enable = true, … }`.
+fn options(more: &str) -> TlsOptions {
+    let ca = file("ca.pem").display().to_string();
+    let ca = if more.contains("cacertfile") { String::new() } else { format!("cacertfile = \"{ca}\", ") };
+    let text = format!(
+        "[connectors.k]\ntls = {{ {ca}enable = true{}{more} }}\n[sinks.s]\nconnector = \"k\"\ntopic = \"t\"\n",
+        if more.is_empty() { "" } else { ", " }
+    );
+    let machine = Machine { memory_bytes: 1 << 30, cores: 1, descriptors: 1024 };
+    let loaded = Loaded::load(&Sources::file(Document::new("test.toml", &text)), &machine);
+    let config = loaded.unwrap_or_else(|problems| panic!("{problems:?}")).config;
+    config.connectors[0].security.clone().expect("a Kafka connector").tls
+}
+
+fn client(more: &str) -> Arc<Client> {
+    Arc::new(Client::new(&options(more)).expect("files that are in order"))
+}
+
+fn through(client: Arc<Client>) -> SocketOptions {
+    SocketOptions { tls: Some(client), ..SocketOptions::default() }
+}
+
+/// What a server wants and speaks.
+#[derive(Default)]
+struct Server {
+    wants_certificate: bool,
+    only_v1_2: bool,
+}
+
+impl Server {
+    fn config(&self) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(file("ca.pem")).expect("a certificate")).expect("an authority");
+        let provider = Arc::new(ring::default_provider());
+        let versions: &[_] = if self.only_v1_2 { &[&rustls::version::TLS12] } else { rustls::ALL_VERSIONS };
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions);
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let builder = builder.expect("versions");
+        let builder = match self.wants_certificate {
+            true => builder.with_client_cert_verifier(verifier.build().expect("a verifier")),
+            false => builder.with_no_client_auth(),
+        };
+        let chain = vec![CertificateDer::from_pem_file(file("server.pem")).expect("a certificate")];
+        let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
+        Arc::new(builder.with_single_cert(chain, key).expect("a pair"))
+    }
+
+    /// Takes one connection; the handshake happens with the first bytes read.
+    fn take(&self, listener: &TcpListener) -> StreamOwned<ServerConnection, TcpStream> {
+        let socket = accept(listener);
+        StreamOwned::new(ServerConnection::new(self.config()).expect("a session"), socket)
+    }
+}
+
+/// A link to a server that answers one request; how it went, the name that was asked for, and the suite.
+fn one_answer(server: Server, client: Arc<Client>) -> (Told, Option<String>, String) {
+    let (listener, to) = broker();
+    let (asked, wire) = request(7, &[100], true);
+    let call = Call::new(to, vec![asked], false, through(client));
+    let (tell, told) = mpsc::channel();
+    let serving = std::thread::spawn(move || {
+        let mut stream = server.take(&listener);
+        let mut got = vec![0; wire.len()];
+        let ended = stream.read_exact(&mut got);
+        let name = stream.conn.server_name().map(str::to_owned);
+        let suite = stream.conn.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
+        let _ = tell.send((name, suite.unwrap_or_default()));
+        if ended.is_ok() {
+            assert_eq!(got, wire);
+            stream.write_all(&response(7, b"ok")).expect("sends");
+            stream.flush().expect("sends");
+            // Until the link is dropped.
+            let _ = stream.read(&mut [0; 1]);
+        }
+    });
+    let mut last = call.next();
+    if last == Told::Up {
+        last = call.next();
+    }
+    let (name, suite) = told.recv_timeout(Duration::from_secs(10)).expect("the server has taken a connection");
+    drop(call);
+    serving.join().expect("the server is content");
+    (last, name, suite)
+}
+
+#[track_caller]
+fn answered(server: Server, more: &str) -> (Option<String>, String) {
+    let (told, name, suite) = one_answer(server, client(more));
+    assert_eq!(told, Told::Response { correlation: 7, body: b"ok".to_vec(), batches: vec![0] }, "{more}");
+    (name, suite)
+}
+
+#[track_caller]
+fn refused(server: Server, more: &str, reason: &str) {
+    match one_answer(server, client(more)).0 {
+        Told::Down { why, unanswered } => {
+            assert!(why.contains(reason), "{more}: {why}");
+            assert!(unanswered.is_empty() || unanswered == [7], "{unanswered:?}");
+        }
+        other => panic!("{more}: {other:?}"),
+    }
+}
+
+#[test]
+fn both_versions_carry_requests_and_answers() {
+    answered(Server::default(), "");
+    answered(Server { only_v1_2: true, ..Server::default() }, "");
+    answered(Server::default(), "versions = [\"tlsv1.2\"]");
+    refused(Server { only_v1_2: true, ..Server::default() }, "versions = [\"tlsv1.3\"]", "ProtocolVersion");
+}
+
+#[test]
+fn suites_are_those_that_were_asked_for() {
+    for (asked, expected) in [
+        ("TLS_CHACHA20_POLY1305_SHA256", "TLS13_CHACHA20_POLY1305_SHA256"),
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+    ] {
+        assert_eq!(answered(Server::default(), &format!("ciphers = \"{asked}\"")).1, expected);
+    }
+}
+
+#[test]
+fn a_server_has_to_prove_who_it_is() {
+    let other = format!("cacertfile = \"{}\"", file("other.pem").display());
+    refused(Server::default(), &other, "not signed by a trusted authority; set tls.cacertfile");
+    answered(Server::default(), "verify = \"verify_none\"");
+    let name = |name: &str| format!("server_name_indication = \"{name}\"");
+    assert_eq!(answered(Server::default(), &name("kafka.example.org")).0.as_deref(), Some("kafka.example.org"));
+    // An address is no name that could be asked for, and stands in the certificate all the same.
+    assert_eq!(answered(Server::default(), &name("auto")).0, None);
+    assert_eq!(answered(Server::default(), &name("disable")).0, None);
+    refused(Server::default(), &name("elsewhere.example.org"), "not for elsewhere.example.org");
+}
+
+#[test]
+fn a_server_may_want_to_know_who_we_are() {
+    let server = || Server { wants_certificate: true, ..Server::default() };
+    refused(server(), "", "set tls.certfile and tls.keyfile");
+    let pair = |key: &str| {
+        format!("certfile = \"{}\", keyfile = \"{}\"", file("client.pem").display(), file(key).display())
+    };
+    answered(server(), &pair("client.key"));
+    answered(server(), &format!("{}, password = \"sesame\"", pair("client-encrypted.key")));
+    for (more, reason) in [
+        (format!("{}, password = \"wrong\"", pair("client-encrypted.key")), "tls.password is wrong"),
+        (pair("client-encrypted.key"), "set tls.password"),
+        (pair("server.key"), "do not belong together"),
+        (pair("nowhere.key"), "cannot be read"),
+        (pair("client.pem"), "holds no private key"),
+    ] {
+        let why = Client::new(&options(&more)).expect_err(reason);
+        assert!(why.contains(reason), "{why}");
+    }
+}
+
+/// Far more than the cipher queue and the socket buffers hold.
+#[test]
+fn long_requests_arrive_whole_and_in_order() {
+    let shapes: Vec<(i32, Vec<usize>, bool)> = (0..100)
+        .map(|i| (i, (0..i as usize % 5).map(|j| (i as usize * 977 + j * 31_337) % 90_000).collect(), i % 3 != 0))
+        .collect();
+    let (requests, wires): (Vec<_>, Vec<_>) =
+        shapes.iter().map(|(c, sizes, answered)| request(*c, sizes, *answered)).unzip();
+    let (listener, to) = broker();
+    let small = SocketOptions { sndbuf_bytes: Some(128 * 1024), ..through(client("")) };
+    let call = Call::new(to, requests, true, small);
+    let mut stream = Server::default().take(&listener);
+    let expected = wires.concat();
+    let mut got = vec![0; expected.len()];
+    stream.read_exact(&mut got).expect("reads");
+    assert!(got == expected, "the broker reads what the requests spell");
+    let answers: Vec<u8> =
+        shapes.iter().filter(|(_, _, answered)| *answered).flat_map(|(c, _, _)| response(*c, &[b'x'; 9_000])).collect();
+    stream.write_all(&answers).expect("sends");
+    assert_eq!(call.next(), Told::Up);
+    let (mut sent, mut answered) = (Vec::new(), Vec::new());
+    for _ in 0..shapes.len() {
+        match call.next() {
+            Told::Sent { correlation, .. } => sent.push(correlation),
+            Told::Response { correlation, body, .. } => {
+                assert_eq!(body.len(), 9_000);
+                answered.push(correlation);
+            }
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+    assert!(sent.is_sorted() && sent.iter().all(|c| c % 3 == 0), "{sent:?}");
+    assert!(answered.is_sorted() && answered.iter().all(|c| c % 3 != 0), "{answered:?}");
+    drop(stream);
+    assert!(matches!(call.next(), Told::Down { unanswered, .. } if unanswered.is_empty()));
+}
+
+#[test]
+fn what_is_no_tls_is_told_apart() {
+    let cases: [(&[u8], &str); 2] = [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS"), (b"", "does it speak TLS")];
+    for (said, reason) in cases {
+        let (listener, to) = broker();
+        let call = Call::new(to, vec![], false, through(client("")));
+        let mut socket = accept(&listener);
+        socket.write_all(said).expect("sends");
+        let _ = socket.read(&mut [0; 4096]);
+        drop(socket);
+        match call.next() {
+            Told::Down { why, .. } => assert!(why.contains(reason), "{why}"),
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_silent_server_is_given_up_within_the_connect_timeout() {
+    let (listener, to) = broker();
+    let quick = SocketOptions { connect_timeout_ms: 200, ..through(client("")) };
+    let call = Call::new(to, vec![], false, quick);
+    let _silent = accept(&listener);
+    assert_eq!(call.next(), Told::Down { unanswered: vec![], why: "the TLS handshake timed out".to_string() });
+}
+
+/// New connections use new files; a change that cannot be used is told once, and the old files go on.
+#[test]
+fn files_may_change_while_it_runs() {
+    let folder = std::env::temp_dir().join(format!("aqueduct-tls-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let ca = folder.join("ca.pem");
+    fs::copy(file("other.pem"), &ca).expect("a copy");
+    let client = client(&format!("cacertfile = \"{}\"", ca.display()));
+    assert_eq!(client.refresh(), Ok(false));
+    assert!(matches!(one_answer(Server::default(), Arc::clone(&client)).0, Told::Down { .. }));
+    fs::write(&ca, "not PEM").expect("writes");
+    assert!(client.refresh().expect_err("it cannot be used").contains("holds no certificate"));
+    assert_eq!(client.refresh(), Ok(false), "it is told once");
+    fs::copy(file("ca.pem"), &ca).expect("a copy");
+    assert_eq!(client.refresh(), Ok(true));
+    assert!(matches!(one_answer(Server::default(), Arc::clone(&client)).0, Told::Response { .. }));
+    let days = client.certificate_days();
+    assert_eq!(days.iter().map(|(of, _)| *of).collect::<Vec<_>>(), ["authority", "broker"]);
+    assert!(days.iter().all(|(_, days)| (30_000..40_000).contains(days)), "{days:?}");
+    fs::remove_dir_all(&folder).expect("our own folder");
+}

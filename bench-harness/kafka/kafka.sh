@@ -306,7 +306,7 @@ tool() {
     topics) class=org.apache.kafka.tools.TopicCommand ;;
     groups) class=org.apache.kafka.tools.consumer.group.ConsumerGroupCommand ;;
     configs) class=kafka.admin.ConfigCommand ;;
-    acls) class=kafka.admin.AclCommand ;;
+    acls) class=org.apache.kafka.tools.AclCommand ;;
     producer) class=org.apache.kafka.tools.ConsoleProducer ;;
     consumer) class=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
     dump) class=kafka.tools.DumpLogSegments; cluster=0 ;;

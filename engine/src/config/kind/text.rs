@@ -239,6 +239,10 @@ impl Described for SecretText {
     fn noun(&self) -> String {
         "secret".to_string()
     }
+    fn literal(&self, word: &str) -> String {
+        // An example that says where the secret is.
+        if word.starts_with('{') { word.to_string() } else { quote(word) }
+    }
     fn secret(&self) -> bool {
         true
     }

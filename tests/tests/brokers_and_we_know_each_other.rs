@@ -175,7 +175,7 @@ fn tokens_are_refreshed(topic: &str, lifetime_s: u64, run: Duration, refreshes: 
 
 #[test]
 fn tokens_are_refreshed_before_they_end() {
-    tokens_are_refreshed("tokens", 6, Duration::from_secs(11), 2);
+    tokens_are_refreshed("tokens", 8, Duration::from_secs(13), 2);
 }
 
 #[test]
@@ -207,8 +207,14 @@ fn a_probe_takes_every_step_by_name() {
     let Some(kafka) = kafka() else { return };
     kafka.create_topic("probed", 1);
     kafka.create_topic("denied", 1);
-    let deny = ["--add", "--deny-principal", "User:alice", "--operation", "Write", "--topic", "denied", "--force"];
-    peer::run(kafka.tool("acls").args(deny));
+    kafka.create_topic("hidden", 1);
+    // Where there is a rule, what it does not allow is denied.
+    let allow = |operation: &'static str, topic: &'static str| {
+        let rule = ["--add", "--allow-principal", "User:alice", "--operation", operation, "--topic", topic, "--force"];
+        peer::run(kafka.tool("acls").args(rule));
+    };
+    allow("Describe", "denied");
+    allow("Alter", "hidden");
     let probe = |topic: &str, connector: &str| {
         let plan = Plan::kafka(kafka.listener("SASL_TLS"), topic).connector(connector);
         let config = plan.write();
@@ -236,10 +242,16 @@ fn a_probe_takes_every_step_by_name() {
     let (said, code) = probe("denied", &right);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("FAIL  connector main     topic denied: we may not write it"), "{said}");
+    let (said, code) = probe("hidden", &right);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("FAIL  connector main     topic hidden: we may not even describe it"), "{said}");
     let wrong = format!("{}{}", user("scram_sha_512", "wrong"), tls(kafka, ""));
     let (said, code) = probe("probed", &wrong);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(&format!("FAIL  connector main     log in to {host}: authentication with SCRAM-SHA-512")), "{said}");
+    assert!(
+        said.contains(&format!("FAIL  connector main     log in to {host}: authentication with SCRAM-SHA-512")),
+        "{said}"
+    );
     let stranger = format!(
         "{}tls = {{ enable = true, cacertfile = \"{}\" }}\n",
         user("plain", "alice-secret"),
@@ -247,5 +259,8 @@ fn a_probe_takes_every_step_by_name() {
     );
     let (said, code) = probe("probed", &stranger);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(&format!("FAIL  connector main     TLS with {host}: TLS: the broker's certificate")), "{said}");
+    assert!(
+        said.contains(&format!("FAIL  connector main     TLS with {host}: TLS: the broker's certificate")),
+        "{said}"
+    );
 }

@@ -180,6 +180,9 @@ fn uses(lines: &[String]) -> Vec<String> {
 
 /// Options that take effect within `engine/src/config`, and how.
 const SETTLED_IN_CONFIG: &[(&str, &str)] = &[
+    ("principal", "gssapi is refused by name until it is spoken"),
+    ("keytab_file", "gssapi is refused by name until it is spoken"),
+    ("service_name", "gssapi is refused by name until it is spoken"),
     ("enable", "what is off is left out"),
     ("description", "for people; `config show` prints it"),
     ("allow_anonymous", "a listener without it is refused: there are no credentials yet"),

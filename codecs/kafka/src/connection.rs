@@ -249,9 +249,7 @@ impl BrokerConnection {
             ApiKey::ApiVersions => self.handle_versions(open.version, r.rest()),
             ApiKey::SaslHandshake => self.on_sasl_handshake(r.rest()),
             ApiKey::SaslAuthenticate => self.on_sasl_authenticate(open.version, r.rest()),
-            api => {
-                Ok(Event::Response(Response { correlation_id: got, api, version: open.version, body: r.rest() }))
-            }
+            api => Ok(Event::Response(Response { correlation_id: got, api, version: open.version, body: r.rest() })),
         }
     }
 

@@ -32,8 +32,8 @@ const ANSWERS_WITHIN_NS: u64 = 1_000_000_000;
 /// The part of a login's life after which we log in again, in percent: what is left is for requests that wait before ours,
 /// and for a broker whose clock runs faster. Java's client waits as long.
 const LOGIN_PERCENT: u64 = 85;
-/// When there was nothing to log in with, or it is too early: the next try.
-const LOGIN_RETRY_MS: u64 = 1_000;
+/// Least time between two logins on a link: a broker refuses another within a second of the last (KIP-368).
+const LOGIN_PAUSE_MS: u64 = 1_050;
 
 /// How long things may take on a link, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -278,9 +278,7 @@ impl Link {
                 self.shake(now, io);
                 Ok(Heard::Handshake)
             }
-            Event::Ready => {
-                Ok(Heard::Ready(self.become_ready(now)))
-            }
+            Event::Ready => Ok(Heard::Ready(self.become_ready(now))),
             Event::Response(response) => {
                 let asked = asked.ok_or_else(LinkFault::unasked)?;
                 Ok(Heard::Answer { asked, version: response.version, body: response.body })
@@ -386,7 +384,7 @@ impl Link {
     /// Logs in again; without an `exchange` a little later.
     pub fn log_in_again(&mut self, now: Mono, exchange: Option<Exchange>, io: &mut impl Io) {
         let State::Ready { conn, login_at, .. } = &mut self.state else { return };
-        *login_at = Some(now.plus_ms(LOGIN_RETRY_MS));
+        *login_at = Some(now.plus_ms(LOGIN_PAUSE_MS));
         // A broker that has let us in has what this takes.
         if exchange.is_some_and(|exchange| conn.authenticate_again(exchange).is_ok()) {
             self.shake(now, io);
@@ -414,7 +412,8 @@ impl Link {
             return Welcome { logged_in: false, salted: None };
         };
         let lifetime_ms = conn.session_lifetime_ms();
-        let login_at = lifetime_ms.map(|ms| now.plus_ms(ms.saturating_mul(LOGIN_PERCENT) / 100));
+        let wait_ms = lifetime_ms.map(|ms| (ms.saturating_mul(LOGIN_PERCENT) / 100).max(LOGIN_PAUSE_MS));
+        let login_at = wait_ms.map(|ms| now.plus_ms(ms));
         let welcome = Welcome { logged_in: conn.has_authenticated(), salted: conn.take_salted() };
         self.state = State::Ready { key, conn, login_at };
         welcome

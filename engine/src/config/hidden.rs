@@ -75,7 +75,8 @@ mod tests {
         check("--set c.k.authentication.password=hush hush", "--set c.k.authentication.password=*********");
         check("AQUEDUCT__C__K__PASSWORD=hush", "AQUEDUCT__C__K__PASSWORD=****");
         check("password = \"h\u{e4}\"", "password = \"***\"");
-        for unchanged in ["password = { file = \"/run/x\" }", "token_endpoint = \"http://x\"", "password", "password ="] {
+        for unchanged in ["password = { file = \"/run/x\" }", "token_endpoint = \"http://x\"", "password", "password ="]
+        {
             check(unchanged, unchanged);
         }
     }

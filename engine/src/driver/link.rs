@@ -147,7 +147,12 @@ impl Link {
         }
         while !self.blocked && !self.outbox.is_empty() {
             let (result, offered) = self.outbox.offer(|pieces| {
-                net::sendmsg(&*fd, pieces, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+                net::sendmsg(
+                    &*fd,
+                    pieces,
+                    &mut SendAncillaryBuffer::default(),
+                    SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+                )
             });
             match result {
                 Ok(taken) => {

@@ -38,7 +38,13 @@ fn topic_of(config: &Config, sink: &crate::config::Sink) -> Option<TopicSpec> {
 }
 
 /// One shard's writers, in the order of the connectors. `nonce_key` is secret.
-pub(super) fn writers(config: &Config, shard: ShardId, shards: u16, logs: Option<&Opened>, nonce_key: [u8; 32]) -> Vec<Writer> {
+pub(super) fn writers(
+    config: &Config,
+    shard: ShardId,
+    shards: u16,
+    logs: Option<&Opened>,
+    nonce_key: [u8; 32],
+) -> Vec<Writer> {
     let writer = |(index, connector): (usize, &crate::config::Connector)| match (&connector.kind, logs) {
         (ConnectorKind::Discard, _) => Some(Writer::Discard(Discard::new(DISCARD_PARTITIONS))),
         (ConnectorKind::Embedded(_), Some(logs)) => {

@@ -58,7 +58,9 @@ impl Watched {
                 Ok(false) => {}
                 Ok(true) => tracing::info!("connector {connector}: TLS files have changed; new connections use them"),
                 Err(why) => {
-                    tracing::error!("connector {connector}: TLS files have changed and cannot be used, the old ones go on: {why}");
+                    tracing::error!(
+                        "connector {connector}: TLS files have changed and cannot be used, the old ones go on: {why}"
+                    );
                 }
             }
         }

@@ -109,13 +109,7 @@ struct Place {
 impl Produce {
     /// The writer of the connector with this index, or `None` if that reaches no Kafka cluster.
     /// `nonce_key` is secret and new at every start.
-    pub fn new(
-        shard: ShardId,
-        shards: u16,
-        connector: usize,
-        config: &Config,
-        nonce_key: [u8; 32],
-    ) -> Option<Self> {
+    pub fn new(shard: ShardId, shards: u16, connector: usize, config: &Config, nonce_key: [u8; 32]) -> Option<Self> {
         let settings = Settings::new(shard, shards, connector, config, nonce_key)?;
         let sinks = settings.terms.len();
         Some(Self {

@@ -163,9 +163,8 @@ fn a_server_has_to_prove_who_it_is() {
 fn a_server_may_want_to_know_who_we_are() {
     let server = || Server { wants_certificate: true, ..Server::default() };
     refused(server(), "", "set tls.certfile and tls.keyfile");
-    let pair = |key: &str| {
-        format!("certfile = \"{}\", keyfile = \"{}\"", file("client.pem").display(), file(key).display())
-    };
+    let pair =
+        |key: &str| format!("certfile = \"{}\", keyfile = \"{}\"", file("client.pem").display(), file(key).display());
     answered(server(), &pair("client.key"));
     answered(server(), &format!("{}, password = \"sesame\"", pair("client-encrypted.key")));
     for (more, reason) in [
@@ -219,7 +218,8 @@ fn long_requests_arrive_whole_and_in_order() {
 
 #[test]
 fn what_is_no_tls_is_told_apart() {
-    let cases: [(&[u8], &str); 2] = [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS"), (b"", "does it speak TLS")];
+    let cases: [(&[u8], &str); 2] =
+        [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS"), (b"", "does it speak TLS")];
     for (said, reason) in cases {
         let (listener, to) = broker();
         let call = Call::new(to, vec![], false, through(client("")));

@@ -7,8 +7,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
-use kafka::message::produce::{Acks, PartitionData};
 use aqueduct_fuzz::target::kafka_response::APIS;
+use kafka::message::produce::{Acks, PartitionData};
 use kafka::message::{ApiKey, api_versions, describe_configs, init_producer_id, metadata, produce, sasl_handshake};
 use kafka::record_batch::{self, Span, Stamp};
 

@@ -111,12 +111,7 @@ impl Kafka {
         std::mem::forget(scratch);
         watch(&folder);
         deadline::doing("starting Kafka");
-        let output = script(&folder)
-            .arg("up")
-            .args(arguments)
-            .env("KAFKA_SET", settings)
-            .output()
-            .expect("bash runs");
+        let output = script(&folder).arg("up").args(arguments).env("KAFKA_SET", settings).output().expect("bash runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.code() == Some(MISSING) {
             return Err(said.trim().to_owned());

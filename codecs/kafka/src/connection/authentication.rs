@@ -76,7 +76,11 @@ impl BrokerConnection {
     }
 
     /// Asks for the mechanism.
-    pub(super) fn begin_authentication(&mut self, versions: &Versions, exchange: Exchange) -> Result<(), NoCommonVersion> {
+    pub(super) fn begin_authentication(
+        &mut self,
+        versions: &Versions,
+        exchange: Exchange,
+    ) -> Result<(), NoCommonVersion> {
         let handshake = versions.of(ApiKey::SaslHandshake)?;
         let version = versions.of(ApiKey::SaslAuthenticate)?;
         let correlation_id = self.next_correlation();
@@ -155,3 +159,6 @@ impl From<Fault> for LinkError {
         Self::Authentication(fault)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,11 +123,7 @@ impl Broker {
     }
 
     /// The settings `keys` of `topics`.
-    pub(super) fn settings(
-        &mut self,
-        topics: &[&str],
-        keys: &[&str],
-    ) -> Result<Vec<describe_configs::Topic>, Failed> {
+    pub(super) fn settings(&mut self, topics: &[&str], keys: &[&str]) -> Result<Vec<describe_configs::Topic>, Failed> {
         let client_id = self.link.client_id().to_string();
         let mut request = Vec::new();
         let body = self.ask(ApiKey::DescribeConfigs, &mut request, |begun, out| {

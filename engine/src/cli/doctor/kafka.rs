@@ -7,6 +7,7 @@
 use std::net::ToSocketAddrs as _;
 use std::time::{Duration, Instant};
 
+use kafka::ErrorCode;
 use kafka::message::metadata::{Metadata, Topic};
 
 use super::Finding;
@@ -58,8 +59,7 @@ impl Probe<'_> {
     fn cluster(&mut self, connector: &Connector, sinks: &[&Sink]) -> Option<Metadata> {
         let mut access = self.access(connector)?;
         let resolved: Vec<&HostPort> = self.kafka.bootstrap_hosts.iter().filter(|host| self.resolve(host)).collect();
-        let connected: Vec<Broker> =
-            resolved.into_iter().filter_map(|host| self.connect(host, &mut access)).collect();
+        let connected: Vec<Broker> = resolved.into_iter().filter_map(|host| self.connect(host, &mut access)).collect();
         let mut broker = connected.into_iter().next()?;
         let mut names: Vec<&str> = sinks.iter().map(|sink| sink.topic.as_str()).collect();
         names.sort_unstable();
@@ -159,7 +159,9 @@ impl Probe<'_> {
             Err((step, error)) => {
                 let (why, fix) = match step {
                     Step::Connect | Step::Agree => ("the cluster is found through its bootstrap hosts", HOSTS_FIX),
-                    Step::Encrypt => ("nothing is sent before the broker has proven who it is", "correct tls of the connector"),
+                    Step::Encrypt => {
+                        ("nothing is sent before the broker has proven who it is", "correct tls of the connector")
+                    }
                     Step::LogIn => ("the broker lets nobody in whom it does not know", access.remedy()),
                 };
                 self.fail(format!("{}: {error}", step.with(host)), why, fix);
@@ -221,6 +223,10 @@ impl Probe<'_> {
 
     fn topic(&mut self, topic: &Topic) {
         let name = &topic.name;
+        if topic.error == ErrorCode::TOPIC_AUTHORIZATION_FAILED {
+            let fix = acl_fix("Describe", name);
+            return self.fail(format!("topic {name}: we may not even describe it"), topic.error.why(), fix);
+        }
         if !topic.error.is_ok() {
             let hosts: Vec<String> = self.kafka.bootstrap_hosts.iter().map(ToString::to_string).collect();
             let fix = format!(
@@ -236,10 +242,7 @@ impl Probe<'_> {
             Some(true) => self.good(format!("topic {name}: we may write it")),
             Some(false) => {
                 let why = "a record for a topic that may not be written can never be";
-                let fix = format!(
-                    "kafka-acls.sh --add --allow-principal User:NAME --operation Write --topic {name}, with the name that \
-                     the brokers know this client by"
-                );
+                let fix = acl_fix("Write", name);
                 self.fail(format!("topic {name}: we may not write it"), why, fix);
             }
             // Brokers before 2.3 do not say.
@@ -271,6 +274,14 @@ impl Probe<'_> {
             }
         }
     }
+}
+
+/// The command that gives a right.
+fn acl_fix(operation: &str, topic: &str) -> String {
+    format!(
+        "kafka-acls.sh --add --allow-principal User:NAME --operation {operation} --topic {topic}, with the name that the \
+         brokers know this client by"
+    )
 }
 
 /// A time for people: "0.3 ms", "1.2 s".

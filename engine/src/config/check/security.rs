@@ -16,14 +16,16 @@ impl Check<'_> {
         }
         if matches!(authentication, Authentication::Gssapi { .. }) {
             let remedy = "use another mechanism: scram_sha_512 over TLS is as safe against eavesdroppers";
-            let fault = self.path_of(connector, "authentication.mechanism") + " is gssapi, which this build does not have";
+            let fault =
+                self.path_of(connector, "authentication.mechanism") + " is gssapi, which this build does not have";
             self.about(connector, Problem::error(fault, remedy), "authentication.mechanism");
         }
     }
 
     fn tls(&mut self, connector: &Connector, tls: &TlsOptions) {
         if tls.verify == TlsVerify::None {
-            let fault = self.path_of(connector, "tls.verify") + " is verify_none: whoever answers is taken for the broker";
+            let fault =
+                self.path_of(connector, "tls.verify") + " is verify_none: whoever answers is taken for the broker";
             let remedy = "write verify_peer, and cacertfile with the authority that signed the brokers' certificates";
             self.about(connector, Problem::warning(fault, remedy), "tls.verify");
         }

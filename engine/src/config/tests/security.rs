@@ -3,7 +3,8 @@
 use super::*;
 
 fn security(text: &str) -> Security {
-    let text = format!("{}{text}\n[sinks.s]\nconnector = \"k\"\ntopic = \"t\"\nsource_topics = [\"#\"]\n", "[connectors.k]\n");
+    let text =
+        format!("{}{text}\n[sinks.s]\nconnector = \"k\"\ntopic = \"t\"\nsource_topics = [\"#\"]\n", "[connectors.k]\n");
     let loaded = load(&text).unwrap_or_else(|problems| panic!("{}", rendered(problems.iter())));
     loaded.config.connectors[0].security.clone().expect("a Kafka connector")
 }
@@ -27,7 +28,8 @@ fn confluent_presets_tls_and_plain() {
     assert_eq!((username.as_str(), password.expose()), ("key", "secret"));
     assert!(tls.enable && tls.verify == TlsVerify::Peer && tls.ca_file.is_none());
     assert_eq!(tls.server_name, ServerNameIndication::Auto);
-    let scram = "type = \"confluent\"\nauthentication = { mechanism = \"scram_sha_512\", username = \"u\", password = \"p\" }";
+    let scram =
+        "type = \"confluent\"\nauthentication = { mechanism = \"scram_sha_512\", username = \"u\", password = \"p\" }";
     assert!(matches!(security(scram).authentication, Authentication::Scram { sha_512: true, .. }));
 }
 

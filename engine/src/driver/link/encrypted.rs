@@ -75,13 +75,7 @@ pub(super) fn shake(fd: &OwnedFd, tls: &mut Session, frames: &mut Frames, scratc
 }
 
 /// Reads and decrypts until the socket is drained or the round's share is used up. `ended`: the broker has shut down its side.
-pub(super) fn read(
-    fd: &OwnedFd,
-    tls: &mut Session,
-    ended: bool,
-    frames: &mut Frames,
-    scratch: &mut [u8],
-) -> ReadEnd {
+pub(super) fn read(fd: &OwnedFd, tls: &mut Session, ended: bool, frames: &mut Frames, scratch: &mut [u8]) -> ReadEnd {
     let mut share = READ_PER_ROUND;
     while share > 0 {
         match net::recv(fd, &mut *scratch, RecvFlags::DONTWAIT) {

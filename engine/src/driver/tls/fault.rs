@@ -8,7 +8,8 @@ pub fn explain(error: &Error) -> String {
         Error::InvalidCertificate(why) => format!("TLS: {}", of_certificate(why)),
         Error::AlertReceived(alert) => format!("TLS: {}", of_alert(*alert)),
         Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
-            "TLS: the broker does not speak TLS on this port; dial its TLS listener, or set tls.enable = false".to_string()
+            "TLS: the broker does not speak TLS on this port; dial its TLS listener, or set tls.enable = false"
+                .to_string()
         }
         Error::PeerIncompatible(why) => {
             format!("TLS: the broker and tls.versions, tls.ciphers have nothing in common ({why:?})")

@@ -63,14 +63,16 @@ pub(super) fn private_key(path: &Path, password: Option<&Secret>) -> Result<Priv
         let password = password.ok_or_else(|| format!("{shown} is encrypted; set tls.password"))?;
         return decrypt(text.get(at..).unwrap_or_default(), password).map_err(|why| format!("{shown} {why}"));
     }
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| format!("{shown} holds no private key in PEM (BEGIN PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY)"))
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+        format!("{shown} holds no private key in PEM (BEGIN PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY)")
+    })
 }
 
 fn decrypt(pem: &str, password: &Secret) -> Result<PrivateKeyDer<'static>, String> {
     let (_, document) = Document::from_pem(pem).map_err(|_| "is not PEM".to_string())?;
-    let info = EncryptedPrivateKeyInfo::try_from(document.as_bytes())
-        .map_err(|_| "is encrypted in a way that is not supported; openssl pkcs8 -topk8 -v2 aes-256-cbc makes one that is")?;
+    let info = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(
+        |_| "is encrypted in a way that is not supported; openssl pkcs8 -topk8 -v2 aes-256-cbc makes one that is",
+    )?;
     let key = info
         .decrypt(password.expose())
         .map_err(|_| "cannot be decrypted: tls.password is wrong, or the encryption is older than PBES2")?;

@@ -41,7 +41,11 @@ struct TooDeep {
 
 impl std::fmt::Display for TooDeep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} certificates stand between the broker's own and a trusted one, tls.depth is {}", self.found, self.depth)
+        write!(
+            f,
+            "{} certificates stand between the broker's own and a trusted one, tls.depth is {}",
+            self.found, self.depth
+        )
     }
 }
 

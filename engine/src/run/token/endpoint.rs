@@ -184,7 +184,11 @@ mod tests {
         check(200, r#"{"access_token":"eyJhbGciOiJub25lIn0.eyJleHAiOjF9."}"#, Err("has expired"));
         check(200, r#"{"access_token":"a b\u0001"}"#, Err("no access_token"));
         check(200, "<html>", Err("no access_token"));
-        check(401, r#"{"error":"invalid_client","error_description":"no such client"}"#, Err("invalid_client: no such"));
+        check(
+            401,
+            r#"{"error":"invalid_client","error_description":"no such client"}"#,
+            Err("invalid_client: no such"),
+        );
         check(500, "", Err("500"));
     }
 

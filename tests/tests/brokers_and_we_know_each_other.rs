@@ -214,7 +214,7 @@ fn a_probe_takes_every_step_by_name() {
         peer::run(kafka.tool("acls").args(rule));
     };
     allow("Describe", "denied");
-    allow("Alter", "hidden");
+    allow("AlterConfigs", "hidden");
     let probe = |topic: &str, connector: &str| {
         let plan = Plan::kafka(kafka.listener("SASL_TLS"), topic).connector(connector);
         let config = plan.write();

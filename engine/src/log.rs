@@ -17,6 +17,7 @@ pub use published::PublishedEnds;
 pub use reader::{LogReader, ReadError};
 pub use scan::Mark;
 
+pub mod journal;
 pub mod recovery;
 pub mod scan;
 pub mod segment;

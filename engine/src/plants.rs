@@ -26,6 +26,9 @@ const NAMES: &[(&str, Plant)] = &[
     ("epoch-mixed", Plant::EpochMixed),
     ("drop-record", Plant::DropRecord),
     ("resend-anew", Plant::ResendAnew),
+    ("reorder-spill", Plant::ReorderSpill),
+    ("ack-before-sync", Plant::AckBeforeSync),
+    ("resurrect-dropped", Plant::ResurrectDropped),
 ];
 
 /// A bug.
@@ -51,6 +54,12 @@ pub enum Plant {
     DropRecord,
     /// A batch that is sent again gets the next sequence numbers instead of those it had.
     ResendAnew,
+    /// Now and then a batch goes to the journal in front of those that wait for it.
+    ReorderSpill,
+    /// With a buffer on disk a PUBLISH is acknowledged when its records are given to the journal, not when they are durable.
+    AckBeforeSync,
+    /// What was displaced by `overflow = "drop_oldest"` stays in the journal and is sent all the same.
+    ResurrectDropped,
 }
 
 /// Whether this bug is planted.

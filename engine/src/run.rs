@@ -4,7 +4,7 @@
 //! sentence and leaves nothing behind.
 //!
 //! ```text
-//! plan → probe io_uring → lock the data directory → recover logs → bind ports → shard threads → control thread → drained
+//! plan → probe io_uring → lock the data directory → recover logs and buffers → bind ports → shard threads → control thread → drained
 //! ```
 
 mod banner;
@@ -31,6 +31,7 @@ use crate::config::{Config, Connector, ConnectorKind};
 use crate::demo::DemoOptions;
 use crate::driver::{self, Clock, KeepAlive, Listener, Seats, SocketOptions, StartError};
 use crate::log::Opened;
+use crate::log::journal::OpenedJournals;
 use crate::plan::Plan;
 use crate::shard::io::ListenerId;
 use crate::shard::{Settings, Shard};
@@ -69,7 +70,8 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
     driver::probe(count)?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let opened = logs::open_logs(config, data_dir.path())?;
-    for note in opened.iter().flat_map(|opened| &opened.notes) {
+    let buffers = logs::open_buffers(config, data_dir.path(), plan.shards)?;
+    for note in opened.iter().flat_map(|opened| &opened.notes).chain(&buffers.notes) {
         tracing::warn!("{note}");
     }
     let mut addresses = Addresses::default();
@@ -81,7 +83,7 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
     let tls = tls_clients(config)?;
     let tokens = token::keepers(config)?;
 
-    let running = start_shards(config, plan, &settings, opened.as_ref(), listeners, &tls)?;
+    let running = start_shards(config, plan, &settings, opened.as_ref(), buffers, listeners, &tls)?;
     let (threads, shards, letters) = running.split();
     let code = control::run(control::Control {
         shards,
@@ -108,6 +110,7 @@ fn start_shards(
     plan: &Plan,
     settings: &Settings,
     opened: Option<&Opened>,
+    mut buffers: OpenedJournals,
     listeners: Vec<Vec<Listener>>,
     tls: &[Option<Arc<driver::tls::Client>>],
 ) -> Result<shards::Running, StartError> {
@@ -119,6 +122,7 @@ fn start_shards(
         ring_slots: plan.mesh.ring_slots,
         connectors: config.connectors.iter().zip(tls).map(|(connector, tls)| socket_options(connector, tls)).collect(),
         catalogue: opened.map(|opened| Arc::clone(&opened.catalogue)),
+        journals: Arc::clone(&buffers.journals),
         clock,
     };
     // Hash keys and partition choices must not be guessable from outside.
@@ -127,7 +131,8 @@ fn start_shards(
     shards::start(common, listeners, |shard| {
         let writers = logs::writers(config, shard, plan.shards, opened, nonce_key);
         let settings = settings.clone();
-        Box::new(move || Shard::new(shard, settings, writers, seed, clock.mono()))
+        let starts = buffers.starts.get_mut(usize::from(shard.0)).map(std::mem::take).unwrap_or_default();
+        Box::new(move || Shard::new(shard, settings, writers, seed, clock.mono()).with_journals(starts))
     })
 }
 

@@ -18,6 +18,7 @@
 #[cfg(any(test, debug_assertions))]
 mod audit;
 pub mod budget;
+mod buffer;
 pub mod control;
 pub mod io;
 pub mod mesh;
@@ -44,12 +45,13 @@ mod will;
 pub use io::ShardId;
 pub use settings::{BadTemplate, SessionExpiry, Settings, SinkSettings, SubscriberSettings};
 
-use crate::buffer::BatchPool;
+use crate::buffer::{Batch, BatchPool};
 use crate::clock::{Mono, Now};
 use crate::event::EventIds;
 use crate::hash::Keyed;
 use crate::listener::connection::Connection;
 use crate::listener::receive::{HEADROOM_BYTES, READ_BYTES_MAX};
+use crate::log::DiskDone;
 use crate::metrics::{Latency, ShardCounters, SinkCounters};
 use crate::plants::{Plant, is_planted};
 use crate::session::table::SessionTable;
@@ -102,6 +104,11 @@ pub struct Shard {
     sink_counters: Vec<SinkCounters>,
     latency: Vec<Latency>,
     scrapes: Vec<u64>,
+    /// Partitions whose batches went to a journal in this round instead of their owner; kept for its capacity.
+    stored_now: Vec<u32>,
+    /// Batches that a journal hands over; kept for its capacity.
+    #[expect(clippy::vec_box)]
+    leaving: Vec<Box<Batch>>,
     notes: Notes,
     drain: Drain,
     /// The connection whose large packet is read on whatever else is unread.
@@ -156,6 +163,8 @@ impl Shard {
             sink_counters: vec![SinkCounters::default(); sinks.len()],
             latency: vec![Latency::default(); sinks.len()],
             scrapes: Vec::new(),
+            stored_now: Vec::new(),
+            leaving: Vec::new(),
             notes: Notes::default(),
             drain: Drain::default(),
             first_large: None,
@@ -206,6 +215,7 @@ impl Machine for Shard {
             Input::Mesh(from, MeshMsg::FiltersKnown) => self.on_filters_known(from),
             Input::Mesh(from, MeshMsg::Parcel(publication)) => self.on_parcel(now, from, publication, io),
             Input::Mesh(from, MeshMsg::ParcelsTaken { parcels, bytes }) => self.on_parcels_taken(from, parcels, bytes),
+            Input::Mesh(_, MeshMsg::BacklogPassed { sink, partition }) => self.on_backlog_passed(sink, partition),
             Input::Mesh(from, MeshMsg::Share(token)) => self.on_share(from, token),
             Input::Command(Command::Scrape { token }) => self.scrapes.push(token),
             Input::Command(Command::Token { connector, token }) => {
@@ -215,6 +225,7 @@ impl Machine for Shard {
             }
             Input::Command(Command::Drain) => self.begin_drain(now),
             Input::Command(Command::DrainNow) => self.end_drain(now, io),
+            Input::Disk(DiskDone::Journal(done)) => self.on_journal(now, done, io),
             Input::LinkUp(_)
             | Input::Response { .. }
             | Input::Sent { .. }

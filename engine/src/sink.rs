@@ -18,6 +18,7 @@ pub mod script;
 use crate::broker::Logins;
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
+use crate::log::journal::Journal;
 use crate::metrics::Health;
 use crate::shard::ShardId;
 use crate::shard::control::Level;
@@ -51,6 +52,21 @@ pub struct Sink {
     pub connector: usize,
     /// How large batches may get for now.
     pub ceiling: Ceiling,
+    /// Where batches wait on disk, if the sink's buffer may lie there.
+    pub journal: Option<Stored>,
+}
+
+/// A sink's journal, and what the shard counts of it.
+#[derive(Debug)]
+pub struct Stored {
+    /// The journal.
+    pub journal: Journal,
+    /// Bytes charged for its lists of entries.
+    pub charge_bytes: usize,
+    /// Something has happened that may let batches leave.
+    pub ready: bool,
+    /// When it wants to be called.
+    pub deadline: Option<Mono>,
 }
 
 impl Sink {
@@ -75,6 +91,7 @@ impl Sink {
             sink,
             writer,
             accumulator,
+            journal: self.journal.as_ref(),
             now,
             partition_bytes_max: accumulator.limits().partition_bytes_max,
         };
@@ -88,6 +105,7 @@ struct View<'a> {
     sink: u16,
     writer: &'a Writer,
     accumulator: &'a Accumulator,
+    journal: Option<&'a Stored>,
     now: Mono,
     partition_bytes_max: usize,
 }
@@ -98,7 +116,8 @@ impl Partitions for View<'_> {
     }
 
     fn usable(&self, partition: u32) -> bool {
-        let full = self.accumulator.waiting_bytes(partition) >= self.partition_bytes_max;
+        let stored = self.journal.map_or(0, |stored| stored.journal.held_bytes(partition)) as usize;
+        let full = self.accumulator.waiting_bytes(partition) + stored >= self.partition_bytes_max;
         !full && self.writer.answers(self.sink, partition, self.now)
     }
 

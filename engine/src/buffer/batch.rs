@@ -51,6 +51,8 @@ pub struct Batch {
     pub opened: Mono,
     /// Bytes of the records as queued, before compression: what `queuing_bytes` counts.
     pub queued_bytes: usize,
+    /// What its journal knows it by; 0 if it lies in none.
+    pub journal: u64,
 }
 
 impl Batch {

@@ -43,6 +43,7 @@ impl BatchPool {
                 max_timestamp_ms: 0,
                 opened,
                 queued_bytes: 0,
+                journal: 0,
             }),
         };
         batch.part = part;
@@ -65,6 +66,7 @@ impl BatchPool {
         batch.too_large = false;
         batch.packed = None;
         batch.queued_bytes = 0;
+        batch.journal = 0;
         self.free_bytes += batch.bytes.capacity();
         self.free.push(batch);
     }

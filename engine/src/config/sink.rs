@@ -1,11 +1,13 @@
 //! `[sinks.NAME]`: what becomes a Kafka record, how it is routed, and when a publisher hears of it.
 
+use std::path::PathBuf;
+
 use kafka::compression::Compression;
 
 use super::kind::choice::{Choice, Words, words};
 use super::kind::number::{Count, Level, Micros, Millis, Size};
 use super::kind::pairs::HeaderPairs;
-use super::kind::text::{Filters, Reference, TemplateText, Text, TopicName};
+use super::kind::text::{File, Filters, Reference, TemplateText, Text, TopicName};
 use super::kind::{Flag, Optional};
 use super::option::{Group, Section, absent, derived, options, or, required};
 use super::reader::Reader;
@@ -159,7 +161,11 @@ words! {
     pub enum BufferMode {
         /// In memory.
         Memory = "memory",
-    } later ["disk", "hybrid"]
+        /// On disk; nothing is sent before it is durable there.
+        Disk = "disk",
+        /// In memory, and on disk what exceeds the sink's share of it.
+        Hybrid = "hybrid",
+    }
 }
 
 words! {
@@ -257,13 +263,23 @@ options! {
         "compression_level" => compression_level: Option<i32> = Optional(Level::within(-7, 22)), absent("1");
         /// Batches of a partition that may be unanswered; at most 5 with `idempotence`.
         "max_inflight" => inflight_batches_max: u32 = Count::within(1, 1000), or("5");
-        /// Where records wait for Kafka.
+        /// Where records wait for Kafka. With `disk` they are written and synced first, which in async is what an
+        /// acknowledgement says; with `hybrid` what exceeds the sink's share of memory goes to disk.
         "buffer.mode" => buffer_mode: BufferMode = Choice::of(), or("memory");
+        /// Directory of the buffers on disk; each sink has one of its own below it. None: `buffer` in `node.data_dir`.
+        "buffer.dir" => buffer_dir: Option<PathBuf> = Optional(File), absent("/var/lib/aqueduct/buffer");
+        /// Bytes after which a file of the buffer is finished and the next begun. A file goes when everything in it has been
+        /// sent.
+        "buffer.segment_bytes" => buffer_segment_bytes: u64 = Size::within(64 * KB, 2048 * MB - KB), or("100MB");
         /// Bytes that may wait for one partition.
         "buffer.per_partition_limit" => per_partition_limit_bytes: u64 = Size::within(64 * KB, TB), or("2GB");
         /// What gives way when a buffer is full: publishers, the oldest records, or the new one.
         "buffer.overflow" => overflow: Overflow = Choice::of(),
-            derived("\"backpressure\" in sync, \"drop_oldest\" in async", "backpressure", overflow_by_mode);
+            derived(
+                "\"backpressure\" in sync and on disk, \"drop_oldest\" in async in memory and hybrid",
+                "backpressure",
+                overflow_by_mode
+            );
     }
 }
 
@@ -276,7 +292,8 @@ fn deliver_by_mode(reader: &Reader<'_>) -> String {
 }
 
 fn overflow_by_mode(reader: &Reader<'_>) -> String {
-    if is_async(reader) { "drop_oldest" } else { "backpressure" }.to_string()
+    let on_disk = reader.text("buffer.mode").as_deref() == Some("disk");
+    if is_async(reader) && !on_disk { "drop_oldest" } else { "backpressure" }.to_string()
 }
 
 fn is_async(reader: &Reader<'_>) -> bool {

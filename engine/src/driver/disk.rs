@@ -10,9 +10,11 @@ use crossbeam::channel::{Sender, unbounded};
 use crossbeam::queue::SegQueue;
 
 use super::doorbell::Doorbell;
+use crate::log::journal::Journals;
 use crate::log::{Catalogue, DiskDone, DiskOp};
 use crate::shard::ShardId;
 
+mod journal;
 mod segment;
 mod writer;
 
@@ -27,16 +29,28 @@ pub struct Disk {
 
 impl Disk {
     /// Starts the writer thread of a shard. It finds the directories of the logs in `catalogue` and publishes there how
-    /// far they may be read.
-    pub fn start(shard: ShardId, catalogue: Arc<Catalogue>, bell: Arc<Doorbell>) -> io::Result<Self> {
+    /// far they may be read; those of sinks' buffers are in `journals`.
+    pub fn start(
+        shard: ShardId,
+        catalogue: Option<Arc<Catalogue>>,
+        journals: Arc<Journals>,
+        bell: Arc<Doorbell>,
+    ) -> io::Result<Self> {
         let (ops, incoming) = unbounded();
         let done = Arc::new(SegQueue::new());
-        let mut writer = writer::Writer::new(catalogue);
+        let mut writer = writer::Writer::new(catalogue, journals);
         let results = Arc::clone(&done);
         let work = move || {
-            while let Ok(first) = incoming.recv() {
-                // Everything that queued up while the last sync ran shares the next one.
-                writer.run(std::iter::once(first).chain(incoming.try_iter()), |result| results.push(result));
+            loop {
+                let first = if writer.has_reads() { incoming.try_recv().ok() } else { incoming.recv().ok() };
+                match first {
+                    // Everything that queued up while the last sync ran shares the next one.
+                    Some(first) => {
+                        writer.run(std::iter::once(first).chain(incoming.try_iter()), |result| results.push(result));
+                    }
+                    None if writer.has_reads() => writer.read_next(|result| results.push(result)),
+                    None => break,
+                }
                 bell.ring();
             }
         };

@@ -1,5 +1,6 @@
 //! Disk operations: owned buffers go to the writer thread of the shard and come back when the bytes are durable.
 
+use super::journal::{JournalDone, JournalOp};
 use crate::buffer::Batch;
 
 /// Index of a partition log in the node's list of logs (configuration order: topic, then partition).
@@ -35,12 +36,14 @@ pub enum DiskOp {
         /// Base offset of the segment.
         segment: i64,
     },
+    /// For a sink's buffer.
+    Journal(JournalOp),
 }
 
 /// What went wrong on disk. After a failed sync the segment is dead: what was written to it is in doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskError {
-    /// What was being done: "write", "sync", "create", "delete".
+    /// What was being done: "write", "sync", "create", "delete", "read".
     pub during: &'static str,
     /// `errno`, or 0 for a short write.
     pub errno: i32,
@@ -73,4 +76,18 @@ pub enum DiskDone {
         /// Gone, or why not.
         result: Result<(), DiskError>,
     },
+    /// From a sink's buffer.
+    Journal(JournalDone),
+}
+
+impl DiskDone {
+    /// The batches it carries.
+    pub fn batches(&self) -> impl Iterator<Item = &Batch> {
+        let (log, journal) = match self {
+            Self::Appended { batches, .. } => (&batches[..], None),
+            Self::Deleted { .. } => (&[][..], None),
+            Self::Journal(done) => (&[][..], Some(done)),
+        };
+        log.iter().map(|batch| &**batch).chain(journal.into_iter().flat_map(JournalDone::batches))
+    }
 }

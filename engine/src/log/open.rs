@@ -218,7 +218,7 @@ fn partitions_on_disk(data_dir: &Path, topic: &str) -> u32 {
 const PARTITIONS_MAX: u32 = 100_000;
 
 /// Makes a directory and all above it, each durable in its parent.
-fn make_dir(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn make_dir(dir: &Path) -> Result<(), OpenError> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -231,7 +231,7 @@ fn make_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes the names in a directory durable.
-fn sync_dir(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn sync_dir(dir: &Path) -> Result<(), OpenError> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.map_err(|error| OpenError::Io { what: "sync the directory", path: dir.to_owned(), error })
 }

@@ -1,6 +1,7 @@
 //! The metric table: one row each, from which fields, export and the reference page follow.
 
 use super::Health;
+use crate::log::journal::JournalCounts;
 
 /// How a value behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,18 @@ impl SinkCounters {
         self.health_connecting = u64::from(matches!(health, Health::Connecting(_)));
         self.health_disconnected = u64::from(matches!(health, Health::Disconnected(_)));
         self.health_stopped = u64::from(matches!(health, Health::Stopped(_)));
+    }
+
+    /// Sets what the buffer on disk has counted.
+    pub fn set_stored(&mut self, counts: &JournalCounts) {
+        self.stored_records = counts.records;
+        self.stored_bytes = counts.bytes;
+        self.stored_segments = counts.segments;
+        self.stored_syncs = counts.syncs;
+        self.stored_sync_ns = counts.sync_ns;
+        self.stored_failures = counts.failures;
+        self.stored_damaged = counts.damaged;
+        self.stored_replayed = counts.replayed;
     }
 
     /// Records that came to an end, whichever.
@@ -152,5 +165,13 @@ table! {
         batch_bytes: Counter "aqueduct_sink_batch_bytes_total" "Bytes of those batches; with batches it gives the batch fill.";
         requests: Counter "aqueduct_sink_requests_total" "Produce requests sent.";
         sent_bytes: Counter "aqueduct_sink_sent_bytes_total" "Bytes of batches sent to Kafka, after compression; repeats count again.";
+        stored_records: Gauge "aqueduct_sink_buffer_disk_records" "Records in the buffer on disk that Kafka does not have.";
+        stored_bytes: Gauge "aqueduct_sink_buffer_disk_bytes" "Bytes of those records.";
+        stored_segments: Gauge "aqueduct_sink_buffer_segments" "Files of the buffer on disk.";
+        stored_syncs: Counter "aqueduct_sink_buffer_syncs_total" "Groups of batches made durable, each by one sync.";
+        stored_sync_ns: Counter "aqueduct_sink_buffer_sync_nanoseconds_total" "Time those syncs took; with their number it gives the latency of the disk.";
+        stored_failures: Counter "aqueduct_sink_buffer_failures_total" "Writes to the buffer that the disk refused; they are tried again.";
+        stored_damaged: Counter "aqueduct_sink_buffer_damaged_total" "Stretches of the buffer on disk that were found damaged and set aside.";
+        stored_replayed: Counter "aqueduct_sink_buffer_replayed_total" "Records that an earlier run had left in the buffer on disk.";
     }
 }

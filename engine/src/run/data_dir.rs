@@ -4,6 +4,7 @@
 //! data_dir/lock      held with flock while the process runs; holds its process id
 //! data_dir/format    the version of everything below, a decimal number
 //! data_dir/log/…     the embedded log
+//! data_dir/buffer/…  buffers of sinks, unless they have a directory of their own
 //! data_dir/token     what a request to the management port from elsewhere shows
 //! ```
 

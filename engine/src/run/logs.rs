@@ -1,9 +1,11 @@
-//! The local log at start: which topics it must have, and the writers of each shard over it.
+//! What lies on disk at start: the local log's topics and the writers over it, and sinks' buffers.
 
 use std::path::Path;
 
-use crate::config::{Config, ConnectorKind};
+use super::random;
+use crate::config::{BufferMode, Config, ConnectorKind};
 use crate::driver::StartError;
+use crate::log::journal::{JournalSpec, OpenedJournals, open_journals};
 use crate::log::{LogLimits, Opened, TopicSpec, open};
 use crate::shard::ShardId;
 use crate::sink::Writer;
@@ -24,6 +26,23 @@ pub(super) fn open_logs(config: &Config, data_dir: &Path) -> Result<Option<Opene
     open(data_dir, &specs)
         .map(Some)
         .map_err(|e| StartError::new(format!("{e}. The embedded log lies in `node.data_dir`.")))
+}
+
+/// Opens the buffers of all sinks that have one on disk, or had one and left something there.
+pub(super) fn open_buffers(config: &Config, data_dir: &Path, shards: u16) -> Result<OpenedJournals, StartError> {
+    let spec = |(index, sink): (usize, &crate::config::Sink)| {
+        let root = sink.buffer_dir.clone().unwrap_or_else(|| data_dir.join("buffer"));
+        let dir = root.join(&sink.name);
+        let on_disk = sink.buffer_mode != BufferMode::Memory || dir.is_dir();
+        on_disk.then_some(JournalSpec { sink: index as u16, dir })
+    };
+    let specs: Vec<JournalSpec> = config.sinks.iter().enumerate().filter_map(spec).collect();
+    let mut marks = Vec::new();
+    for _ in 0..specs.len() * usize::from(shards) {
+        marks.push(u32::from_ne_bytes(random::bytes()?));
+    }
+    open_journals(&specs, shards, || marks.pop().unwrap_or_default())
+        .map_err(|e| StartError::new(format!("{e}. Buffers on disk lie in `buffer.dir` of their sinks.")))
 }
 
 /// The topic an embedded sink writes.

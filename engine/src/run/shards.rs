@@ -9,6 +9,7 @@ use crate::driver::{
 };
 use crate::driver::{SocketOptions, StartError, allowed_cpus, letters, weave};
 use crate::log::Catalogue;
+use crate::log::journal::Journals;
 use crate::shard::ShardId;
 use crate::shard::io::Machine;
 
@@ -27,6 +28,8 @@ pub(super) struct Common {
     pub connectors: Vec<SocketOptions>,
     /// The node's logs, if it has any.
     pub catalogue: Option<Arc<Catalogue>>,
+    /// Where the buffers of sinks lie.
+    pub journals: Arc<Journals>,
     /// The clock they share.
     pub clock: Clock,
 }
@@ -60,13 +63,12 @@ pub(super) fn start<M: Machine + 'static>(
     let mut started = Vec::with_capacity(count);
     for (index, ((listeners, mesh), bell)) in listeners.into_iter().zip(meshes).zip(bells).enumerate() {
         let shard = ShardId(index as u16);
-        let disk = match &common.catalogue {
-            Some(catalogue) => Some(
-                Disk::start(shard, Arc::clone(catalogue), Arc::clone(&bell))
-                    .map_err(|e| StartError::system("start a disk writer", &e))?,
-            ),
-            None => None,
+        let has_files = common.catalogue.is_some() || !common.journals.is_empty();
+        let start = || {
+            let (catalogue, journals) = (common.catalogue.clone(), Arc::clone(&common.journals));
+            Disk::start(shard, catalogue, journals, Arc::clone(&bell))
         };
+        let disk = has_files.then(start).transpose().map_err(|e| StartError::system("start a disk writer", &e))?;
         let parts = Parts {
             clock: common.clock,
             listeners,

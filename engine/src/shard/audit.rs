@@ -43,8 +43,12 @@ impl Shard {
         let unread: usize = conns().map(|c| c.charged_bytes).sum();
         let batches: usize = self.sinks.iter().map(|s| s.accumulator.audit()).sum();
         let dead = self.dead.charged_bytes();
-        let parts = unread + batches + dead + outside_bytes;
-        assert_eq!(self.budget.used_bytes(), parts, "{unread} unread, {batches} in batches, {dead} in dead letters");
+        let (stored, lists) = self.stored_bytes();
+        assert_eq!(
+            self.budget.used_bytes(),
+            unread + batches + dead + stored + lists + outside_bytes,
+            "{unread} unread, {batches} in batches, {dead} in dead letters, {stored} in journals, {lists} for their lists"
+        );
         assert_eq!(self.counters.connections, conns().count() as u64, "connections");
         assert_eq!(self.counters.backpressure_paused, conns().filter(|c| c.held.is_some()).count() as u64, "paused");
         assert_eq!(self.counters.sessions, self.sessions.len() as u64, "sessions");
@@ -88,6 +92,14 @@ impl Shard {
                 assert_eq!(deliver.lanes.publisher(lane), Some(slot), "a lane knows its publisher");
             }
         }
+    }
+
+    /// Charges of the batches in journals, and for their lists.
+    fn stored_bytes(&self) -> (usize, usize) {
+        let mut bytes = 0;
+        let stored = || self.sinks.iter().filter_map(|sink| sink.journal.as_ref());
+        stored().for_each(|stored| stored.journal.each_batch(&mut |batch| bytes += batch.charge_bytes));
+        (bytes, stored().map(|stored| stored.charge_bytes).sum())
     }
 
     fn audit_lists(&self) {

@@ -7,6 +7,7 @@ use super::control::ControlMsg;
 use super::io::{CloseReason, Io};
 use crate::clock::{Mono, Now};
 use crate::config::QueryMode;
+use crate::sink::Sink;
 
 /// Where a drain stands.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,8 @@ impl Shard {
         if self.drain != Drain::Flushing {
             return;
         }
-        let idle = self.sinks.iter().all(|s| s.accumulator.is_idle()) && self.writers.iter().all(|w| w.is_idle());
+        let idle = self.sinks.iter().all(|s| s.accumulator.is_idle()) && self.writers_are_idle(now);
+        let idle = idle && self.journals_are_safe();
         let idle = idle && self.deliver.is_idle() && self.dead.is_empty();
         if idle {
             self.say_goodbye(now, io);
@@ -82,10 +84,13 @@ impl Shard {
     fn open_records(&self) -> (u64, u64) {
         let mut acked = 0;
         let mut unacked = 0;
-        for (settings, counters) in self.settings.sinks.iter().zip(&self.sink_counters) {
+        // What lies on disk is sent after the next start.
+        let stored = |sink: &Sink| sink.journal.as_ref().map_or(0, |stored| stored.journal.counts().records);
+        let sinks = self.settings.sinks.iter().zip(&self.sink_counters).zip(&self.sinks);
+        for ((settings, counters), sink) in sinks {
             let ended = counters.ended();
             match settings.query_mode {
-                QueryMode::Async => acked += counters.matched - ended,
+                QueryMode::Async => acked += counters.matched - ended - stored(sink),
                 QueryMode::Sync => unacked += counters.matched - ended,
             }
         }

@@ -27,6 +27,13 @@ pub enum MeshMsg {
         /// Bytes of their publications.
         bytes: usize,
     },
+    /// The sender has passed everything that earlier starts had left on disk for a partition, which the receiver has waited for.
+    BacklogPassed {
+        /// Index of the sink.
+        sink: u16,
+        /// Its partition.
+        partition: u32,
+    },
     /// The sender's recent bytes of each sink; the receiver answers with its own a second later.
     Share(Token),
 }

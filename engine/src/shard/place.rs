@@ -5,9 +5,11 @@
 use kafka::record_batch::RawHeaders;
 
 use super::Shard;
+use super::buffer::gone_batch;
 use super::deliver::Copied;
+use crate::buffer::Batch;
 use crate::clock::Now;
-use crate::config::Overflow;
+use crate::config::{BufferMode, Overflow};
 use crate::event::{Event, EventIds};
 use crate::session::publications::LaneSeat;
 use crate::session::table::SessionTable;
@@ -174,8 +176,7 @@ impl Placer<'_> {
             Value::Dropped => return Ok(()),
         };
         let record = Record { key, value, timestamp_ms, headers };
-        let accumulator = &mut self.sinks[index].accumulator;
-        let room = accumulator.reserve(partition, record.bytes_max(), self.at, self.pool, self.budget);
+        let room = self.reserve(index, partition, record.bytes_max());
         if room != Room::Ready
             && let Err(why) = make_room(self, index, partition, record.bytes_max(), room)
         {
@@ -197,6 +198,19 @@ impl Placer<'_> {
         Ok(())
     }
 
+    /// Makes room for a record; what waits on disk counts against the partition's limit.
+    #[inline]
+    fn reserve(&mut self, index: usize, partition: u32, bytes: usize) -> Room {
+        let sink = &mut self.sinks[index];
+        if let Some(stored) = &sink.journal
+            && stored.is_full(partition, bytes, &sink.accumulator)
+            && !self.budget.is_reserve_open()
+        {
+            return Room::PartitionFull;
+        }
+        sink.accumulator.reserve(partition, bytes, self.at, self.pool, self.budget)
+    }
+
     #[inline]
     fn write(&mut self, index: usize, partition: u32, record: &Record<'_>, seat: Option<&Seat>, placed: &mut Placed) {
         let accumulator = &mut self.sinks[index].accumulator;
@@ -204,7 +218,7 @@ impl Placer<'_> {
         self.counters[index].matched += 1;
         placed.bytes += bytes;
         if let Some(seat) = seat
-            && self.settings.sinks[index].is_sync()
+            && self.settings.sinks[index].withholds()
         {
             if placed.pending == 0 {
                 placed.sink = index as u16;
@@ -270,21 +284,38 @@ fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize
         Overflow::Backpressure => Err(NoPlace::Hold),
         Overflow::Reject => Err(NoPlace::Refuse(FailReason::Rejected)),
         Overflow::DropOldest => {
-            let accumulator = &mut placer.sinks[index].accumulator;
             let mut room = room;
             while room != Room::Ready {
                 if room == Room::Ahead {
                     return Err(NoPlace::Wait);
                 }
-                let victim = if room == Room::PartitionFull { Some(partition) } else { accumulator.oldest() };
-                let Some(mut batch) = victim.and_then(|p| accumulator.drop_oldest(p)) else {
+                let Some(mut batch) = displace(placer, index, partition, room) else {
                     return Err(NoPlace::Hold);
                 };
                 placer.budget.release(std::mem::take(&mut batch.charge_bytes));
                 placer.discarded.push(Answered { batch, outcome: Outcome::Failed(FailReason::QueueFull) });
-                room = accumulator.reserve(partition, bytes, placer.at, placer.pool, placer.budget);
+                room = placer.reserve(index, partition, bytes);
             }
             Ok(())
         }
     }
+}
+
+/// Takes out the oldest records that are not on their way: of the partition, or of the sink where memory is short.
+fn displace(placer: &mut Placer<'_>, index: usize, partition: u32, room: Room) -> Option<Box<Batch>> {
+    let sink = &mut placer.sinks[index];
+    if let Some(stored) = &mut sink.journal {
+        if room == Room::PartitionFull
+            && let Some(gone) = stored.journal.drop_oldest(placer.at.now, partition)
+        {
+            return Some(gone_batch(index as u16, gone, placer.pool, placer.at.now));
+        }
+        // What is with the disk is older than what fills.
+        if stored.journal.holds(partition) || placer.settings.sinks[index].buffer == BufferMode::Disk {
+            return None;
+        }
+    }
+    let accumulator = &mut sink.accumulator;
+    let victim = if room == Room::PartitionFull { Some(partition) } else { accumulator.oldest() };
+    victim.and_then(|p| accumulator.drop_oldest(p))
 }

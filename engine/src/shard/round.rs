@@ -6,6 +6,7 @@
 use super::control::ControlMsg;
 use super::io::{ConnKey, Io, Wait};
 use super::mesh::MeshMsg;
+use super::buffer;
 use super::placement::owner_of;
 use super::shares::Token;
 use super::{Shard, ShardId, conn_mut};
@@ -100,6 +101,7 @@ impl Shard {
         self.settle_discarded(now);
         self.bury_waiting(now);
         self.seal_and_send(now, io);
+        self.run_journals(now, io);
         let writers_deadline = self.end_writers(now, io);
         self.settle_answered(now, io);
         self.release_publications(now, io);
@@ -157,7 +159,9 @@ impl Shard {
         for (index, sink) in self.sinks.iter_mut().enumerate() {
             let writer = &mut self.writers[sink.connector];
             let partitioner = &mut sink.partitioner;
+            let stored = &mut sink.journal;
             let settings = &self.settings.sinks[index];
+            self.stored_now.clear();
             sink.accumulator.seal_due(now.mono, drain, |mut batch| {
                 let partition = batch.part.partition;
                 partitioner.sealed(partition);
@@ -168,11 +172,19 @@ impl Shard {
                 if batch.bytes.len() >= settings.pack_from_bytes {
                     packer.pack(&mut batch, settings.packing);
                 }
+                let batch = match stored {
+                    Some(stored) => match buffer::store(stored, settings.buffer, drain, batch, &mut self.stored_now) {
+                        Some(batch) => batch,
+                        None => return,
+                    },
+                    None => batch,
+                };
                 match owner_of(partition, shards) {
                     owner if owner == id => writer.submit(now, batch),
                     owner => io.mesh(owner, MeshMsg::HandOver(batch)),
                 }
             });
+            self.stored_now.iter().for_each(|&partition| sink.accumulator.answered(partition));
         }
         // The next record's linger counts from the read that has just ended.
         if self.round.bytes > 0 {
@@ -308,6 +320,9 @@ impl Shard {
             (counters.possible_duplicate, counters.sent_bytes) = (written.possible_duplicate, written.sent_bytes);
             counters.queuing = sink.accumulator.open_records() - counters.inflight;
             counters.queuing_bytes = sink.accumulator.queued_bytes() as u64;
+            if let Some(stored) = &sink.journal {
+                counters.set_stored(&stored.journal.counts());
+            }
         }
         ShardSample {
             shard: self.id.0,
@@ -331,8 +346,10 @@ impl Shard {
         let quiet = (!clients).then_some(self.round.quiet_until);
         let sinks = self.sinks.iter().filter_map(|s| s.accumulator.deadline()).min();
         let ahead = self.sinks.iter().filter_map(|s| s.accumulator.ahead_until()).min();
+        let stored = self.journals_deadline(now.mono);
         let deadlines = [
             late,
+            stored,
             ahead,
             ration,
             again,

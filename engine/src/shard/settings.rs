@@ -2,8 +2,8 @@
 
 use super::ShardId;
 use crate::config::{
-    self, Config, ConnectorKind, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy,
-    Qos0OnFull, QueryMode,
+    self, BufferMode, Config, ConnectorKind, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow,
+    PartitionStrategy, Qos0OnFull, QueryMode,
 };
 use crate::plan::Plan;
 use crate::rule::TemplateError;
@@ -59,6 +59,9 @@ impl SessionExpiry {
         Self { max_s, v3_s: seconds(mqtt.session_expiry_default_ms).min(max_s) }
     }
 }
+
+/// Batches of a partition that may be with the disk: one is written while the next fills.
+const UNWRITTEN_MAX: u32 = 2;
 
 /// Limits of subscriptions and deliveries.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +129,12 @@ pub struct SinkSettings {
     pub on_failed_v3: OnFailedV3,
     /// What gives way when a partition's buffer is full.
     pub overflow: Overflow,
+    /// Where records wait for Kafka.
+    pub buffer: BufferMode,
+    /// Bytes after which a file of the buffer is finished.
+    pub segment_bytes: u64,
+    /// Batches of a partition that Kafka has not answered.
+    pub inflight_max: u32,
 }
 
 /// A template of a sink that cannot be compiled.
@@ -195,7 +204,10 @@ impl SinkSettings {
                 // A batch below the minimum waits for its linger, and so does one below the target.
                 target_bytes: sink.batch_target_bytes.max(sink.batch_bytes_min) as usize,
                 linger_ns: sink.linger_us * 1_000,
-                inflight_max: sink.inflight_batches_max,
+                inflight_max: match sink.buffer_mode {
+                    BufferMode::Disk => UNWRITTEN_MAX,
+                    BufferMode::Memory | BufferMode::Hybrid => sink.inflight_batches_max,
+                },
                 partition_bytes_max: usize::try_from(sink.per_partition_limit_bytes).unwrap_or(usize::MAX),
                 ahead_bytes: plan.memory.ahead_bytes,
             },
@@ -209,6 +221,9 @@ impl SinkSettings {
             deliver: sink.deliver,
             on_failed_v3: sink.on_failed_v3,
             overflow: sink.overflow,
+            buffer: sink.buffer_mode,
+            segment_bytes: sink.buffer_segment_bytes,
+            inflight_max: sink.inflight_batches_max,
         })
     }
 
@@ -219,6 +234,7 @@ impl SinkSettings {
             partitioner: Partitioner::new(self.partition_strategy, self.key_hash, shard, shards, random.next_u64()),
             connector: self.connector,
             ceiling: Ceiling::new(self.limits.bytes_max),
+            journal: None,
         }
     }
 
@@ -226,6 +242,12 @@ impl SinkSettings {
     #[inline]
     pub fn is_sync(&self) -> bool {
         self.query_mode == QueryMode::Sync
+    }
+
+    /// Whether acknowledgements wait for something: the outcome, or a disk.
+    #[inline]
+    pub fn withholds(&self) -> bool {
+        self.is_sync() || self.buffer == BufferMode::Disk
     }
 
     /// Whether subscribers wait for the outcome; in `async` there is nobody who would be told of it.

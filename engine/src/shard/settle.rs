@@ -50,7 +50,10 @@ impl Shard {
         if batch.home != self.id {
             return io.mesh(batch.home, MeshMsg::Return(batch, outcome));
         }
-        self.sinks[usize::from(batch.part.sink)].accumulator.answered(batch.part.partition);
+        match batch.journal {
+            0 => self.sinks[usize::from(batch.part.sink)].accumulator.answered(batch.part.partition),
+            token => self.pass(now, batch.part, token),
+        }
         self.settle_at_home(now, batch, outcome);
     }
 

@@ -337,6 +337,11 @@ impl Accumulator {
         self.open.iter().filter_map(age).min().map(|(_, index)| index)
     }
 
+    /// Records that an earlier start had left on disk are open from now on.
+    pub fn adopt(&mut self, records: u64) {
+        self.open_records += records;
+    }
+
     /// A batch has come home with its outcome, or was given up: its records are open no longer.
     pub fn settled(&mut self, batch: &Batch) {
         self.open_records -= u64::from(batch.records);

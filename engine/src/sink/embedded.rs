@@ -95,7 +95,7 @@ impl Embedded {
 
     /// Whether an answer of the disk is for a log of this connector.
     pub fn owns(&self, done: &DiskDone) -> bool {
-        let (DiskDone::Appended { log, .. } | DiskDone::Deleted { log, .. }) = done;
+        let (DiskDone::Appended { log, .. } | DiskDone::Deleted { log, .. }) = done else { return false };
         self.logs.get(log.0 as usize).is_some_and(Option::is_some)
     }
 
@@ -127,6 +127,8 @@ impl Embedded {
                 }
                 self.log(log).on_deleted(now, segment, &result);
             }
+            // Buffers are the shard's.
+            DiskDone::Journal(_) => {}
         }
     }
 

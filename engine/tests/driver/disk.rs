@@ -42,7 +42,7 @@ fn appends_come_back_durable_and_in_order() {
     let (shared, catalogue) = (Arc::clone(&ops), Arc::clone(&logs));
     let make = move |_| Appender { ops: Arc::clone(&shared), done: sender.clone() };
     let rig = rig::start_with_disk(Options::default(), make, move |shard, bell| {
-        Some(Disk::start(shard, Arc::clone(&catalogue), bell).expect("a writer thread"))
+        Some(Disk::start(shard, Some(Arc::clone(&catalogue)), Arc::default(), bell).expect("a writer thread"))
     });
     for turn in 0..20 {
         for i in turn * 5..turn * 5 + 5 {

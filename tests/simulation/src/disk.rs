@@ -1,4 +1,4 @@
-//! The disk under the embedded log: carries out the shards' [`DiskOp`]s in memory, knows what is durable, and turns into real
+//! The disk under the embedded log and sinks' buffers: carries out the shards' [`DiskOp`]s in memory, knows what is durable, and turns into real
 //! files when the machine stops.
 //!
 //! ```text
@@ -12,20 +12,23 @@
 //! A power cut leaves of each sector that was not synced the old or the new bytes, of each name that was not synced the old
 //! or the new state; a killed process leaves everything it wrote. Left out: damage to what was synced, unless asked for.
 
+mod journal;
 mod media;
 mod writer;
 
 use std::fs::{self, FileTimes};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aqueduct::buffer::Batch;
 use aqueduct::clock::{Mono, Now};
+use aqueduct::log::journal::{JournalPlace, Journals};
 use aqueduct::log::{Catalogue, DiskDone, DiskOp, LogId, OpenError, Opened, TopicSpec, open, segment};
 
 use crate::random::Random;
+use journal::positions_name;
 use media::{Directory, File};
 use writer::{Ground, Writer};
 
@@ -61,6 +64,8 @@ pub struct DiskFaults {
     pub sync_fails: u32,
     /// A segment that is to go: it stays.
     pub delete_fails: u32,
+    /// Entries of a buffer that are read: they cannot be.
+    pub read_fails: u32,
     /// A piece of work: it takes up to `stall_ns_max` longer.
     pub stall: u32,
     /// How much longer, ns.
@@ -102,7 +107,9 @@ pub struct Disk {
     plan: DiskPlan,
     faults: DiskFaults,
     random: Random,
-    catalogue: Arc<Catalogue>,
+    catalogue: Option<Arc<Catalogue>>,
+    places: Arc<Journals>,
+    journals: Vec<Directory>,
     writers: Vec<Writer>,
     directories: Vec<Directory>,
     used: u64,
@@ -131,15 +138,21 @@ pub fn open_logs(dir: &Path, topics: &[TopicSpec], wall_ms: i64, random: &mut Ra
 }
 
 impl Disk {
-    /// Reads what lies in the directories of `catalogue`, for the writers of so many shards.
+    /// Reads what lies in the directories of `catalogue` and of sinks' buffers, for the writers of so many shards.
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn read(plan: DiskPlan, shards: usize, catalogue: Arc<Catalogue>, random: Random) -> io::Result<Self> {
+    pub fn read(
+        plan: DiskPlan,
+        shards: usize,
+        catalogue: Option<Arc<Catalogue>>,
+        places: Arc<Journals>,
+        random: Random,
+    ) -> io::Result<Self> {
         let mut directories: Vec<Directory> = Vec::new();
         let mut used = 0;
-        for log in 0..catalogue.len() {
-            let place = catalogue.place(LogId(log as u32));
+        let logs = catalogue.as_ref().map_or(0, |catalogue| catalogue.len());
+        for place in (0..logs).filter_map(|log| Some(catalogue.as_ref()?.place(LogId(log as u32)))) {
             let mut directory = Directory::default();
             for base in place.ends.segments() {
                 let path = place.segment_path(base);
@@ -150,9 +163,13 @@ impl Disk {
             }
             directories.push(directory);
         }
+        let mut journals = Vec::new();
+        for place in places.places() {
+            journals.push(read_journal(place, &mut used)?);
+        }
         let writers = (0..shards).map(|_| Writer::default()).collect();
         let (faults, counts) = (DiskFaults::default(), Counts::default());
-        Ok(Self { plan, faults, random, catalogue, writers, directories, used, counts })
+        Ok(Self { plan, faults, random, catalogue, places, journals, writers, directories, used, counts })
     }
 
     /// What goes wrong from now on.
@@ -224,7 +241,7 @@ impl Disk {
         }
         let mut torn = 0;
         let mut left: Vec<Vec<(i64, Vec<u8>, i64)>> = Vec::new();
-        for directory in &mut self.directories {
+        for directory in self.directories.iter_mut().chain(&mut self.journals) {
             left.push(match crash {
                 Crash::Process => directory.files().map(|(base, f)| (base, f.bytes().to_vec(), f.touched_ms)).collect(),
                 Crash::Power { .. } => directory.left(&mut self.random, &mut torn),
@@ -233,15 +250,20 @@ impl Disk {
         if let Crash::Power { rotten_bits } = crash {
             (0..rotten_bits).for_each(|_| rot(&mut left, &mut self.random));
         }
+        let journals = left.split_off(self.directories.len());
         for (log, files) in (0..).zip(left) {
             self.write_files(LogId(log), files)?;
+        }
+        for (place, files) in self.places.places().iter().zip(journals) {
+            write_journal(place, files)?;
         }
         Ok(torn)
     }
 
     /// Replaces the real files of a log.
     fn write_files(&self, log: LogId, files: impl IntoIterator<Item = (i64, Vec<u8>, i64)>) -> io::Result<()> {
-        let place = self.catalogue.place(log);
+        let catalogue = self.catalogue.as_ref().expect("a log is one of the node's");
+        let place = catalogue.place(log);
         for entry in fs::read_dir(&place.dir)? {
             let entry = entry?;
             if entry.file_name().to_str().is_some_and(|name| segment::base_offset(name).is_some()) {
@@ -262,13 +284,46 @@ impl Disk {
             plan: &self.plan,
             faults: &self.faults,
             random: &mut self.random,
-            catalogue: &self.catalogue,
+            catalogue: self.catalogue.as_deref(),
             directories: &mut self.directories,
+            places: &self.places,
+            journals: &mut self.journals,
             used: &mut self.used,
             counts: &mut self.counts,
         };
         (&mut self.writers, ground)
     }
+}
+
+/// The file that a number in a journal's directory stands for.
+fn journal_path(place: &JournalPlace, name: i64) -> PathBuf {
+    match u32::try_from(name) {
+        Ok(seq) => place.segment_path(seq),
+        Err(_) => place.positions_path(u8::from(name != positions_name(0))),
+    }
+}
+
+fn read_journal(place: &JournalPlace, used: &mut u64) -> io::Result<Directory> {
+    let mut directory = Directory::default();
+    for entry in fs::read_dir(&place.dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let number = match name.strip_suffix(".journal") {
+            Some(seq) => seq.parse().ok(),
+            None => name.strip_prefix("positions-").and_then(|slot| slot.parse().ok()).map(positions_name),
+        };
+        let Some(number) = number else { continue };
+        let bytes = fs::read(journal_path(place, number))?;
+        *used += bytes.len() as u64;
+        directory.add(number, File::durable(bytes, 0));
+    }
+    Ok(directory)
+}
+
+fn write_journal(place: &JournalPlace, files: Vec<(i64, Vec<u8>, i64)>) -> io::Result<()> {
+    for entry in fs::read_dir(&place.dir)? {
+        fs::remove_file(entry?.path())?;
+    }
+    files.into_iter().try_for_each(|(name, bytes, _)| fs::write(journal_path(place, name), bytes))
 }
 
 /// Flips a bit somewhere.

@@ -3,14 +3,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::buffer::Batch;
-use crate::log::{DiskError, LogPlace};
+use crate::log::DiskError;
 
-/// Batches handed to the kernel in one call; it takes at most 1024.
+/// Pieces handed to the kernel in one call; it takes at most 1024.
 const PIECES_MAX: usize = 256;
 
 /// An open segment. `len` bytes of it are whole appends; nothing lies behind them.
@@ -26,23 +25,22 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Opens the segment that begins with offset `base` to append at `at`, or begins it if `at` is 0. Bytes behind `at`
+    /// Opens the file `path` in `dir`, its number `base`, to append at `at`, or begins it if `at` is 0. Bytes behind `at`
     /// belong to no append and are cut off.
     ///
     /// A new segment is always a new file: one of its name that an earlier failure left goes first, so that pages which the
     /// kernel failed to write, and calls clean, are not among the new ones.
-    pub(super) fn open(place: &LogPlace, base: i64, at: u64) -> Result<Self, DiskError> {
-        let path = place.segment_path(base);
+    pub(super) fn open(dir: &Path, path: &Path, base: i64, at: u64) -> Result<Self, DiskError> {
         let begins = at == 0;
         if begins
-            && let Err(e) = fs::remove_file(&path)
+            && let Err(e) = fs::remove_file(path)
             && e.kind() != io::ErrorKind::NotFound
         {
             return Err(error("create", &e));
         }
         let mut options = OpenOptions::new();
         options.write(true).create_new(begins).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).mode(0o600);
-        let file = options.open(&path).map_err(|e| error("create", &e))?;
+        let file = options.open(path).map_err(|e| error("create", &e))?;
         let len = file.metadata().map_err(|e| error("create", &e))?.len();
         if len < at {
             let text = format!("{} has {len} bytes, and the append belongs at {at}", path.display());
@@ -51,7 +49,7 @@ impl Segment {
         if len > at {
             file.set_len(at).map_err(|e| error("create", &e))?;
         }
-        Ok(Self { base, file, len: at, touched: len > at, entry_of: begins.then(|| place.dir.clone()) })
+        Ok(Self { base, file, len: at, touched: len > at, entry_of: begins.then(|| dir.to_owned()) })
     }
 
     /// A segment of `len` bytes over any file, to test what a failing sync does.
@@ -64,16 +62,21 @@ impl Segment {
         self.base
     }
 
-    /// Writes batches behind each other at byte `at`, which must be the end of the file: after a failed append those that
+    /// Writes pieces behind each other at byte `at`, which must be the end of the file: after a failed append those that
     /// were meant to follow it fail too, or they would lie behind a gap and be lost at recovery.
-    pub(super) fn append(&mut self, at: u64, batches: &[Box<Batch>]) -> Result<(), DiskError> {
+    pub(super) fn append<'a>(
+        &mut self,
+        at: u64,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), DiskError> {
         if at != self.len {
             let text = format!("segment {} ends at {}, and the append belongs at {at}", self.base, self.len);
             return Err(DiskError { during: "write", errno: 0, text });
         }
         self.touched = true;
         let mut end = at;
-        for group in batches.chunks(PIECES_MAX) {
+        let mut pieces: Vec<IoSlice<'_>> = pieces.map(IoSlice::new).collect();
+        for group in pieces.chunks_mut(PIECES_MAX) {
             if let Err(failure) = self.write_all(&mut end, group) {
                 // What was written of this append must not stay behind the last whole one. Should even this fail, recovery
                 // cuts it off, because a torn batch has a wrong checksum.
@@ -85,9 +88,7 @@ impl Segment {
         Ok(())
     }
 
-    fn write_all(&self, at: &mut u64, group: &[Box<Batch>]) -> Result<(), DiskError> {
-        let mut pieces: Vec<IoSlice<'_>> = group.iter().map(|batch| IoSlice::new(&batch.bytes)).collect();
-        let mut rest = &mut pieces[..];
+    fn write_all(&self, at: &mut u64, mut rest: &mut [IoSlice<'_>]) -> Result<(), DiskError> {
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
             match rustix::io::pwritev2(&self.file, rest, *at, ReadWriteFlags::empty()) {

@@ -9,14 +9,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use super::journal::JournalFiles;
 use super::segment::Segment;
 use crate::buffer::Batch;
-use crate::log::{Catalogue, DiskDone, DiskError, DiskOp, LogId};
+use crate::log::journal::Journals;
+use crate::log::{Catalogue, DiskDone, DiskError, DiskOp, LogId, LogPlace};
 
 /// The files of one shard's logs. Only this thread touches them while the engine runs.
 #[derive(Debug)]
 pub(super) struct Writer {
-    catalogue: Arc<Catalogue>,
+    /// The node's logs, if it has any.
+    catalogue: Option<Arc<Catalogue>>,
+    journals: JournalFiles,
     /// The segment each log appends to.
     open: HashMap<LogId, Segment>,
     /// Segments whose sync failed.
@@ -35,8 +39,18 @@ struct Written {
 }
 
 impl Writer {
-    pub(super) fn new(catalogue: Arc<Catalogue>) -> Self {
-        Self { catalogue, open: HashMap::new(), dead: HashSet::new() }
+    pub(super) fn new(catalogue: Option<Arc<Catalogue>>, journals: Arc<Journals>) -> Self {
+        Self { catalogue, journals: JournalFiles::new(journals), open: HashMap::new(), dead: HashSet::new() }
+    }
+
+    /// Whether entries of buffers are to be read when nothing else is left to do.
+    pub(super) fn has_reads(&self) -> bool {
+        self.journals.has_reads()
+    }
+
+    /// Reads the next of them.
+    pub(super) fn read_next(&mut self, mut done: impl FnMut(DiskDone)) {
+        self.journals.read_next(&mut done);
     }
 
     /// Carries out a drain of the queue as one group commit; `done` gets the results in the order of the operations.
@@ -59,9 +73,15 @@ impl Writer {
                     let result = self.delete(log, segment);
                     done(DiskDone::Deleted { log, segment, result });
                 }
+                DiskOp::Journal(op) => self.journals.take(op, &mut done),
             }
         }
         self.commit(&mut written, &mut done);
+        self.journals.commit(&mut done);
+    }
+
+    fn place(&self, log: LogId) -> &LogPlace {
+        self.catalogue.as_ref().expect("a log is one of the node's").place(log)
     }
 
     fn append(&mut self, log: LogId, base: i64, at: u64, batches: &[Box<Batch>]) -> Result<(), DiskError> {
@@ -80,10 +100,11 @@ impl Writer {
         let segment = match self.open.entry(log) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(Segment::open(self.catalogue.place(log), base, at)?)
+                let place = self.catalogue.as_ref().expect("a log is one of the node's").place(log);
+                entry.insert(Segment::open(&place.dir, &place.segment_path(base), base, at)?)
             }
         };
-        segment.append(at, batches)
+        segment.append(at, batches.iter().map(|batch| &batch.bytes[..]))
     }
 
     /// Syncs every touched file once, publishes what is durable, and answers.
@@ -98,7 +119,7 @@ impl Writer {
         for Written { log, segment, end_offset, batches, result } in written.drain(..) {
             let result = result.and_then(|()| failed.get(&log).map_or(Ok(()), |error| Err(error.clone())));
             if result.is_ok() {
-                self.catalogue.place(log).ends.appended(segment, end_offset);
+                self.place(log).ends.appended(segment, end_offset);
             }
             done(DiskDone::Appended { log, segment, end_offset, batches, result });
         }
@@ -109,7 +130,7 @@ impl Writer {
             self.open.remove(&log);
         }
         self.dead.remove(&(log, base));
-        let place = self.catalogue.place(log);
+        let place = self.place(log);
         // Readers first, or one of them would miss a file it had been promised.
         place.ends.retired(base);
         match fs::remove_file(place.segment_path(base)) {

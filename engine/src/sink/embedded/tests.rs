@@ -43,6 +43,7 @@ impl Disk {
                     DiskDone::Appended { log, segment, end_offset, batches, result: result.clone() }
                 }
                 DiskOp::Delete { log, segment } => DiskDone::Deleted { log, segment, result: result.clone() },
+                DiskOp::Journal(op) => panic!("no buffer asks here: {op:?}"),
             };
             assert!(embedded.owns(&done));
             embedded.on_disk(now, done);

@@ -220,6 +220,7 @@ impl Carriers {
                 max_timestamp_ms: 0,
                 opened: Mono::default(),
                 queued_bytes: 0,
+                journal: 0,
             })
         });
         carrier.part = part;

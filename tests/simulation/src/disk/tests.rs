@@ -53,7 +53,13 @@ impl Rig {
         let topic = TopicSpec { name: "t".to_owned(), partitions: self.partitions, limits: self.limits };
         let opened = open_logs(&self.dir, &[topic], self.time().wall_ms, &mut self.random).expect("the logs open");
         let logs = opened.logs.into_iter().map(PartitionLog::new).collect();
-        let disk = Disk::read(DiskPlan::default(), 1, Arc::clone(&opened.catalogue), self.random.split());
+        let disk = Disk::read(
+            DiskPlan::default(),
+            1,
+            Some(Arc::clone(&opened.catalogue)),
+            Arc::default(),
+            self.random.split(),
+        );
         Life { disk: disk.expect("the files are read"), logs, catalogue: opened.catalogue }
     }
 

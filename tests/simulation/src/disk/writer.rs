@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aqueduct::buffer::Batch;
 use aqueduct::clock::{Mono, Now};
-use aqueduct::log::{Catalogue, DiskDone, DiskError, DiskOp, LogId};
+use aqueduct::log::journal::JournalOp;
+use aqueduct::log::{Catalogue, DiskDone, DiskError, DiskOp, LogId, LogPlace};
 
-use super::media::Directory;
+use super::journal::Journals;
+use super::media::{Directory, File};
 use super::{Counts, DiskFaults, DiskPlan};
 use crate::random::Random;
 
@@ -26,8 +28,10 @@ pub(super) struct Ground<'a> {
     pub(super) plan: &'a DiskPlan,
     pub(super) faults: &'a DiskFaults,
     pub(super) random: &'a mut Random,
-    pub(super) catalogue: &'a Catalogue,
+    pub(super) catalogue: Option<&'a Catalogue>,
     pub(super) directories: &'a mut [Directory],
+    pub(super) places: &'a aqueduct::log::journal::Journals,
+    pub(super) journals: &'a mut [Directory],
     /// Bytes of all files.
     pub(super) used: &'a mut u64,
     pub(super) counts: &'a mut Counts,
@@ -64,10 +68,12 @@ enum Work {
         rolls: Option<LogId>,
     },
     Delete,
+    Journal,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
+    journals: Journals,
     queue: VecDeque<DiskOp>,
     /// What shares the next sync; the first is worked on.
     group: VecDeque<DiskOp>,
@@ -102,6 +108,7 @@ impl Writer {
                     }
                 }
                 Work::Delete => self.delete(ground),
+                Work::Journal => self.journal(now, ground),
             }
             self.begin(at, ground);
         }
@@ -120,6 +127,8 @@ impl Writer {
             Some(DiskOp::Append { .. }) => Work::Append,
             Some(DiskOp::Delete { .. }) if self.is_committed() => Work::Delete,
             Some(DiskOp::Delete { .. }) => Work::Commit { rolls: None },
+            Some(DiskOp::Journal(op)) if self.journals.must_commit(op) => Work::Commit { rolls: None },
+            Some(DiskOp::Journal(_)) => Work::Journal,
         };
         let (least, most) = match &work {
             Work::Commit { .. } => ground.plan.sync_ns,
@@ -134,7 +143,16 @@ impl Writer {
     }
 
     fn is_committed(&self) -> bool {
-        self.written.is_empty() && !self.open.values().any(|open| open.touched || open.is_new)
+        let logs = self.written.is_empty() && !self.open.values().any(|open| open.touched || open.is_new);
+        logs && self.journals.is_committed()
+    }
+
+    fn journal(&mut self, now: Now, ground: &mut Ground<'_>) {
+        let Some(DiskOp::Journal(op)) = self.group.pop_front() else {
+            panic!("the first of the group is a buffer's");
+        };
+        ground.counts.appends += u64::from(matches!(op, JournalOp::Append { .. }));
+        self.done.extend(self.journals.take(now, op, ground).map(DiskDone::Journal));
     }
 
     fn append(&mut self, now: Now, ground: &mut Ground<'_>) {
@@ -173,27 +191,9 @@ impl Writer {
         let bytes: Vec<u8> = batches.iter().flat_map(|batch| &batch.bytes).copied().collect();
         let file = ground.directories[log.0 as usize].get_mut(base).expect("an open file is there");
         file.touched_ms = now.wall_ms;
-        let room = ground.faults.bytes_max.map_or(u64::MAX, |most| most.saturating_sub(*ground.used));
-        let fails = ground.random.chance(ground.faults.write_fails);
-        let taken = match (fails, bytes.len() as u64 > room) {
-            (true, _) => ground.random.below(bytes.len() as u64) as usize,
-            (false, true) => room as usize,
-            (false, false) => bytes.len(),
-        };
-        let before = file.len();
-        file.write(at as usize, &bytes[..taken]);
-        if taken == bytes.len() {
-            open.len += taken as u64;
-        } else if !ground.random.chance(ground.faults.cut_fails) {
-            file.cut(at as usize);
-        }
-        *ground.used += file.len() as u64;
-        *ground.used -= before as u64;
-        if taken == bytes.len() {
-            return Ok(());
-        }
-        ground.counts.failed_writes += 1;
-        Err(if fails { error("write", EIO, "input/output error") } else { error("write", ENOSPC, "no space left") })
+        write_part(file, at as usize, &bytes, ground.faults, ground.random, ground.used, ground.counts)?;
+        open.len += bytes.len() as u64;
+        Ok(())
     }
 
     /// Syncs every touched file once, publishes what is durable, and answers.
@@ -209,10 +209,11 @@ impl Writer {
         for Written { log, segment, end_offset, batches, result } in self.written.drain(..) {
             let result = result.and_then(|()| failed.get(&log).map_or(Ok(()), |error| Err(error.clone())));
             if result.is_ok() {
-                ground.catalogue.place(log).ends.appended(segment, end_offset);
+                place(ground.catalogue, log).ends.appended(segment, end_offset);
             }
             self.done.push_back(DiskDone::Appended { log, segment, end_offset, batches, result });
         }
+        self.done.extend(self.journals.commit(ground).into_iter().map(DiskDone::Journal));
         ground.counts.commits += 1;
     }
 
@@ -224,7 +225,7 @@ impl Writer {
             self.open.remove(&log);
         }
         self.dead.remove(&(log, segment));
-        ground.catalogue.place(log).ends.retired(segment);
+        place(ground.catalogue, log).ends.retired(segment);
         let result = if ground.random.chance(ground.faults.delete_fails) {
             Err(error("delete", EIO, "input/output error"))
         } else {
@@ -237,19 +238,21 @@ impl Writer {
     /// What it holds.
     pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
         let asked = self.queue.iter().chain(&self.group).filter_map(|op| match op {
-            DiskOp::Append { batches, .. } => Some(batches),
-            DiskOp::Delete { .. } => None,
+            DiskOp::Append { batches, .. } | DiskOp::Journal(JournalOp::Append { batches, .. }) => Some(batches),
+            DiskOp::Delete { .. } | DiskOp::Journal(_) => None,
         });
         let written = self.written.iter().map(|written| &written.batches);
-        let done = self.done.iter().filter_map(|done| match done {
-            DiskDone::Appended { batches, .. } => Some(batches),
-            DiskDone::Deleted { .. } => None,
-        });
-        asked.chain(written).chain(done).flatten().map(|batch| &**batch)
+        let logs = asked.chain(written).flatten().map(|batch| &**batch);
+        logs.chain(self.journals.batches()).chain(self.done.iter().flat_map(DiskDone::batches))
     }
 
     /// The machine stops: of an append that is being written a part may be there.
     pub(super) fn stop(&mut self, ground: &mut Ground<'_>) {
+        if matches!(self.work, Some(Work::Journal))
+            && let Some(DiskOp::Journal(op)) = self.group.front()
+        {
+            return self.journals.stop(op, ground);
+        }
         if !matches!(self.work, Some(Work::Append)) {
             return;
         }
@@ -262,6 +265,41 @@ impl Writer {
             file.write(at as usize, &bytes[..part]);
         }
     }
+}
+
+/// Writes `bytes` at the end of a file, or the part of them that the disk takes.
+pub(super) fn write_part(
+    file: &mut File,
+    at: usize,
+    bytes: &[u8],
+    faults: &DiskFaults,
+    random: &mut Random,
+    used: &mut u64,
+    counts: &mut Counts,
+) -> Result<(), DiskError> {
+    let room = faults.bytes_max.map_or(u64::MAX, |most| most.saturating_sub(*used));
+    let fails = random.chance(faults.write_fails);
+    let taken = match (fails, bytes.len() as u64 > room) {
+        (true, _) => random.below(bytes.len() as u64) as usize,
+        (false, true) => room as usize,
+        (false, false) => bytes.len(),
+    };
+    let before = file.len();
+    file.write(at, &bytes[..taken]);
+    if taken < bytes.len() && !random.chance(faults.cut_fails) {
+        file.cut(at);
+    }
+    *used += file.len() as u64;
+    *used -= before as u64;
+    if taken == bytes.len() {
+        return Ok(());
+    }
+    counts.failed_writes += 1;
+    Err(if fails { error("write", EIO, "input/output error") } else { error("write", ENOSPC, "no space left") })
+}
+
+fn place(catalogue: Option<&Catalogue>, log: LogId) -> &LogPlace {
+    catalogue.expect("a log is one of the node's").place(log)
 }
 
 /// Opens a segment to append at `at`, or begins it. Bytes behind `at` are cut off.
@@ -318,6 +356,6 @@ fn sync(log: LogId, open: &mut Open, ground: &mut Ground<'_>) -> Result<(), Disk
     Ok(())
 }
 
-fn error(during: &'static str, errno: i32, text: &str) -> DiskError {
+pub(super) fn error(during: &'static str, errno: i32, text: &str) -> DiskError {
     DiskError { during, errno, text: text.to_string() }
 }

@@ -1,0 +1,199 @@
+//! The files of sinks' buffers: appends that share a sync, footers, positions, and entries read back.
+//!
+//! Reads wait until everything else that is queued has been done, and are done one at a time: an acknowledgement may wait for
+//! an append, nobody waits for what is read ahead.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::segment::{Segment, error};
+use crate::buffer::{Batch, PartKey};
+use crate::log::journal::{
+    JournalDone, JournalId, JournalOp, JournalPlace, Journals, ReadBack, SegmentId, Wanted, read_back,
+};
+use crate::log::{DiskDone, DiskError};
+
+/// Files kept open for reading.
+const READERS_KEPT: usize = 8;
+
+/// All journal files of one shard.
+#[derive(Debug)]
+pub(super) struct JournalFiles {
+    journals: Arc<Journals>,
+    /// The file each journal appends to.
+    open: HashMap<JournalId, Segment>,
+    written: Vec<Written>,
+    reads: VecDeque<Read>,
+    readers: VecDeque<(SegmentId, File)>,
+}
+
+/// What was written and waits for the sync.
+#[derive(Debug)]
+struct Written {
+    segment: SegmentId,
+    what: What,
+    result: Result<(), DiskError>,
+}
+
+#[derive(Debug)]
+enum What {
+    // The box is what travels.
+    #[expect(clippy::vec_box)]
+    Entries(Vec<Box<Batch>>),
+    Footer,
+}
+
+#[derive(Debug)]
+struct Read {
+    segment: SegmentId,
+    partition: u32,
+    wanted: Vec<Wanted>,
+}
+
+impl JournalFiles {
+    pub(super) fn new(journals: Arc<Journals>) -> Self {
+        Self { journals, open: HashMap::new(), written: Vec::new(), reads: VecDeque::new(), readers: VecDeque::new() }
+    }
+
+    /// Carries out an operation, or the part of it that comes before the sync.
+    pub(super) fn take(&mut self, op: JournalOp, done: &mut impl FnMut(DiskDone)) {
+        match op {
+            JournalOp::Append { segment, at, batches } => {
+                let result = self.append(segment, at, batches.iter().map(|batch| &batch.bytes[..]), done);
+                self.written.push(Written { segment, what: What::Entries(batches), result });
+            }
+            JournalOp::Finish { segment, at, footer } => {
+                let result = self.append(segment, at, [&footer[..]].into_iter(), done);
+                self.written.push(Written { segment, what: What::Footer, result });
+            }
+            JournalOp::Read { segment, partition, wanted } => self.reads.push_back(Read { segment, partition, wanted }),
+            JournalOp::Positions { journal, slot, bytes } => {
+                let result = write_positions(self.journals.place(journal), slot, &bytes).map_err(|e| error("write", &e));
+                done(DiskDone::Journal(JournalDone::Positions { journal, result }));
+            }
+            JournalOp::Delete { segment } => {
+                self.commit(done);
+                let result = self.delete(segment);
+                done(DiskDone::Journal(JournalDone::Deleted { segment, result }));
+            }
+        }
+    }
+
+    fn append<'a>(
+        &mut self,
+        segment: SegmentId,
+        at: u64,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        done: &mut impl FnMut(DiskDone),
+    ) -> Result<(), DiskError> {
+        let SegmentId { journal, seq } = segment;
+        if self.open.get(&journal).is_some_and(|open| open.base() != i64::from(seq) || at == 0) {
+            // What went to the old file is synced before the new one is begun.
+            self.commit(done);
+            self.open.remove(&journal);
+        }
+        let file = match self.open.entry(journal) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let place = self.journals.place(journal);
+                entry.insert(Segment::open(&place.dir, &place.segment_path(seq), i64::from(seq), at)?)
+            }
+        };
+        file.append(at, pieces)
+    }
+
+    /// Syncs every touched file once, and answers.
+    pub(super) fn commit(&mut self, done: &mut impl FnMut(DiskDone)) {
+        let mut failed: HashMap<JournalId, DiskError> = HashMap::new();
+        let begin = Instant::now();
+        for (&journal, file) in &mut self.open {
+            if let Err(error) = file.sync() {
+                failed.insert(journal, error);
+            }
+        }
+        // A second sync of a file that failed one could succeed and prove nothing.
+        self.open.retain(|journal, _| !failed.contains_key(journal));
+        let sync_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        for Written { segment, what, result } in self.written.drain(..) {
+            let result = result.and_then(|()| failed.get(&segment.journal).map_or(Ok(()), |error| Err(error.clone())));
+            done(DiskDone::Journal(match what {
+                What::Entries(batches) => JournalDone::Appended { segment, batches, sync_ns, result },
+                What::Footer => JournalDone::Finished { segment, result },
+            }));
+        }
+    }
+
+    /// Whether something is to be read.
+    pub(super) fn has_reads(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
+    /// Reads what was asked for first.
+    pub(super) fn read_next(&mut self, done: &mut impl FnMut(DiskDone)) {
+        let Some(Read { segment, partition, wanted }) = self.reads.pop_front() else { return };
+        let journals = Arc::clone(&self.journals);
+        let place = journals.place(segment.journal);
+        let part = PartKey { sink: place.sink, partition };
+        let entries = match self.reader(segment) {
+            Ok(file) => wanted
+                .iter()
+                .map(|wanted| {
+                    let set_aside = |bytes: &[u8]| place.set_aside(segment.seq, u64::from(wanted.at), bytes);
+                    (wanted.number, read_back(file, place.mark, place.shard, part, wanted, set_aside))
+                })
+                .collect(),
+            Err(failure) => wanted.iter().map(|w| (w.number, ReadBack::Failed(error("read", &failure)))).collect(),
+        };
+        done(DiskDone::Journal(JournalDone::Read { segment, partition, entries }));
+    }
+
+    fn reader(&mut self, segment: SegmentId) -> io::Result<&File> {
+        match self.readers.iter().position(|(known, _)| *known == segment) {
+            Some(at) => {
+                let reader = self.readers.remove(at);
+                self.readers.extend(reader);
+            }
+            None => {
+                let path = self.journals.place(segment.journal).segment_path(segment.seq);
+                let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+                let file = OpenOptions::new().read(true).custom_flags(nofollow).open(path)?;
+                if self.readers.len() >= READERS_KEPT {
+                    self.readers.pop_front();
+                }
+                self.readers.push_back((segment, file));
+            }
+        }
+        self.readers.back().map(|(_, file)| file).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn delete(&mut self, segment: SegmentId) -> Result<(), DiskError> {
+        self.readers.retain(|(known, _)| *known != segment);
+        if self.open.get(&segment.journal).is_some_and(|open| open.base() == i64::from(segment.seq)) {
+            self.open.remove(&segment.journal);
+        }
+        match fs::remove_file(self.journals.place(segment.journal).segment_path(segment.seq)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(error("delete", &e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Replaces the bytes of a file of positions. It is written in place: the other one is whole meanwhile.
+fn write_positions(place: &JournalPlace, slot: u8, bytes: &[u8]) -> io::Result<()> {
+    let path = place.positions_path(slot);
+    let is_new = !path.exists();
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).custom_flags(nofollow).mode(0o600).open(&path)?;
+    file.write_all_at(bytes, 0)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_data()?;
+    if is_new { File::open(&place.dir)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

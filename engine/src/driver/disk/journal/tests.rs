@@ -1,0 +1,128 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::log::journal::{JournalSpec, open_journals, rig};
+
+/// A directory that goes away with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("aqueduct-buffer-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn files(&self) -> (JournalFiles, Arc<Journals>) {
+        let spec = JournalSpec { sink: 0, dir: self.0.join("s") };
+        let opened = open_journals(&[spec], 1, || 5).expect("a writable directory");
+        (JournalFiles::new(Arc::clone(&opened.journals)), opened.journals)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn segment(journals: &Journals, seq: u32) -> SegmentId {
+    let journal = JournalId(journals.places().len() as u32 - 1);
+    SegmentId { journal, seq }
+}
+
+fn entry(number: u64) -> Box<Batch> {
+    let mut batch = rig::batch(0, b"");
+    batch.bytes = rig::entry(number, 0, format!("value {number}").as_bytes(), 5);
+    batch
+}
+
+fn run(files: &mut JournalFiles, ops: Vec<JournalOp>) -> Vec<JournalDone> {
+    let mut all = Vec::new();
+    let mut done = |done: DiskDone| match done {
+        DiskDone::Journal(done) => all.push(done),
+        other => panic!("unexpected: {other:?}"),
+    };
+    ops.into_iter().for_each(|op| files.take(op, &mut done));
+    files.commit(&mut done);
+    while files.has_reads() {
+        files.read_next(&mut done);
+    }
+    all
+}
+
+#[test]
+fn entries_are_written_finished_read_back_and_removed() {
+    let dir = Dir::new("life");
+    let (mut files, journals) = dir.files();
+    let (first, second) = (segment(&journals, 0), segment(&journals, 1));
+    let bytes = entry(0).bytes.len() as u32;
+    let ops = vec![
+        JournalOp::Append { segment: first, at: 0, batches: vec![entry(0), entry(1)] },
+        JournalOp::Finish { segment: first, at: 2 * u64::from(bytes), footer: b"footer".to_vec() },
+        JournalOp::Append { segment: second, at: 0, batches: vec![entry(2)] },
+    ];
+    for done in run(&mut files, ops) {
+        let (JournalDone::Appended { result, .. } | JournalDone::Finished { result, .. }) = done else {
+            panic!("unexpected: {done:?}")
+        };
+        assert_eq!(result, Ok(()));
+    }
+    let wanted = vec![Wanted { number: 1, at: bytes, bytes }, Wanted { number: 1, at: 0, bytes }];
+    let read = run(&mut files, vec![JournalOp::Read { segment: first, partition: 0, wanted }]);
+    let [JournalDone::Read { entries, .. }] = &read[..] else { panic!("unexpected: {read:?}") };
+    let [(1, ReadBack::Whole(batch, _)), (1, ReadBack::Damaged)] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!(batch.bytes, entry(1).bytes);
+    assert_eq!(fs::read_dir(&journals.place(first.journal).quarantine).expect("a directory").count(), 1);
+    let path = journals.place(first.journal).segment_path(0);
+    assert!(fs::read(&path).expect("the file").ends_with(b"footer"));
+    run(&mut files, vec![JournalOp::Delete { segment: first }, JournalOp::Delete { segment: first }]);
+    assert!(!path.exists());
+}
+
+#[test]
+fn appends_are_answered_by_one_sync_and_reads_come_last() {
+    let dir = Dir::new("group");
+    let (mut files, journals) = dir.files();
+    let (id, bytes) = (segment(&journals, 0), entry(0).bytes.len() as u64);
+    let wanted = vec![Wanted { number: 0, at: 0, bytes: bytes as u32 }];
+    let mut ops = vec![JournalOp::Append { segment: id, at: 0, batches: vec![entry(0)] }];
+    ops.push(JournalOp::Read { segment: id, partition: 0, wanted });
+    ops.extend((1..5).map(|n| JournalOp::Append { segment: id, at: n * bytes, batches: vec![entry(n)] }));
+    let done = run(&mut files, ops);
+    assert!(matches!(done[..5], [JournalDone::Appended { result: Ok(()), .. }, ..]));
+    assert!(matches!(done[5], JournalDone::Read { .. }), "{done:?}");
+    let gap = run(&mut files, vec![JournalOp::Append { segment: id, at: 9_999, batches: vec![entry(9)] }]);
+    assert!(matches!(gap[0], JournalDone::Appended { result: Err(_), .. }));
+}
+
+#[test]
+fn positions_are_replaced_whole() {
+    let dir = Dir::new("positions");
+    let (mut files, journals) = dir.files();
+    let journal = segment(&journals, 0).journal;
+    for bytes in [&b"longer than the next"[..], b"short"] {
+        let done = run(&mut files, vec![JournalOp::Positions { journal, slot: 1, bytes: bytes.to_vec() }]);
+        assert!(matches!(done[0], JournalDone::Positions { result: Ok(()), .. }));
+        assert_eq!(fs::read(journals.place(journal).positions_path(1)).expect("the file"), bytes);
+    }
+}
+
+/// On a file that cannot grow the group fails as a whole, and what was there stays.
+#[test]
+fn a_full_disk_fails_the_group() {
+    let dir = Dir::new("full");
+    let (mut files, journals) = dir.files();
+    let id = segment(&journals, 0);
+    let full = OpenOptions::new().write(true).open("/dev/full");
+    let Ok(full) = full else { return eprintln!("skipped: this system has no /dev/full") };
+    files.open.insert(id.journal, Segment::over(0, 0, full));
+    let done = run(&mut files, vec![JournalOp::Append { segment: id, at: 0, batches: vec![entry(0)] }]);
+    // `at` = 0 begins a new file, so the full one is not written to.
+    assert!(matches!(&done[0], JournalDone::Appended { result: Ok(()), .. }), "{done:?}");
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("it was there");
+    files.open.insert(id.journal, Segment::over(0, 100, full));
+    let done = run(&mut files, vec![JournalOp::Append { segment: id, at: 100, batches: vec![entry(1)] }]);
+    let [JournalDone::Appended { result: Err(error), batches, .. }] = &done[..] else { panic!("{done:?}") };
+    assert_eq!((error.during, error.errno, batches.len()), ("write", 28, 1));
+}

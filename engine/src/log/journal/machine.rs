@@ -1,0 +1,609 @@
+//! The journal of one sink at one shard as a pure machine: numbers what is to be written, says where, keeps the order of each
+//! partition, and knows what has been passed.
+//!
+//! ```text
+//! push ─ waiting ─ Append ─ (durable) ─ queue ┬ kept in memory ──────────┬ hand over ─ open ─ outcome ─ passed
+//!                                             └ forgotten … Read ─ window ┘
+//! ```
+//!
+//! At most one append is with the writer. What arrives meanwhile goes out together, all partitions in one write and one sync,
+//! so groups grow by themselves as the disk gets slower. After a failed append its file takes nothing more, and the same
+//! batches are written again, from memory, to a new one.
+//!
+//! Memory: a batch that cannot leave at once is forgotten as soon as it is durable; what is read ahead is bounded. A few
+//! bytes for each entry stay. A file goes when nothing in it is left and the positions that say so have been written, so
+//! that it does not come back after a crash without them.
+
+mod disk;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::backlog::{Backlog, ENTRY_BYTES, Entry, Memory, Open, Ready};
+use super::entry;
+use super::footer::{ENTRIES_MAX, Footer, Item};
+use super::op::{JournalId, JournalOp, SegmentId, Wanted};
+use super::open::JournalStart;
+use super::positions::{Position, Positions};
+use crate::buffer::Batch;
+use crate::clock::{Mono, Now};
+use crate::plants::{Plant, is_planted};
+use crate::shard::control::Level;
+use crate::ticket::Run;
+
+/// Most bytes of one read.
+const READ_BYTES: usize = 1 << 20;
+/// Most entries of one read.
+const READ_ENTRIES: usize = 512;
+/// What may be ready for one partition before no more is read, bytes.
+const AHEAD_BYTES: usize = 512 << 10;
+/// Below this many bytes more entries than `inflight_max` may be with the owner, which merges small batches.
+const OPEN_BYTES: usize = 128 << 10;
+/// Entries of a partition on their way at most: bounds what positions say.
+const OPEN_MAX: usize = 256;
+/// How old positions on disk may be.
+const POSITIONS_MS: u64 = 500;
+
+/// The limits of one journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalLimits {
+    /// A file is finished at this length, unless a single entry is longer.
+    pub segment_bytes: u64,
+    /// Batches of a partition that Kafka has not answered.
+    pub inflight_max: u32,
+    /// Bytes that may be read back and not yet passed.
+    pub loaded_bytes_max: usize,
+    /// Bytes that batches on their way may keep charged since they were filled.
+    pub kept_bytes_max: usize,
+}
+
+/// What a journal counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JournalCounts {
+    /// Records that lie here and have not been passed.
+    pub records: u64,
+    /// Bytes of their entries.
+    pub bytes: u64,
+    /// Files.
+    pub segments: u64,
+    /// Group commits.
+    pub syncs: u64,
+    /// Time they took, nanoseconds.
+    pub sync_ns: u64,
+    /// Group commits and positions that failed.
+    pub failures: u64,
+    /// Stretches that were found damaged.
+    pub damaged: u64,
+    /// Records that an earlier start had left.
+    pub replayed: u64,
+}
+
+/// Records that will not reach Kafka: displaced, or damaged.
+#[derive(Debug)]
+pub struct Gone {
+    /// Their partition.
+    pub partition: u32,
+    /// How many.
+    pub records: u32,
+    /// Bytes of their entry.
+    pub bytes: u32,
+    /// Who waits for them.
+    pub runs: Vec<Run>,
+    /// Their batch, if it was in memory.
+    pub batch: Option<Box<Batch>>,
+}
+
+/// One sink's journal at one shard.
+#[derive(Debug)]
+pub struct Journal {
+    limits: JournalLimits,
+    own: JournalId,
+    mark: u32,
+    next_number: u64,
+    /// Numbered, oldest first.
+    waiting: VecDeque<Box<Batch>>,
+    writing: Option<Writing>,
+    /// No append before this, after a failed one.
+    retry_at: Mono,
+    /// The file that takes appends, or will be begun.
+    seq: u32,
+    /// Its durable end; 0: it is to be begun.
+    at: u64,
+    footer: Footer,
+    segments: BTreeMap<SegmentId, Segment>,
+    backlogs: Vec<Backlog>,
+    listed: Vec<u32>,
+    /// In the order of their entries; that of this start is the last.
+    directories: Vec<Directory>,
+    /// Tokens of entries of earlier starts given so far.
+    tokens: u64,
+    loaded_bytes: usize,
+    kept_bytes: usize,
+    entries: usize,
+    gone: VecDeque<Gone>,
+    /// Partitions for which everything of earlier starts has been passed.
+    unblocked: Vec<u32>,
+    notes: VecDeque<(Level, String)>,
+    counts: JournalCounts,
+}
+
+/// The append that is with the writer.
+#[derive(Debug)]
+struct Writing {
+    segment: SegmentId,
+    end: u64,
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    /// Entries that have not been passed.
+    live: u32,
+    /// Takes no more entries.
+    closed: bool,
+    /// Its removal has been decided.
+    leaving: bool,
+}
+
+/// A directory, and how far it has been passed.
+#[derive(Debug)]
+struct Directory {
+    journal: JournalId,
+    mark: u32,
+    /// By partition, one above the newest entry that has left the queue.
+    resume: BTreeMap<u32, u64>,
+    /// How often positions were written.
+    count: u64,
+    /// Since when there is something to write.
+    dirty_since: Option<Mono>,
+    writing: bool,
+    /// Files to be removed once the next positions are durable.
+    condemned: Vec<SegmentId>,
+    /// Files to be removed once those being written are.
+    going: Vec<SegmentId>,
+}
+
+/// Tokens of entries of earlier starts, apart from those of this one, which are one above the number.
+const ADOPTED_TOKENS: u64 = 1 << 63;
+
+impl Journal {
+    /// The journal as it was found at start.
+    pub fn new(limits: JournalLimits, start: JournalStart) -> Self {
+        let mut journal = Self {
+            limits,
+            own: start.own,
+            mark: start.mark,
+            next_number: 0,
+            waiting: VecDeque::new(),
+            writing: None,
+            retry_at: Mono::default(),
+            seq: 0,
+            at: 0,
+            footer: Footer::default(),
+            segments: BTreeMap::new(),
+            backlogs: Vec::new(),
+            listed: Vec::new(),
+            directories: Vec::new(),
+            tokens: 0,
+            loaded_bytes: 0,
+            kept_bytes: 0,
+            entries: 0,
+            gone: VecDeque::new(),
+            unblocked: Vec::new(),
+            notes: VecDeque::new(),
+            counts: JournalCounts { damaged: start.damaged, ..JournalCounts::default() },
+        };
+        journal.counts.replayed = start.records();
+        journal.adopt(start);
+        journal
+    }
+
+    fn adopt(&mut self, start: JournalStart) {
+        for adopted in start.adopted {
+            let journal = adopted.journal;
+            for (seq, _) in adopted.segments {
+                let segment = Segment { closed: true, ..Segment::default() };
+                self.segments.insert(SegmentId { journal, seq }, segment);
+            }
+            for (partition, entries) in adopted.entries {
+                for (seq, item) in entries {
+                    let segment = SegmentId { journal, seq };
+                    let Item { number, at, bytes, records, .. } = item;
+                    self.backlog(partition).adopted += 1;
+                    self.enqueue(partition, Entry { number, segment, at, bytes, records });
+                    self.backlog(partition).held_bytes += u64::from(bytes);
+                }
+                self.list(partition);
+            }
+            let resume = adopted.positions.partitions.iter().map(|(&p, position)| (p, position.resume)).collect();
+            let count = adopted.positions.count;
+            self.directories.push(Directory::new(journal, adopted.mark, resume, count));
+        }
+        self.directories.push(Directory::new(start.own, start.mark, BTreeMap::new(), 0));
+        for partition in start.waits_for {
+            self.backlog(partition).blocked = true;
+        }
+        // What earlier starts have passed and not removed.
+        let passed: Vec<SegmentId> = self.segments.iter().filter(|(_, s)| s.live == 0).map(|(&id, _)| id).collect();
+        passed.into_iter().for_each(|segment| self.condemn(Mono::default(), segment));
+    }
+
+    /// Takes a batch to be written.
+    pub fn push(&mut self, mut batch: Box<Batch>) {
+        assert!(batch.records > 0, "an empty batch is never written");
+        self.next_number += 1;
+        batch.journal = self.next_number;
+        let backlog = self.backlog(batch.part.partition);
+        backlog.unwritten += 1;
+        backlog.held_bytes += batch.bytes.len() as u64;
+        match is_planted(Plant::ReorderSpill) && self.next_number.is_multiple_of(3) {
+            true => self.waiting.push_front(batch),
+            false => self.waiting.push_back(batch),
+        }
+    }
+
+    /// Asks for what is to be done and hands over what may leave. `direct` tells how many batches of a partition are on their
+    /// way past the journal. Returns when to be called again at the latest.
+    pub fn poll(
+        &mut self,
+        now: Now,
+        hurry: bool,
+        direct: impl Fn(u32) -> u32,
+        mut ask: impl FnMut(JournalOp),
+        mut hand_over: impl FnMut(Box<Batch>),
+    ) -> Option<Mono> {
+        self.append(now, &mut ask);
+        let mut listed = std::mem::take(&mut self.listed);
+        let mut retry_at = None;
+        listed.retain(|&partition| {
+            self.depart(partition, direct(partition), &mut hand_over);
+            self.read(now.mono, partition, &mut ask);
+            let backlog = &mut self.backlogs[partition as usize];
+            if backlog.retry_at > now.mono {
+                retry_at = [retry_at, Some(backlog.retry_at)].into_iter().flatten().min();
+            }
+            backlog.listed = !backlog.queue.is_empty();
+            backlog.listed
+        });
+        self.listed.append(&mut listed);
+        let positions = self.write_positions(now.mono, hurry, &mut ask);
+        let append = (self.writing.is_none() && !self.waiting.is_empty()).then_some(self.retry_at);
+        [append, retry_at, positions].into_iter().flatten().min()
+    }
+
+    /// Gives the writer what waits.
+    fn append(&mut self, now: Now, ask: &mut impl FnMut(JournalOp)) {
+        if self.writing.is_some() || now.mono < self.retry_at {
+            return;
+        }
+        let Some(first) = self.waiting.front() else { return };
+        let full = self.at + first.bytes.len() as u64 > self.limits.segment_bytes;
+        if self.at > 0 && (full || self.footer.entries() >= ENTRIES_MAX) {
+            self.roll(now.mono, ask);
+        }
+        let segment = SegmentId { journal: self.own, seq: self.seq };
+        let (mut end, mut batches) = (self.at, Vec::with_capacity(self.waiting.len()));
+        while let Some(next) = self.waiting.front() {
+            let bytes = next.bytes.len() as u64;
+            let fits = end + bytes <= self.limits.segment_bytes && self.footer.entries() + batches.len() < ENTRIES_MAX;
+            if end > 0 && !fits {
+                break;
+            }
+            let Some(mut batch) = self.waiting.pop_front() else { break };
+            let number = batch.journal - 1;
+            entry::seal(&mut batch, number, self.mark, now.wall_ms);
+            end += bytes;
+            batches.push(batch);
+        }
+        self.segments.entry(segment).or_default();
+        self.writing = Some(Writing { segment, end });
+        ask(JournalOp::Append { segment, at: self.at, batches });
+    }
+
+    /// Finishes the file that takes appends.
+    fn roll(&mut self, now: Mono, ask: &mut impl FnMut(JournalOp)) {
+        let segment = SegmentId { journal: self.own, seq: self.seq };
+        ask(JournalOp::Finish { segment, at: self.at, footer: self.footer.finish(self.at, self.mark) });
+        self.close(now, segment);
+    }
+
+    /// No more appends to this file; the next begins another.
+    fn close(&mut self, now: Mono, segment: SegmentId) {
+        (self.seq, self.at, self.footer) = (self.seq + 1, 0, Footer::default());
+        let Some(state) = self.segments.get_mut(&segment) else { return };
+        state.closed = true;
+        if state.live == 0 {
+            self.condemn(now, segment);
+        }
+    }
+
+    /// Hands over what is ready, as far as the partition may have batches unanswered.
+    fn depart(&mut self, partition: u32, direct: u32, hand_over: &mut impl FnMut(Box<Batch>)) {
+        let inflight_max = self.limits.inflight_max;
+        loop {
+            let backlog = &mut self.backlogs[partition as usize];
+            let open = backlog.open.len();
+            let slot = open + (direct as usize) < inflight_max as usize;
+            let small = direct == 0 && backlog.open_bytes < OPEN_BYTES && open < OPEN_MAX;
+            if backlog.blocked || backlog.window.is_empty() || !(slot || small) {
+                return;
+            }
+            let Some((entry, Some(Ready { mut batch, memory }))) = backlog.pop() else { return };
+            let token = match entry.segment.journal == self.own {
+                true => entry.number + 1,
+                false => {
+                    self.tokens += 1;
+                    ADOPTED_TOKENS | self.tokens
+                }
+            };
+            if entry.segment.journal == self.own && matches!(memory, Memory::Loaded(_)) {
+                batch.runs = backlog.take_saved(entry.number);
+            }
+            batch.journal = token;
+            backlog.open_bytes += entry.bytes as usize;
+            backlog.open.push(Open { token, entry, memory });
+            self.leave_queue(partition, &entry);
+            hand_over(batch);
+        }
+    }
+
+    /// Notes that an entry is in the queue no longer.
+    fn leave_queue(&mut self, partition: u32, entry: &Entry) {
+        if let Some(directory) = self.directories.iter_mut().find(|d| d.journal == entry.segment.journal) {
+            let resume = directory.resume.entry(partition).or_default();
+            *resume = (*resume).max(entry.number + 1);
+        }
+    }
+
+    /// Asks for the next entries of a partition that are not in memory.
+    fn read(&mut self, now: Mono, partition: u32, ask: &mut impl FnMut(JournalOp)) {
+        let backlog = &mut self.backlogs[partition as usize];
+        let enough = backlog.window_bytes >= AHEAD_BYTES || backlog.is_in_memory();
+        if backlog.reading || backlog.blocked || enough || now < backlog.retry_at {
+            return;
+        }
+        // One entry of a partition may always be in memory, or it could wait for others for ever.
+        let alone = backlog.window.is_empty() && backlog.open.is_empty();
+        if self.loaded_bytes >= self.limits.loaded_bytes_max && !alone {
+            return;
+        }
+        let mut wanted = Vec::new();
+        let mut bytes = 0;
+        let mut segment = None;
+        for entry in backlog.queue.range(backlog.window.len()..).take(READ_ENTRIES) {
+            let fits = bytes + entry.bytes as usize <= READ_BYTES;
+            if !wanted.is_empty() && (!fits || segment != Some(entry.segment)) {
+                break;
+            }
+            segment = Some(entry.segment);
+            bytes += entry.bytes as usize;
+            wanted.push(Wanted { number: entry.number, at: entry.at, bytes: entry.bytes });
+            if self.loaded_bytes + bytes >= self.limits.loaded_bytes_max {
+                break;
+            }
+        }
+        let Some(segment) = segment else { return };
+        (backlog.reading, backlog.reading_bytes) = (true, bytes);
+        // Taken now, so that partitions that ask in the same round do not all see the same room.
+        self.loaded_bytes += bytes;
+        ask(JournalOp::Read { segment, partition, wanted });
+    }
+
+    /// An entry that was handed over has its last word, whatever it is. False: it is none of this journal's.
+    pub fn passed(&mut self, now: Mono, partition: u32, token: u64) -> bool {
+        let Some(backlog) = self.backlogs.get_mut(partition as usize) else { return false };
+        let Some(at) = backlog.open.iter().position(|open| open.token == token) else { return false };
+        let Open { entry, memory, .. } = backlog.open.remove(at);
+        backlog.open_bytes -= entry.bytes as usize;
+        self.release_memory(memory);
+        self.forget(now, partition, &entry);
+        true
+    }
+
+    /// Discards the oldest entry of a partition that is not on its way. `None` if there is none.
+    pub fn drop_oldest(&mut self, now: Mono, partition: u32) -> Option<Gone> {
+        let own = self.own;
+        let backlog = self.backlogs.get_mut(partition as usize)?;
+        let resurrect = is_planted(Plant::ResurrectDropped).then(|| backlog.queue.front().copied()).flatten();
+        let (entry, ready) = backlog.pop()?;
+        let runs = if entry.segment.journal == own { backlog.take_saved(entry.number) } else { Vec::new() };
+        let mut gone = Gone { partition, records: entry.records, bytes: entry.bytes, runs, batch: None };
+        if let Some(Ready { mut batch, memory }) = ready {
+            self.release_memory(memory);
+            gone.runs.append(&mut batch.runs);
+            gone.batch = Some(batch);
+        }
+        if let Some(entry) = resurrect {
+            let backlog = self.backlog(partition);
+            let at = backlog.window.len();
+            backlog.queue.insert(at, entry);
+            backlog.held_bytes += u64::from(entry.bytes);
+            return Some(gone);
+        }
+        self.leave_queue(partition, &entry);
+        self.forget(now, partition, &entry);
+        Some(gone)
+    }
+
+    /// Takes the tickets of everything that is not durable; for a planted bug.
+    pub fn take_waiting_runs(&mut self) -> Vec<Run> {
+        self.waiting.iter_mut().flat_map(|batch| batch.runs.drain(..)).collect()
+    }
+
+    /// Another shard has passed what it took over for a partition.
+    pub fn unblock(&mut self, partition: u32) {
+        self.backlog(partition).blocked = false;
+        self.list(partition);
+    }
+
+    /// The next partition for which everything of earlier starts has been passed here.
+    pub fn pop_unblocked(&mut self) -> Option<u32> {
+        self.unblocked.pop()
+    }
+
+    /// The next records that will not be sent.
+    pub fn pop_gone(&mut self) -> Option<Gone> {
+        self.gone.pop_front()
+    }
+
+    /// The next line for the log.
+    pub fn pop_note(&mut self) -> Option<(Level, String)> {
+        self.notes.pop_front()
+    }
+
+    /// Whether this journal asked for what is done there.
+    pub fn owns(&self, journal: JournalId) -> bool {
+        self.directories.iter().any(|directory| directory.journal == journal)
+    }
+
+    /// Whether something of a partition waits here, so that what comes later must wait behind it.
+    pub fn holds(&self, partition: u32) -> bool {
+        self.backlogs.get(partition as usize).is_some_and(|backlog| !backlog.is_passed() || backlog.blocked)
+    }
+
+    /// Bytes of a partition that wait here, not those on their way.
+    pub fn held_bytes(&self, partition: u32) -> u64 {
+        self.backlogs.get(partition as usize).map_or(0, |backlog| backlog.held_bytes)
+    }
+
+    /// Whether everything taken is durable, and what has been passed is noted on disk.
+    pub fn is_safe(&self) -> bool {
+        let noted = self.directories.iter().all(|d| d.dirty_since.is_none() && !d.writing);
+        self.waiting.is_empty() && self.writing.is_none() && noted
+    }
+
+    /// Whether everything that was taken has been passed.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0 && self.waiting.is_empty() && self.writing.is_none()
+    }
+
+    /// Bytes of memory that the lists of entries take.
+    pub fn index_bytes(&self) -> usize {
+        self.entries * ENTRY_BYTES + self.footer.bytes()
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> JournalCounts {
+        JournalCounts { segments: self.segments.len() as u64, ..self.counts }
+    }
+
+    /// Shows every batch it holds; not those that the writer has.
+    #[cfg(any(test, debug_assertions))]
+    pub fn each_batch(&self, show: &mut impl FnMut(&Batch)) {
+        self.waiting.iter().for_each(|batch| show(batch));
+        self.gone.iter().filter_map(|gone| gone.batch.as_deref()).for_each(&mut *show);
+        self.backlogs.iter().flat_map(|backlog| &backlog.window).for_each(|ready| show(&ready.batch));
+    }
+
+    fn enqueue(&mut self, partition: u32, entry: Entry) {
+        self.segments.entry(entry.segment).or_default().live += 1;
+        self.entries += 1;
+        self.counts.records += u64::from(entry.records);
+        self.counts.bytes += u64::from(entry.bytes);
+        self.backlog(partition).queue.push_back(entry);
+    }
+
+    /// An entry has been passed: it need not be found again.
+    fn forget(&mut self, now: Mono, partition: u32, entry: &Entry) {
+        self.entries -= 1;
+        self.counts.records -= u64::from(entry.records);
+        self.counts.bytes -= u64::from(entry.bytes);
+        if entry.segment.journal != self.own {
+            let backlog = self.backlog(partition);
+            backlog.adopted -= 1;
+            if backlog.adopted == 0 {
+                self.unblocked.push(partition);
+            }
+        }
+        if let Some(directory) = self.directories.iter_mut().find(|d| d.journal == entry.segment.journal) {
+            directory.dirty_since.get_or_insert(now);
+        }
+        let Some(segment) = self.segments.get_mut(&entry.segment) else { return };
+        segment.live -= 1;
+        if segment.live == 0 && segment.closed {
+            self.condemn(now, entry.segment);
+        }
+    }
+
+    /// A file holds nothing that is needed: it goes with the next positions.
+    fn condemn(&mut self, now: Mono, segment: SegmentId) {
+        let Some(state) = self.segments.get_mut(&segment).filter(|state| !state.leaving) else { return };
+        state.leaving = true;
+        if let Some(directory) = self.directories.iter_mut().find(|d| d.journal == segment.journal) {
+            directory.condemned.push(segment);
+            directory.dirty_since.get_or_insert(now);
+        }
+    }
+
+    fn release_memory(&mut self, memory: Memory) {
+        match memory {
+            Memory::Kept(bytes) => self.kept_bytes -= bytes,
+            Memory::Loaded(bytes) => self.loaded_bytes -= bytes,
+        }
+    }
+
+    fn backlog(&mut self, partition: u32) -> &mut Backlog {
+        let at = partition as usize;
+        if at >= self.backlogs.len() {
+            self.backlogs.resize_with(at + 1, Backlog::default);
+        }
+        &mut self.backlogs[at]
+    }
+
+    /// Notes that a partition has something to do.
+    fn list(&mut self, partition: u32) {
+        let backlog = self.backlog(partition);
+        if !std::mem::replace(&mut backlog.listed, true) {
+            self.listed.push(partition);
+        }
+    }
+
+    /// Writes positions that have changed, once in a while, or at once in a hurry. Returns when to look again.
+    fn write_positions(&mut self, now: Mono, hurry: bool, ask: &mut impl FnMut(JournalOp)) -> Option<Mono> {
+        let mut next = None;
+        for at in 0..self.directories.len() {
+            let directory = &mut self.directories[at];
+            let Some(since) = directory.dirty_since.filter(|_| !directory.writing) else { continue };
+            let due = since.plus_ms(POSITIONS_MS);
+            if now < due && !hurry {
+                next = [next, Some(due)].into_iter().flatten().min();
+                continue;
+            }
+            directory.dirty_since = None;
+            directory.writing = true;
+            directory.going.append(&mut directory.condemned);
+            directory.count += 1;
+            let (journal, mark, slot) = (directory.journal, directory.mark, (directory.count % 2) as u8);
+            ask(JournalOp::Positions { journal, slot, bytes: self.positions(at).encode(mark) });
+        }
+        next
+    }
+
+    /// How far a directory has been passed.
+    fn positions(&self, at: usize) -> Positions {
+        let directory = &self.directories[at];
+        let journal = directory.journal;
+        let order = |entry: &Entry| self.directories.iter().position(|d| d.journal == entry.segment.journal);
+        let mut positions = Positions { count: directory.count, partitions: BTreeMap::new() };
+        for (&partition, &resume) in &directory.resume {
+            let Some(backlog) = self.backlogs.get(partition as usize) else {
+                positions.partitions.insert(partition, Position { resume, open: Vec::new() });
+                continue;
+            };
+            let mine = |entry: &&Entry| entry.segment.journal == journal && entry.number < resume;
+            let first = backlog.queue.partition_point(|entry| order(entry) < Some(at));
+            let waiting = backlog.queue.range(first..).take_while(mine).map(|entry| entry.number);
+            let away = backlog.open.iter().map(|open| &open.entry).filter(mine).map(|entry| entry.number);
+            let mut open: Vec<u64> = away.chain(waiting).collect();
+            open.sort_unstable();
+            positions.partitions.insert(partition, Position { resume, open });
+        }
+        positions
+    }
+}
+
+impl Directory {
+    fn new(journal: JournalId, mark: u32, resume: BTreeMap<u32, u64>, count: u64) -> Self {
+        Self { journal, mark, resume, count, dirty_since: None, writing: false, condemned: Vec::new(), going: Vec::new() }
+    }
+}

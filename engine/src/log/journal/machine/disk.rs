@@ -1,0 +1,184 @@
+//! The words of the disk: what became durable, what was read back, what failed.
+
+use super::{Gone, Journal, Memory, Writing};
+use crate::buffer::Batch;
+use crate::clock::{Mono, Now};
+use crate::log::journal::backlog::Entry;
+use crate::log::journal::footer::Item;
+use crate::log::journal::op::{JournalDone, JournalOp, ReadBack, SegmentId};
+use crate::log::DiskError;
+use crate::shard::control::Level;
+
+/// How long appends and reads stay away from a disk that has just failed one.
+const RETRY_MS: u64 = 500;
+/// How often an entry that the disk does not give is asked for.
+const READ_TRIES: u32 = 3;
+
+impl Journal {
+    /// Takes in an answer. Batches that are durable and cannot leave at once are given to `release`, without their tickets.
+    pub fn on_done(
+        &mut self,
+        now: Now,
+        done: JournalDone,
+        mut ask: impl FnMut(JournalOp),
+        mut release: impl FnMut(Box<Batch>),
+    ) {
+        match done {
+            JournalDone::Appended { segment, batches, sync_ns, result } => {
+                let Some(Writing { end, .. }) = self.writing.take().filter(|w| w.segment == segment) else {
+                    debug_assert!(false, "an answer follows its append");
+                    return;
+                };
+                match result {
+                    Ok(()) => self.on_durable(segment, batches, end, sync_ns, &mut release),
+                    Err(error) => self.on_not_durable(now.mono, segment, batches, &error),
+                }
+            }
+            JournalDone::Finished { result, .. } => {
+                // The next start scans the file instead.
+                if let Err(error) = result {
+                    self.complain(&error, "The next start takes longer");
+                }
+            }
+            JournalDone::Read { segment, partition, entries } => self.on_read(now, segment, partition, entries),
+            JournalDone::Positions { journal, result } => {
+                let Some(directory) = self.directories.iter_mut().find(|d| d.journal == journal) else { return };
+                directory.writing = false;
+                for segment in std::mem::take(&mut directory.going) {
+                    // Without them what was passed comes back after a crash, which is better than a disk that stays full.
+                    ask(JournalOp::Delete { segment });
+                }
+                if let Err(error) = result {
+                    self.counts.failures += 1;
+                    self.complain(&error, "After a crash more records are sent twice");
+                }
+            }
+            JournalDone::Deleted { segment, result } => {
+                self.segments.remove(&segment);
+                if let Err(error) = result {
+                    self.complain(&error, "The next start tries again");
+                }
+            }
+        }
+    }
+
+    fn on_durable(
+        &mut self,
+        segment: SegmentId,
+        batches: Vec<Box<Batch>>,
+        end: u64,
+        sync_ns: u64,
+        release: &mut impl FnMut(Box<Batch>),
+    ) {
+        self.counts.syncs += 1;
+        self.counts.sync_ns += sync_ns;
+        for batch in batches {
+            let (partition, number) = (batch.part.partition, batch.journal - 1);
+            let (at, bytes, records) = (self.at as u32, batch.bytes.len() as u32, batch.records);
+            self.at += u64::from(bytes);
+            self.footer.push(&Item { number, at, bytes, partition, records });
+            let backlog = self.backlog(partition);
+            backlog.unwritten -= 1;
+            let open = backlog.window.len() + backlog.open.len();
+            let turn = backlog.is_in_memory() && !backlog.blocked;
+            self.enqueue(partition, Entry { number, segment, at, bytes, records });
+            let room = self.kept_bytes + batch.charge_bytes <= self.limits.kept_bytes_max;
+            self.keep_or_release(batch, turn && room && open < self.limits.inflight_max as usize, release);
+            self.list(partition);
+        }
+        debug_assert!(self.at == end, "what was planned was written");
+    }
+
+    /// Keeps a durable batch that will leave at once; of others only the tickets.
+    fn keep_or_release(&mut self, mut batch: Box<Batch>, keep: bool, release: &mut impl FnMut(Box<Batch>)) {
+        let number = batch.journal - 1;
+        if keep {
+            let memory = Memory::Kept(batch.charge_bytes);
+            self.kept_bytes += batch.charge_bytes;
+            return self.backlog(batch.part.partition).load(batch, memory);
+        }
+        if !batch.runs.is_empty() {
+            let runs = std::mem::take(&mut batch.runs);
+            self.backlog(batch.part.partition).saved.push_back((number, runs));
+        }
+        release(batch);
+    }
+
+    /// What the file holds is in doubt: it takes nothing more, and the same batches go to another.
+    fn on_not_durable(&mut self, now: Mono, segment: SegmentId, batches: Vec<Box<Batch>>, error: &DiskError) {
+        self.counts.failures += 1;
+        self.complain(error, "Nothing is acknowledged until the disk takes it again");
+        batches.into_iter().rev().for_each(|batch| self.waiting.push_front(batch));
+        self.retry_at = now.plus_ms(RETRY_MS);
+        // A file that could not even be begun is replaced by the next one of its name.
+        if self.at > 0 {
+            self.close(now, segment);
+        }
+    }
+
+    fn on_read(&mut self, now: Now, segment: SegmentId, partition: u32, entries: Vec<(u64, ReadBack)>) {
+        let asked: usize = std::mem::take(&mut self.backlog(partition).reading_bytes);
+        self.loaded_bytes -= asked;
+        self.backlog(partition).reading = false;
+        for (number, found) in entries {
+            let backlog = self.backlog(partition);
+            let at = backlog.window.len();
+            // What was displaced meanwhile is not expected any more.
+            let expected = backlog.queue.get(at).is_some_and(|e| e.segment == segment && e.number == number);
+            if !expected {
+                continue;
+            }
+            match found {
+                ReadBack::Whole(mut batch, written_ms) => {
+                    let age_ms = u64::try_from(now.wall_ms.saturating_sub(written_ms)).unwrap_or(0);
+                    batch.opened = Mono(now.mono.0.saturating_sub(age_ms.saturating_mul(1_000_000)));
+                    let bytes = batch.bytes.capacity();
+                    backlog.tries = 0;
+                    backlog.load(batch, Memory::Loaded(bytes));
+                    self.loaded_bytes += bytes;
+                }
+                ReadBack::Failed(error) if backlog.tries + 1 < READ_TRIES => {
+                    backlog.tries += 1;
+                    backlog.retry_at = now.mono.plus_ms(RETRY_MS);
+                    self.complain(&error, "It is tried again");
+                    break;
+                }
+                ReadBack::Failed(error) => {
+                    self.complain(&error, "The entry is given up");
+                    self.lose(now.mono, partition, at);
+                }
+                ReadBack::Damaged => self.lose(now.mono, partition, at),
+            }
+        }
+        self.list(partition);
+    }
+
+    /// The entry at `at` of a queue cannot be sent.
+    fn lose(&mut self, now: Mono, partition: u32, at: usize) {
+        let own = self.own;
+        let backlog = self.backlog(partition);
+        backlog.tries = 0;
+        let Some(entry) = backlog.queue.remove(at) else { return };
+        backlog.held_bytes -= u64::from(entry.bytes);
+        let runs = if entry.segment.journal == own { backlog.take_saved(entry.number) } else { Vec::new() };
+        self.counts.damaged += 1;
+        let Entry { number, segment, records, bytes, .. } = entry;
+        self.notes.push_back((
+            Level::Error,
+            format!(
+                "buffer: {records} records of partition {partition} in {segment:?}, entry {number}, are damaged and cannot be \
+                 sent; what was read was set aside in the directory quarantine. Check the disk."
+            ),
+        ));
+        self.forget(now, partition, &entry);
+        self.gone.push_back(Gone { partition, records, bytes, runs, batch: None });
+    }
+
+    fn complain(&mut self, error: &DiskError, consequence: &str) {
+        let text = format!(
+            "buffer: {} failed: {}. {consequence}. Check the disk of the buffer and its free space.",
+            error.during, error.text
+        );
+        self.notes.push_back((Level::Error, text));
+    }
+}

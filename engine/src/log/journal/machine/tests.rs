@@ -1,0 +1,329 @@
+//! The journal over a disk in memory.
+
+use super::*;
+use crate::log::DiskError;
+use crate::log::journal::op::{JournalDone, ReadBack};
+use crate::log::journal::read::read_back;
+use crate::log::journal::rig;
+use crate::buffer::PartKey;
+use crate::shard::ShardId;
+use crate::ticket::Lane;
+
+const OWN: JournalId = JournalId(0);
+const MARK: u32 = 77;
+
+fn limits() -> JournalLimits {
+    JournalLimits { segment_bytes: 1_000, inflight_max: 2, loaded_bytes_max: 1 << 20, kept_bytes_max: 1 << 20 }
+}
+
+fn now(ms: u64) -> Now {
+    Now { mono: Mono::from_ms(1_000 + ms), wall_ms: 1_700_000_000_000 }
+}
+
+/// A journal and its disk. What the journal asks for is done when the test says so.
+struct Rig {
+    journal: Journal,
+    files: BTreeMap<SegmentId, Vec<u8>>,
+    positions: BTreeMap<JournalId, Vec<u8>>,
+    asked: VecDeque<JournalOp>,
+    /// Handed over and not answered, oldest first.
+    away: VecDeque<Box<Batch>>,
+    released: usize,
+    fails: bool,
+    now: Now,
+}
+
+impl Rig {
+    fn new(limits: JournalLimits) -> Self {
+        Self::with(Journal::new(limits, JournalStart::empty(0, OWN, MARK)))
+    }
+
+    fn with(journal: Journal) -> Self {
+        Self {
+            journal,
+            files: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            asked: VecDeque::new(),
+            away: VecDeque::new(),
+            released: 0,
+            fails: false,
+            now: now(0),
+        }
+    }
+
+    fn push(&mut self, partition: u32, value: &str) {
+        self.journal.push(rig::batch(partition, value.as_bytes()));
+    }
+
+    fn poll(&mut self) -> Option<Mono> {
+        let (asked, away) = (&mut self.asked, &mut self.away);
+        self.journal.poll(self.now, false, |_| 0, |op| asked.push_back(op), |batch| away.push_back(batch))
+    }
+
+    /// Does everything that is asked for, and what that leads to.
+    fn work(&mut self) {
+        self.poll();
+        while let Some(op) = self.asked.pop_front() {
+            let done = self.carry_out(op);
+            let (asked, released) = (&mut self.asked, &mut self.released);
+            self.journal.on_done(self.now, done, |op| asked.push_back(op), |_| *released += 1);
+            self.poll();
+        }
+    }
+
+    fn carry_out(&mut self, op: JournalOp) -> JournalDone {
+        let error = DiskError { during: "write", errno: 28, text: "no space left".to_string() };
+        let result = if self.fails { Err(error) } else { Ok(()) };
+        match op {
+            JournalOp::Append { segment, at, batches } => {
+                if result.is_ok() {
+                    let file = self.files.entry(segment).or_default();
+                    file.truncate(at as usize);
+                    batches.iter().for_each(|batch| file.extend_from_slice(&batch.bytes));
+                }
+                JournalDone::Appended { segment, batches, sync_ns: 1, result }
+            }
+            JournalOp::Finish { segment, at, footer } => {
+                let file = self.files.entry(segment).or_default();
+                assert_eq!(file.len() as u64, at);
+                file.extend(footer);
+                JournalDone::Finished { segment, result }
+            }
+            JournalOp::Read { segment, partition, wanted } => {
+                let part = PartKey { sink: 0, partition };
+                let mark = if segment.journal == OWN { MARK } else { 1 };
+                let read = |w: &Wanted| read_back(&self.files[&segment][..], mark, ShardId(0), part, w, |_| {});
+                let entries: Vec<(u64, ReadBack)> = wanted.iter().map(|w| (w.number, read(w))).collect();
+                JournalDone::Read { segment, partition, entries }
+            }
+            JournalOp::Positions { journal, bytes, .. } => {
+                self.positions.insert(journal, bytes);
+                JournalDone::Positions { journal, result }
+            }
+            JournalOp::Delete { segment } => {
+                self.files.remove(&segment);
+                JournalDone::Deleted { segment, result }
+            }
+        }
+    }
+
+    /// Kafka answers the oldest; its value.
+    fn answer(&mut self) -> Option<String> {
+        let batch = self.away.pop_front()?;
+        assert!(self.journal.passed(self.now.mono, batch.part.partition, batch.journal));
+        Some(value(&batch))
+    }
+
+    /// Everything that leaves, answered as it comes.
+    fn drain(&mut self) -> Vec<String> {
+        let mut values = Vec::new();
+        self.work();
+        while let Some(value) = self.answer() {
+            values.push(value);
+            self.work();
+        }
+        values
+    }
+}
+
+fn value(batch: &Batch) -> String {
+    let body = &batch.bytes[kafka::record_batch::HEADER_LEN..];
+    let record = kafka::record_batch::Records::new(1, body).next().expect("a record").expect("a whole record");
+    String::from_utf8_lossy(record.value.expect("a value")).into_owned()
+}
+
+fn values(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|n| format!("value {n}")).collect()
+}
+
+#[test]
+fn what_cannot_leave_is_forgotten_and_read_back_in_order() {
+    let mut rig = Rig::new(limits());
+    (0..40).for_each(|n| rig.push(n % 2, &format!("value {n}")));
+    rig.poll();
+    assert!(rig.away.is_empty(), "nothing leaves before it is durable");
+    assert_eq!(rig.asked.len(), 1, "one write for all partitions");
+    let sent = rig.drain();
+    assert!(rig.released >= 30, "{} were forgotten", rig.released);
+    for partition in 0..2 {
+        let of = |n: &String| n.trim_start_matches("value ").parse::<u32>().expect("a number") % 2 == partition;
+        let own: Vec<String> = sent.iter().filter(|n| of(n)).cloned().collect();
+        assert_eq!(own, values(0..40).into_iter().filter(of).collect::<Vec<_>>());
+    }
+    assert!(rig.journal.is_empty());
+    assert_eq!(rig.journal.counts().records, 0);
+    assert_eq!((rig.journal.loaded_bytes, rig.journal.kept_bytes, rig.journal.entries), (0, 0, 0));
+}
+
+#[test]
+fn with_a_fast_kafka_nothing_is_read() {
+    let mut rig = Rig::new(limits());
+    for n in 0..10 {
+        rig.push(0, &format!("value {n}"));
+        rig.work();
+        assert_eq!(rig.answer(), Some(format!("value {n}")));
+    }
+    assert_eq!(rig.released, 0);
+}
+
+#[test]
+fn files_go_once_positions_say_that_they_have_been_passed() {
+    let mut rig = Rig::new(limits());
+    (0..40).for_each(|n| rig.push(0, &format!("value {n}")));
+    rig.drain();
+    assert!(rig.files.len() > 3 && rig.positions.is_empty(), "not before positions were written");
+    rig.now = now(500);
+    rig.work();
+    let positions = Positions::decode(&rig.positions[&OWN], MARK).expect("whole positions");
+    assert_eq!(positions.partitions[&0], Position { resume: 40, open: Vec::new() });
+    assert_eq!(rig.files.len(), 1, "the one that takes appends stays");
+    assert!(rig.journal.is_safe());
+}
+
+#[test]
+fn positions_name_what_is_on_its_way() {
+    let mut rig = Rig::new(limits());
+    (0..4).for_each(|n| rig.push(0, &"x".repeat(70_000 + n)));
+    rig.work();
+    assert_eq!(rig.away.len(), 2, "large batches keep to max_inflight");
+    let newer = rig.away.pop_back().expect("two are away");
+    assert!(rig.journal.passed(rig.now.mono, 0, newer.journal));
+    rig.now = now(500);
+    rig.work();
+    let positions = Positions::decode(&rig.positions[&OWN], MARK).expect("whole positions");
+    assert!(!positions.partitions[&0].has_passed(0) && positions.partitions[&0].has_passed(1));
+}
+
+#[test]
+fn after_a_failed_append_the_same_goes_to_a_new_file() {
+    let mut rig = Rig::new(limits());
+    rig.push(0, "value 0");
+    rig.work();
+    rig.fails = true;
+    (1..3).for_each(|n| rig.push(0, &format!("value {n}")));
+    rig.work();
+    assert_eq!(rig.away.len(), 1, "what is not durable does not leave");
+    assert!(rig.journal.pop_note().is_some());
+    rig.fails = false;
+    assert!(rig.poll().is_some_and(|at| at > rig.now.mono), "it is tried again");
+    assert!(rig.asked.is_empty(), "after a pause");
+    rig.now = now(500);
+    assert_eq!(rig.drain(), values(0..3));
+    let files: Vec<u32> = rig.files.keys().map(|segment| segment.seq).collect();
+    assert_eq!(files, [1], "the file in doubt takes nothing more, and goes when it was passed");
+}
+
+#[test]
+fn the_oldest_gives_way_and_is_not_sent() {
+    let mut rig = Rig::new(JournalLimits { inflight_max: 1, ..limits() });
+    (0..6).for_each(|n| rig.push(0, &format!("{n}{}", "x".repeat(200_000))));
+    rig.work();
+    assert_eq!(rig.away.len(), 1);
+    let held = rig.journal.held_bytes(0);
+    let gone = rig.journal.drop_oldest(rig.now.mono, 0).expect("five wait");
+    assert_eq!((gone.records, rig.journal.held_bytes(0)), (1, held - u64::from(gone.bytes)));
+    rig.journal.drop_oldest(rig.now.mono, 0).expect("four wait");
+    let sent: Vec<String> = rig.drain().iter().map(|value| value[..1].to_string()).collect();
+    assert_eq!(sent, ["0", "3", "4", "5"]);
+    assert!(rig.journal.drop_oldest(rig.now.mono, 0).is_none());
+}
+
+#[test]
+fn tickets_wait_for_batches_that_are_on_disk_only() {
+    let mut rig = Rig::new(JournalLimits { inflight_max: 1, ..limits() });
+    for n in 0..3 {
+        let mut batch = rig::batch(0, &vec![b'x'; 200_000]);
+        batch.runs.push(Run { session: 9, lane_gen: 1, first: n, record: 0, n: 1, lane: Lane::PubAck });
+        rig.journal.push(batch);
+    }
+    for n in 0..3 {
+        rig.work();
+        assert_eq!(rig.away[0].runs[0].first, n);
+        rig.answer();
+    }
+}
+
+#[test]
+fn a_damaged_entry_is_lost_and_those_behind_it_are_sent() {
+    let mut rig = Rig::new(JournalLimits { segment_bytes: 1 << 20, inflight_max: 1, ..limits() });
+    (0..4).for_each(|n| rig.push(0, &format!("{n}{}", "x".repeat(200_000))));
+    rig.work();
+    let file = rig.files.values_mut().next().expect("a file");
+    file[250_000] ^= 1;
+    let sent: Vec<String> = rig.drain().iter().map(|value| value[..1].to_string()).collect();
+    assert_eq!(sent, ["0", "2", "3"]);
+    let gone = rig.journal.pop_gone().expect("one is lost");
+    assert_eq!((gone.records, rig.journal.counts().damaged), (1, 1));
+    assert!(rig.journal.is_empty());
+}
+
+/// What earlier starts left goes first, the oldest start's before all; other shards hear when it has been passed.
+#[test]
+fn what_was_taken_over_goes_first() {
+    let adopted = |journal: u32, first: u32, files: &mut BTreeMap<SegmentId, Vec<u8>>| {
+        let segment = SegmentId { journal: JournalId(journal), seq: 3 };
+        let (mut bytes, mut items) = (Vec::new(), Vec::new());
+        for number in 0..3u64 {
+            let entry = rig::entry(number, 0, format!("value {}", first + number as u32).as_bytes(), 1);
+            let (at, len) = (bytes.len() as u32, entry.len() as u32);
+            items.push((3, Item { number, at, bytes: len, partition: 0, records: 1 }));
+            bytes.extend(entry);
+        }
+        files.insert(segment, bytes);
+        crate::log::journal::open::Adopted {
+            journal: segment.journal,
+            mark: 1,
+            positions: Positions::default(),
+            segments: vec![(3, 0)],
+            entries: BTreeMap::from([(0, items)]),
+        }
+    };
+    let mut files = BTreeMap::new();
+    let mut start = JournalStart::empty(0, OWN, MARK);
+    start.adopted = vec![adopted(1, 0, &mut files), adopted(2, 3, &mut files)];
+    assert_eq!((start.entries(), start.records()), (6, 6));
+    let mut rig = Rig::with(Journal::new(limits(), start));
+    rig.files = files;
+    (6..9).for_each(|n| rig.push(0, &format!("value {n}")));
+    assert_eq!(rig.drain(), values(0..9));
+    assert_eq!((rig.journal.pop_unblocked(), rig.journal.pop_unblocked()), (Some(0), None));
+    rig.now = now(500);
+    rig.work();
+    assert!(rig.files.keys().all(|segment| segment.journal == OWN), "their files are gone");
+    let positions = Positions::decode(&rig.positions[&JournalId(2)], 1).expect("positions of the second");
+    assert_eq!(positions.partitions[&0].resume, 3);
+}
+
+#[test]
+fn a_partition_waits_for_the_shard_that_took_it_over() {
+    let mut start = JournalStart::empty(0, OWN, MARK);
+    start.waits_for = vec![0];
+    let mut rig = Rig::with(Journal::new(limits(), start));
+    (0..2).for_each(|n| rig.push(n, &format!("value {n}")));
+    rig.work();
+    assert_eq!(rig.away.iter().map(|batch| batch.part.partition).collect::<Vec<_>>(), [1]);
+    assert!(rig.journal.holds(0) && rig.journal.is_safe());
+    rig.journal.unblock(0);
+    rig.work();
+    assert_eq!(rig.away.len(), 2);
+}
+
+/// A partition whose broker is away does not keep the others' batches, or what may be read ahead.
+#[test]
+fn a_stalled_partition_stalls_only_itself() {
+    let mut rig = Rig::new(JournalLimits { loaded_bytes_max: 100_000, kept_bytes_max: 0, ..limits() });
+    for n in 0..30 {
+        rig.push(0, &format!("{n}{}", "x".repeat(60_000)));
+        rig.push(1, &format!("{n}{}", "y".repeat(60_000)));
+    }
+    rig.work();
+    let mut sent = 0;
+    loop {
+        let Some(at) = rig.away.iter().position(|batch| batch.part.partition == 1) else { break };
+        let batch = rig.away.remove(at).expect("it is there");
+        assert!(rig.journal.passed(rig.now.mono, 1, batch.journal));
+        sent += 1;
+        rig.work();
+    }
+    assert_eq!(sent, 30);
+}

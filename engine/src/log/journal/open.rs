@@ -1,0 +1,387 @@
+//! Start-up: directories of this start, what earlier ones left, and who takes it over.
+//!
+//! Where all of it was written by as many shards as there are now, each shard takes over its own: clients live where they
+//! lived. Else one shard takes over everything of the sink, oldest start first, and the others do not send to a partition
+//! before it has passed what it took over for it; so the records of a client keep their order, wherever it lives now.
+//!
+//! A start reads footers and positions, not entries; where a crash left no footer, it scans that segment.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::footer::{self, Item};
+use super::op::{JournalId, SegmentId};
+use super::positions::{Position, Positions};
+use super::scan;
+use crate::log::open::{OpenError, make_dir, sync_dir};
+use crate::log::scan::{ReadAt, Stretch};
+use crate::shard::ShardId;
+
+/// A sink whose buffer may lie on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalSpec {
+    /// Index of the sink.
+    pub sink: u16,
+    /// The directory of this sink alone.
+    pub dir: PathBuf,
+}
+
+/// Where a journal lies and what its entries bear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalPlace {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Where damaged bytes are set aside.
+    pub quarantine: PathBuf,
+    /// What its entries bear.
+    pub mark: u32,
+    /// Its sink.
+    pub sink: u16,
+    /// The shard that has it now.
+    pub shard: ShardId,
+}
+
+impl JournalPlace {
+    /// The file of a segment.
+    pub fn segment_path(&self, seq: u32) -> PathBuf {
+        self.dir.join(format!("{seq:010}.journal"))
+    }
+
+    /// One of the two files of positions.
+    pub fn positions_path(&self, slot: u8) -> PathBuf {
+        self.dir.join(format!("positions-{slot}"))
+    }
+
+    /// Keeps damaged bytes for people to look at. That it cannot is no reason to stop.
+    pub fn set_aside(&self, seq: u32, at: u64, bytes: &[u8]) {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = self.quarantine.join(format!("{name}-{seq:010}-{at}"));
+        let _ = fs::create_dir_all(&self.quarantine).and_then(|()| fs::write(path, bytes));
+    }
+}
+
+/// All journals of the node, by [`JournalId`]; for writer threads.
+#[derive(Debug, Default)]
+pub struct Journals {
+    places: Vec<JournalPlace>,
+}
+
+impl Journals {
+    /// A journal by its number, which must be one of these.
+    pub fn place(&self, journal: JournalId) -> &JournalPlace {
+        &self.places[journal.0 as usize]
+    }
+
+    /// All of them.
+    pub fn places(&self) -> &[JournalPlace] {
+        &self.places
+    }
+
+    /// Whether no sink has a journal.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+}
+
+/// What one shard begins with for one sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalStart {
+    /// The sink.
+    pub sink: u16,
+    /// The directory this start writes to.
+    pub own: JournalId,
+    /// What its entries bear.
+    pub mark: u32,
+    /// What is taken over, in the order it is to be sent.
+    pub(crate) adopted: Vec<Adopted>,
+    /// Partitions that another shard took over something for.
+    pub(crate) waits_for: Vec<u32>,
+    /// Stretches that were found damaged.
+    pub damaged: u64,
+}
+
+impl JournalStart {
+    /// A journal that begins empty.
+    pub fn empty(sink: u16, own: JournalId, mark: u32) -> Self {
+        Self { sink, own, mark, adopted: Vec::new(), waits_for: Vec::new(), damaged: 0 }
+    }
+
+    /// Entries that are taken over.
+    pub fn entries(&self) -> usize {
+        self.adopted.iter().flat_map(|adopted| adopted.entries.values()).map(Vec::len).sum()
+    }
+
+    /// Records that are taken over.
+    pub fn records(&self) -> u64 {
+        let items = self.adopted.iter().flat_map(|adopted| adopted.entries.values()).flatten();
+        items.map(|(_, item)| u64::from(item.records)).sum()
+    }
+}
+
+/// What an earlier start left in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Adopted {
+    pub(crate) journal: JournalId,
+    pub(crate) mark: u32,
+    /// How often positions were written.
+    pub(crate) positions: Positions,
+    /// Its files and their lengths.
+    pub(crate) segments: Vec<(u32, u64)>,
+    /// Entries that have not been passed, by partition, in order, each with its file.
+    pub(crate) entries: BTreeMap<u32, Vec<(u32, Item)>>,
+}
+
+/// The journals after start-up.
+#[derive(Debug)]
+pub struct OpenedJournals {
+    /// For writer threads.
+    pub journals: Arc<Journals>,
+    /// What each shard begins with: by shard, then by sink that has a journal.
+    pub starts: Vec<Vec<JournalStart>>,
+    /// What was found, one sentence each, for people.
+    pub notes: Vec<String>,
+}
+
+/// Opens the journals of these sinks for so many shards. `draw` gives the marks of new directories.
+///
+/// # Errors
+/// If the disk refuses a directory. Damage, and files that cannot be read, are no error: they are noted and left.
+pub fn open_journals(
+    specs: &[JournalSpec],
+    shards: u16,
+    mut draw: impl FnMut() -> u32,
+) -> Result<OpenedJournals, OpenError> {
+    let mut opening = Opening { places: Vec::new(), starts: vec![Vec::new(); usize::from(shards)], notes: Vec::new() };
+    for spec in specs {
+        opening.open_sink(spec, shards, &mut draw)?;
+    }
+    let journals = Arc::new(Journals { places: opening.places });
+    Ok(OpenedJournals { journals, starts: opening.starts, notes: opening.notes })
+}
+
+struct Opening {
+    places: Vec<JournalPlace>,
+    starts: Vec<Vec<JournalStart>>,
+    notes: Vec<String>,
+}
+
+/// A directory of an earlier start, as its name says.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Earlier {
+    start: u64,
+    shard: u16,
+    shards: u16,
+    mark: u32,
+    dir: PathBuf,
+}
+
+impl Opening {
+    fn open_sink(&mut self, spec: &JournalSpec, shards: u16, draw: &mut impl FnMut() -> u32) -> Result<(), OpenError> {
+        make_dir(&spec.dir)?;
+        let earlier = earlier(&spec.dir)?;
+        let start = earlier.last().map_or(1, |last| last.start + 1);
+        let mut left = Vec::new();
+        for found in earlier {
+            let place = JournalPlace {
+                quarantine: spec.dir.join("quarantine"),
+                mark: found.mark,
+                sink: spec.sink,
+                shard: ShardId(0),
+                dir: found.dir.clone(),
+            };
+            let (adopted, damaged, unread) = self.look_into(&place)?;
+            if adopted.entries.is_empty() && !unread {
+                remove_dir(&place)?;
+            } else {
+                left.push((found, place, adopted, damaged));
+            }
+        }
+        let mut starts = Vec::new();
+        for shard in 0..shards {
+            let mark = draw();
+            let dir = spec.dir.join(format!("{start:06}.{shards}.{shard}.{mark:08x}"));
+            make_dir(&dir)?;
+            let quarantine = spec.dir.join("quarantine");
+            let own = self.add(JournalPlace { dir, quarantine, mark, sink: spec.sink, shard: ShardId(shard) });
+            starts.push(JournalStart::empty(spec.sink, own, mark));
+        }
+        let same = left.iter().all(|(found, ..)| found.shards == shards && found.shard < shards);
+        let one_for_all = spec.sink % shards;
+        for (found, place, mut adopted, damaged) in left {
+            let shard = if same { found.shard } else { one_for_all };
+            adopted.journal = self.add(JournalPlace { shard: ShardId(shard), ..place });
+            if !same {
+                let others = (0..).zip(&mut starts).filter(|(other, _)| *other != shard);
+                others.for_each(|(_, start)| start.waits_for.extend(adopted.entries.keys()));
+            }
+            let start = &mut starts[usize::from(shard)];
+            start.damaged += damaged;
+            start.adopted.push(adopted);
+        }
+        for (mut start, all) in starts.into_iter().zip(&mut self.starts) {
+            start.waits_for.sort_unstable();
+            start.waits_for.dedup();
+            all.push(start);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, place: JournalPlace) -> JournalId {
+        self.places.push(place);
+        JournalId(self.places.len() as u32 - 1)
+    }
+
+    /// What is left in a directory, how many stretches are damaged, and whether there is a file that cannot be read.
+    fn look_into(&mut self, place: &JournalPlace) -> Result<(Adopted, u64, bool), OpenError> {
+        let positions = newest_positions(place);
+        let mut adopted = Adopted {
+            journal: JournalId(0),
+            mark: place.mark,
+            positions,
+            segments: Vec::new(),
+            entries: BTreeMap::new(),
+        };
+        let (mut damaged, mut unread) = (0, false);
+        for seq in segments_of(&place.dir)? {
+            match read_segment(place, seq) {
+                Ok(found) => {
+                    damaged += found.damaged.len() as u64;
+                    self.note_damage(place, seq, &found);
+                    adopted.segments.push((seq, found.bytes));
+                    for item in found.items {
+                        adopted.entries.entry(item.partition).or_default().push((seq, item));
+                    }
+                }
+                Err(error) => {
+                    unread = true;
+                    let path = place.segment_path(seq);
+                    self.notes.push(format!("{}: cannot be read and is left: {error}", path.display()));
+                }
+            }
+        }
+        for (partition, entries) in &mut adopted.entries {
+            let passed = adopted.positions.partitions.get(partition).cloned().unwrap_or_default();
+            keep_left(entries, &passed);
+        }
+        adopted.entries.retain(|_, entries| !entries.is_empty());
+        Ok((adopted, damaged, unread))
+    }
+
+    fn note_damage(&mut self, place: &JournalPlace, seq: u32, found: &Segment) {
+        if !found.damaged.is_empty() {
+            let bytes: u64 = found.damaged.iter().map(|stretch| stretch.bytes).sum();
+            self.notes.push(format!(
+                "{}: {bytes} bytes in {} places are damaged and cannot be sent; they were set aside in {}",
+                place.segment_path(seq).display(),
+                found.damaged.len(),
+                place.quarantine.display()
+            ));
+        }
+    }
+}
+
+/// What has not been passed, in order, each entry once: what was in doubt after an error was written again, and the later
+/// copy is the one that was made durable.
+fn keep_left(entries: &mut Vec<(u32, Item)>, passed: &Position) {
+    entries.retain(|(_, item)| !passed.has_passed(item.number));
+    entries.sort_by_key(|(seq, item)| (item.number, *seq));
+    let mut kept: Vec<(u32, Item)> = Vec::with_capacity(entries.len());
+    for entry in entries.drain(..) {
+        match kept.last_mut().filter(|last| last.1.number == entry.1.number) {
+            Some(last) => *last = entry,
+            None => kept.push(entry),
+        }
+    }
+    *entries = kept;
+}
+
+struct Segment {
+    bytes: u64,
+    items: Vec<Item>,
+    damaged: Vec<Stretch>,
+}
+
+fn read_segment(place: &JournalPlace, seq: u32) -> io::Result<Segment> {
+    let file = open_file(&place.segment_path(seq))?;
+    let bytes = file.metadata()?.len();
+    if let Some(items) = footer::read(&file, bytes, place.mark)? {
+        return Ok(Segment { bytes, items, damaged: Vec::new() });
+    }
+    let found = scan::scan(&file, bytes, place.mark)?;
+    for stretch in &found.damaged {
+        let mut damaged = vec![0; usize::try_from(stretch.bytes).unwrap_or(0)];
+        let n = file.read_at(stretch.at, &mut damaged)?;
+        place.set_aside(seq, stretch.at, damaged.get(..n).unwrap_or_default());
+    }
+    let items = found.entries.iter().filter_map(scan::Found::item).collect();
+    Ok(Segment { bytes, items, damaged: found.damaged })
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path)
+}
+
+fn newest_positions(place: &JournalPlace) -> Positions {
+    let read = |slot| Positions::decode(&fs::read(place.positions_path(slot)).ok()?, place.mark);
+    [read(0), read(1)].into_iter().flatten().max_by_key(|positions| positions.count).unwrap_or_default()
+}
+
+/// The directories of earlier starts, oldest first.
+fn earlier(root: &Path) -> Result<Vec<Earlier>, OpenError> {
+    let mut found: Vec<Earlier> =
+        names(root)?.iter().filter_map(|name| parse_name(name, root)).filter(|e| e.dir.is_dir()).collect();
+    found.sort();
+    Ok(found)
+}
+
+fn parse_name(name: &str, root: &Path) -> Option<Earlier> {
+    let mut parts = name.split('.');
+    let start = parts.next()?.parse().ok()?;
+    let (shards, shard) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let mark = u32::from_str_radix(parts.next()?, 16).ok()?;
+    parts.next().is_none().then(|| Earlier { start, shard, shards, mark, dir: root.join(name) })
+}
+
+/// The numbers of a directory's segments, ascending.
+fn segments_of(dir: &Path) -> Result<Vec<u32>, OpenError> {
+    let seq = |name: &String| name.strip_suffix(".journal")?.parse().ok();
+    let mut found: Vec<u32> = names(dir)?.iter().filter_map(seq).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, OpenError> {
+    let list = || fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+    let names = list().map_err(|error| OpenError::Io { what: "list", path: dir.to_owned(), error })?;
+    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+/// Removes what has been passed: the entries before the positions, so that a crash never leaves entries without these.
+fn remove_dir(place: &JournalPlace) -> Result<(), OpenError> {
+    for seq in segments_of(&place.dir)? {
+        remove(&place.segment_path(seq))?;
+    }
+    sync_dir(&place.dir)?;
+    (0..2).try_for_each(|slot| remove(&place.positions_path(slot)))?;
+    fs::remove_dir(&place.dir).or_else(|error| match error.kind() {
+        // Something of a stranger's lies there.
+        io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        _ => Err(OpenError::Io { what: "remove", path: place.dir.clone(), error }),
+    })
+}
+
+fn remove(path: &Path) -> Result<(), OpenError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(OpenError::Io { what: "remove", path: path.to_owned(), error })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+use super::*;
+use crate::log::journal::footer::Footer;
+use crate::log::journal::rig;
+
+/// A directory that goes with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("aqueduct-journal-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        Self(dir)
+    }
+
+    fn spec(&self) -> JournalSpec {
+        JournalSpec { sink: 0, dir: self.0.join("s") }
+    }
+
+    fn open(&self, shards: u16, mark: u32) -> OpenedJournals {
+        open_journals(&[self.spec()], shards, || mark).expect("a writable directory")
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Writes entries, given by number and partition, as a journal does; with a footer if `finished`.
+fn write(place: &JournalPlace, seq: u32, entries: &[(u64, u32)], finished: bool) {
+    let (mut bytes, mut footer) = (Vec::new(), Footer::default());
+    for &(number, partition) in entries {
+        let entry = rig::entry(number, partition, format!("value {number}").as_bytes(), place.mark);
+        let (at, len) = (bytes.len() as u32, entry.len() as u32);
+        footer.push(&Item { number, at, bytes: len, partition, records: 1 });
+        bytes.extend(entry);
+    }
+    if finished {
+        let at = bytes.len() as u64;
+        bytes.extend(footer.finish(at, place.mark));
+    }
+    fs::write(place.segment_path(seq), bytes).expect("a file");
+}
+
+fn left(start: &JournalStart) -> Vec<(u32, Vec<u64>)> {
+    let mut left: Vec<(u32, Vec<u64>)> = Vec::new();
+    for adopted in &start.adopted {
+        for (&partition, entries) in &adopted.entries {
+            left.push((partition, entries.iter().map(|(_, item)| item.number).collect()));
+        }
+    }
+    left
+}
+
+#[test]
+fn entries_that_have_not_been_passed_are_taken_over_in_order() {
+    let dir = Dir::new("order");
+    let first = dir.open(1, 11);
+    let place = first.journals.place(first.starts[0][0].own).clone();
+    write(&place, 0, &[(0, 0), (1, 1), (2, 0), (3, 0)], true);
+    // Written again after an error: the same numbers in the next file.
+    write(&place, 1, &[(3, 0), (4, 1), (5, 0)], false);
+    let partitions = BTreeMap::from([(0, Position { resume: 3, open: vec![0] })]);
+    for (slot, count) in [(0, 4), (1, 3)] {
+        let positions = Positions { count, partitions: if count == 4 { partitions.clone() } else { BTreeMap::new() } };
+        fs::write(place.positions_path(slot), positions.encode(11)).expect("a file");
+    }
+    let second = dir.open(1, 12);
+    let start = &second.starts[0][0];
+    assert_eq!(left(start), [(0, vec![0, 3, 5]), (1, vec![1, 4])]);
+    assert_eq!(start.adopted[0].entries[&0][1].0, 1, "of two copies the later");
+    assert_eq!((start.entries(), start.records(), start.damaged), (5, 5, 0));
+    assert!(second.notes.is_empty() && start.waits_for.is_empty());
+}
+
+#[test]
+fn what_has_been_passed_goes_with_its_directory() {
+    let dir = Dir::new("passed");
+    let first = dir.open(2, 11);
+    let place = first.journals.place(first.starts[1][0].own).clone();
+    write(&place, 0, &[(0, 0)], true);
+    let positions = Positions { count: 1, partitions: BTreeMap::from([(0, Position { resume: 1, open: Vec::new() })]) };
+    fs::write(place.positions_path(1), positions.encode(11)).expect("a file");
+    let second = dir.open(2, 12);
+    assert!(!place.dir.exists());
+    assert_eq!(second.starts.iter().map(|s| s[0].entries()).sum::<usize>(), 0);
+    assert_eq!(fs::read_dir(dir.spec().dir).expect("a directory").count(), 2, "those of this start");
+}
+
+#[test]
+fn each_shard_takes_over_its_own_or_one_takes_over_all() {
+    let dir = Dir::new("shards");
+    let first = dir.open(2, 11);
+    for (shard, partition) in [(0, 0), (1, 3)] {
+        let place = first.journals.place(first.starts[shard][0].own);
+        write(place, 0, &[(0, partition)], true);
+    }
+    let same = dir.open(2, 12);
+    assert_eq!(left(&same.starts[0][0]), [(0, vec![0])]);
+    assert_eq!(left(&same.starts[1][0]), [(3, vec![0])]);
+    assert!(same.starts.iter().all(|starts| starts[0].waits_for.is_empty()));
+    // Nothing was passed, so the first start's is there still; and the second's, which is empty, goes.
+    let other = dir.open(3, 13);
+    assert_eq!(left(&other.starts[0][0]), [(0, vec![0]), (3, vec![0])]);
+    assert_eq!(other.starts[1][0].waits_for, [0, 3]);
+    assert_eq!(other.starts[2][0].waits_for, [0, 3]);
+    assert!(other.starts[0][0].waits_for.is_empty());
+    let marks: Vec<u32> = other.starts[0][0].adopted.iter().map(|adopted| adopted.mark).collect();
+    assert_eq!(marks, [11, 11]);
+}
+
+#[test]
+fn damage_is_set_aside_and_the_rest_is_taken_over() {
+    let dir = Dir::new("damage");
+    let first = dir.open(1, 11);
+    let place = first.journals.place(first.starts[0][0].own).clone();
+    write(&place, 0, &[(0, 0), (1, 0), (2, 0)], false);
+    let path = place.segment_path(0);
+    let mut bytes = fs::read(&path).expect("the file");
+    let third = bytes.len() / 3;
+    bytes[third + 70] ^= 4;
+    fs::write(&path, &bytes).expect("the file");
+    let second = dir.open(1, 12);
+    assert_eq!(left(&second.starts[0][0]), [(0, vec![0, 2])]);
+    assert_eq!((second.starts[0][0].damaged, second.notes.len()), (1, 1));
+    let aside: Vec<_> = fs::read_dir(&place.quarantine).expect("a directory").flatten().collect();
+    assert_eq!(aside.len(), 1);
+    assert_eq!(fs::read(aside[0].path()).expect("a file"), bytes[third..2 * third]);
+}
+
+#[test]
+fn other_files_are_left_alone() {
+    let dir = Dir::new("others");
+    fs::create_dir_all(dir.spec().dir.join("notes")).expect("a directory");
+    fs::write(dir.spec().dir.join("000001.1.0.zz"), "x").expect("a file");
+    assert!(dir.open(1, 1).starts[0][0].adopted.is_empty());
+    assert!(dir.spec().dir.join("notes").exists());
+}

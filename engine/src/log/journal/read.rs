@@ -1,0 +1,55 @@
+//! Reading one entry back into a batch that can be sent.
+
+use super::entry::Envelope;
+use super::footer::read_exact;
+use super::op::{ReadBack, Wanted};
+use crate::buffer::{Batch, PartKey};
+use crate::clock::Mono;
+use crate::log::DiskError;
+use crate::log::scan::ReadAt;
+use crate::shard::ShardId;
+
+/// Reads the entry `wanted` of a segment whose journal has this mark, for a partition of the shard `home`'s sink.
+/// Damaged bytes are shown to `set_aside`.
+pub fn read_back<R: ReadAt + ?Sized>(
+    source: &R,
+    mark: u32,
+    home: ShardId,
+    part: PartKey,
+    wanted: &Wanted,
+    set_aside: impl FnOnce(&[u8]),
+) -> ReadBack {
+    let mut bytes = vec![0; wanted.bytes as usize];
+    match read_exact(source, u64::from(wanted.at), &mut bytes) {
+        Ok(true) => {}
+        Ok(false) => return ReadBack::Damaged,
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(0);
+            return ReadBack::Failed(DiskError { during: "read", errno, text: error.to_string() });
+        }
+    }
+    let envelope = Envelope::parse(&bytes, mark)
+        .filter(|e| e.number == wanted.number && e.partition == part.partition && e.is_whole(&bytes));
+    let Some(envelope) = envelope else {
+        set_aside(&bytes);
+        return ReadBack::Damaged;
+    };
+    let batch = Batch {
+        bytes,
+        runs: Vec::new(),
+        records: envelope.records,
+        refused: Vec::new(),
+        too_large: false,
+        packed: envelope.packed,
+        part,
+        epoch: 0,
+        home,
+        charge_bytes: 0,
+        base_timestamp_ms: envelope.base_timestamp_ms,
+        max_timestamp_ms: envelope.max_timestamp_ms,
+        opened: Mono::default(),
+        queued_bytes: envelope.plain_bytes as usize,
+        journal: 0,
+    };
+    ReadBack::Whole(Box::new(batch), envelope.written_ms)
+}

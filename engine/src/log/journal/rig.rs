@@ -1,0 +1,24 @@
+//! For tests: entries as the journal writes them.
+
+use kafka::record_batch;
+
+use super::entry;
+use crate::buffer::{Batch, BatchPool, PartKey};
+use crate::clock::Mono;
+use crate::shard::ShardId;
+
+/// A batch of one record.
+pub(crate) fn batch(partition: u32, value: &[u8]) -> Box<Batch> {
+    let mut batch = BatchPool::new(ShardId(0), 0).take(PartKey { sink: 0, partition }, 0, Mono(0));
+    record_batch::append(&mut batch.bytes, 0, 0, Some(b"key"), Some(value), &[]);
+    batch.records = 1;
+    batch.queued_bytes = batch.bytes.len() - record_batch::HEADER_LEN;
+    batch
+}
+
+/// The bytes of an entry with one record.
+pub(crate) fn entry(number: u64, partition: u32, value: &[u8], mark: u32) -> Vec<u8> {
+    let mut batch = batch(partition, value);
+    entry::seal(&mut batch, number, mark, 1_700_000_000_000);
+    batch.bytes
+}

@@ -1,0 +1,282 @@
+//! Buffers on disk: where sealed batches go between the accumulator and the owner of their partition.
+//!
+//! ```text
+//! disk    seal ─ journal ─ (durable: async acknowledged) ─ owner ─ outcome ─ passed
+//! hybrid  seal ─────────────────────────────────────────── owner ─ outcome
+//!              └ beyond the sink's share of memory, or behind what lies there already: as disk
+//! ```
+//!
+//! The shard that received the records fills, stores and reads back; the owner of the partition sends. So a batch is charged
+//! here, comes back here, and what has been passed is known where the files are. What was read back is not charged: the
+//! journal bounds it. The lists of entries are.
+
+use super::Shard;
+use super::io::Io;
+use super::mesh::MeshMsg;
+use super::placement::owner_of;
+use crate::buffer::{Batch, BatchPool, PartKey};
+use crate::clock::{Mono, Now};
+use crate::config::{BufferMode, QueryMode};
+use crate::log::DiskOp;
+use crate::log::journal::{Gone, Journal, JournalDone, JournalLimits, JournalStart};
+use crate::metrics::Health;
+use crate::plants::{Plant, is_planted};
+use crate::session::tickets::Verdict;
+use crate::sink::accumulator::Accumulator;
+use crate::sink::{Answered, Stored};
+use crate::ticket::{FailReason, Outcome};
+
+/// Parts of the batch budget, as divisors: what batches that left a journal may keep charged; what may be read back beside
+/// the budget, out of what the plan leaves spare; what a hybrid buffer holds in memory. Each is shared by the sinks.
+const KEPT_DIVISOR: usize = 4;
+const LOADED_DIVISOR: usize = 20;
+const SHARE_DIVISOR: usize = 4;
+
+impl Stored {
+    /// Whether a partition holds as much as it may, with what waits in memory.
+    #[inline]
+    pub(super) fn is_full(&self, partition: u32, bytes: usize, accumulator: &Accumulator) -> bool {
+        let held = self.journal.held_bytes(partition);
+        let waiting = accumulator.waiting_bytes(partition) + bytes;
+        held > 0 && held + waiting as u64 > accumulator.limits().partition_bytes_max as u64
+    }
+}
+
+/// Gives a sealed batch to the journal if it has to go there, else back. `answered` is told of partitions whose slot is free
+/// at once.
+pub(super) fn store(
+    stored: &mut Stored,
+    buffer: BufferMode,
+    drain: bool,
+    batch: Box<Batch>,
+    answered: &mut Vec<u32>,
+) -> Option<Box<Batch>> {
+    let partition = batch.part.partition;
+    // A buffer that is in memory now may have been on disk before.
+    let spills = buffer != BufferMode::Disk && (drain && buffer == BufferMode::Hybrid || stored.journal.holds(partition));
+    if buffer != BufferMode::Disk && !spills {
+        return Some(batch);
+    }
+    if spills {
+        answered.push(partition);
+    }
+    stored.ready = true;
+    stored.journal.push(batch);
+    None
+}
+
+/// Records that will not be sent, as a batch to be settled.
+pub(super) fn gone_batch(sink: u16, gone: Gone, pool: &mut BatchPool, now: Mono) -> Box<Batch> {
+    let part = PartKey { sink, partition: gone.partition };
+    let mut batch = gone.batch.unwrap_or_else(|| pool.take(part, 0, now));
+    batch.records = gone.records;
+    batch.runs = gone.runs;
+    batch.queued_bytes = gone.bytes as usize;
+    batch
+}
+
+impl Shard {
+    /// With the journals of its sinks, as they were found at start.
+    pub fn with_journals(mut self, starts: Vec<JournalStart>) -> Self {
+        let count = starts.len().max(1);
+        let share = |divisor: usize| self.settings.memory_bytes / divisor / count;
+        let (kept_bytes_max, loaded_bytes_max) = (share(KEPT_DIVISOR), share(LOADED_DIVISOR));
+        for start in starts {
+            let index = usize::from(start.sink);
+            let settings = &self.settings.sinks[index];
+            let limits = JournalLimits {
+                segment_bytes: settings.segment_bytes,
+                inflight_max: settings.inflight_max,
+                loaded_bytes_max,
+                kept_bytes_max,
+            };
+            let records = start.records();
+            let journal = Journal::new(limits, start);
+            let sink = &mut self.sinks[index];
+            sink.accumulator.adopt(records);
+            self.sink_counters[index].matched += records;
+            sink.journal = Some(Stored { journal, charge_bytes: 0, ready: true, deadline: None });
+        }
+        self
+    }
+
+    /// The disk has done something for a journal.
+    pub(super) fn on_journal(&mut self, now: Now, mut done: JournalDone, io: &mut impl Io) {
+        let owner = done.journal();
+        let owns = |stored: &Stored| stored.journal.owns(owner);
+        let Some(index) = self.sinks.iter().position(|sink| sink.journal.as_ref().is_some_and(owns)) else { return };
+        if let JournalDone::Appended { batches, result: Ok(()), .. } = &mut done {
+            self.on_durable(index, batches);
+        }
+        let (budget, pool, round) = (&mut self.budget, &mut self.pool, &mut self.round);
+        let Some(stored) = &mut self.sinks[index].journal else { return };
+        stored.ready = true;
+        let release = |mut batch: Box<Batch>| {
+            budget.release(std::mem::take(&mut batch.charge_bytes));
+            pool.give(batch);
+            round.released = true;
+        };
+        stored.journal.on_done(now, done, |op| io.disk(DiskOp::Journal(op)), release);
+    }
+
+    /// Batches are durable: in async their clients are told so.
+    fn on_durable(&mut self, index: usize, batches: &mut [Box<Batch>]) {
+        let settings = &self.settings.sinks[index];
+        let (is_sync, is_disk) = (settings.is_sync(), settings.buffer == BufferMode::Disk);
+        for batch in batches {
+            if is_disk {
+                self.sinks[index].accumulator.answered(batch.part.partition);
+                self.round.released = true;
+            }
+            if !is_sync {
+                self.acknowledge(index, batch);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, index: usize, batch: &mut Batch) {
+        for run in batch.runs.drain(..) {
+            self.settle_run(index, run, Verdict::Good);
+        }
+    }
+
+    /// An entry of a journal has its outcome.
+    pub(super) fn pass(&mut self, now: Now, part: PartKey, token: u64) {
+        if let Some(stored) = &mut self.sinks[usize::from(part.sink)].journal {
+            let known = stored.journal.passed(now.mono, part.partition, token);
+            assert!(known, "an outcome belongs to an entry that was handed over");
+            stored.ready = true;
+        }
+    }
+
+    pub(super) fn on_backlog_passed(&mut self, sink: u16, partition: u32) {
+        if let Some(stored) = self.sinks.get_mut(usize::from(sink)).and_then(|sink| sink.journal.as_mut()) {
+            stored.journal.unblock(partition);
+            stored.ready = true;
+        }
+    }
+
+    /// Spills what exceeds its share of memory, writes what waits, hands over what may leave.
+    pub(super) fn run_journals(&mut self, now: Now, io: &mut impl Io) {
+        for index in 0..self.sinks.len() {
+            if self.sinks[index].journal.is_none() {
+                continue;
+            }
+            if self.settings.sinks[index].buffer == BufferMode::Hybrid {
+                self.spill(index);
+            }
+            if is_planted(Plant::AckBeforeSync) && !self.settings.sinks[index].is_sync() {
+                self.acknowledge_early(index);
+            }
+            self.run_journal(now, index, io);
+            self.settle_gone(now, index);
+        }
+    }
+
+    /// Gives the journal the oldest batches of a hybrid buffer that holds more memory than its share.
+    fn spill(&mut self, index: usize) {
+        let hybrids = self.settings.sinks.iter().filter(|sink| sink.buffer == BufferMode::Hybrid).count();
+        let share = self.budget.limit_bytes() / SHARE_DIVISOR / hybrids.max(1);
+        let sink = &mut self.sinks[index];
+        let Some(stored) = &mut sink.journal else { return };
+        while sink.accumulator.queued_bytes() > share {
+            let oldest = sink.accumulator.oldest();
+            let Some(batch) = oldest.and_then(|partition| sink.accumulator.drop_oldest(partition)) else { return };
+            stored.journal.push(batch);
+            stored.ready = true;
+        }
+    }
+
+    fn run_journal(&mut self, now: Now, index: usize, io: &mut impl Io) {
+        let drain = self.drain.is_draining();
+        let (id, shards) = (self.id, self.settings.shards);
+        let sink = &mut self.sinks[index];
+        let (writer, accumulator) = (&mut self.writers[sink.connector], &sink.accumulator);
+        let Some(stored) = &mut sink.journal else { return };
+        if !stored.ready && stored.deadline.is_none_or(|at| now.mono < at) && !drain {
+            return;
+        }
+        stored.ready = false;
+        // With a disk buffer nothing that has a slot of the accumulator is on its way to Kafka.
+        let is_disk = self.settings.sinks[index].buffer == BufferMode::Disk;
+        let direct = |partition| if is_disk { 0 } else { accumulator.unanswered(partition) };
+        let mut leaving = std::mem::take(&mut self.leaving);
+        let ask = |op| io.disk(DiskOp::Journal(op));
+        stored.deadline = stored.journal.poll(now, drain, direct, ask, |batch| leaving.push(batch));
+        for batch in leaving.drain(..) {
+            match owner_of(batch.part.partition, shards) {
+                owner if owner == id => writer.submit(now, batch),
+                owner => io.mesh(owner, MeshMsg::HandOver(batch)),
+            }
+        }
+        self.leaving = leaving;
+        let bytes = stored.journal.index_bytes();
+        let charged = std::mem::replace(&mut stored.charge_bytes, bytes);
+        match bytes > charged {
+            true => self.budget.charge(bytes - charged),
+            false => self.budget.release(charged - bytes),
+        }
+        self.round.released |= bytes < charged;
+        while let Some((level, text)) = stored.journal.pop_note() {
+            self.notes.say(now.mono, level, io, || text);
+        }
+        while let Some(partition) = stored.journal.pop_unblocked() {
+            for other in (0..shards).map(super::ShardId).filter(|&other| other != id) {
+                io.mesh(other, MeshMsg::BacklogPassed { sink: index as u16, partition });
+            }
+        }
+    }
+
+    /// What was damaged on disk has failed.
+    fn settle_gone(&mut self, now: Now, index: usize) {
+        loop {
+            let Some(gone) = self.sinks[index].journal.as_mut().and_then(|s| s.journal.pop_gone()) else { return };
+            let batch = gone_batch(index as u16, gone, &mut self.pool, now.mono);
+            self.round.discarded.push(Answered { batch, outcome: Outcome::Failed(FailReason::Disk) });
+        }
+    }
+
+    /// When a journal wants to be called.
+    pub(super) fn journals_deadline(&self, now: Mono) -> Option<Mono> {
+        let deadline = |stored: &Stored| if stored.ready { Some(now) } else { stored.deadline };
+        self.sinks.iter().filter_map(|sink| sink.journal.as_ref()).filter_map(deadline).min()
+    }
+
+    /// Whether what was taken is where it is safe: on disk in async, with Kafka in sync.
+    pub(super) fn journals_are_safe(&self) -> bool {
+        let safe = |(sink, settings): (&crate::sink::Sink, &super::SinkSettings)| match &sink.journal {
+            Some(stored) if settings.is_sync() => stored.journal.is_empty() && stored.journal.is_safe(),
+            Some(stored) => stored.journal.is_safe(),
+            None => true,
+        };
+        self.sinks.iter().zip(&self.settings.sinks).all(safe)
+    }
+
+    /// Whether the writers have nothing that has to be waited for. What lies on disk as well is not waited for where Kafka
+    /// does not answer.
+    pub(super) fn writers_are_idle(&self, now: Now) -> bool {
+        let stored = |connector: usize| {
+            let sinks = self.sinks.iter().zip(&self.settings.sinks).enumerate();
+            let mut own = sinks.filter(|(_, (sink, _))| sink.connector == connector);
+            own.all(|(index, (sink, settings))| {
+                let healthy = matches!(self.writers[connector].health(index as u16, now.mono), Health::Connected);
+                sink.journal.is_some() && settings.query_mode == QueryMode::Async && !healthy
+            })
+        };
+        self.writers.iter().enumerate().all(|(connector, writer)| writer.is_idle() || stored(connector))
+    }
+
+    /// Entries that Kafka does not have, in all journals of this shard.
+    pub fn stored_records(&self) -> u64 {
+        let journals = self.sinks.iter().filter_map(|sink| sink.journal.as_ref());
+        journals.map(|stored| stored.journal.counts().records).sum()
+    }
+
+    /// A planted bug: clients are told before anything is durable.
+    #[cold]
+    fn acknowledge_early(&mut self, index: usize) {
+        let Some(stored) = &mut self.sinks[index].journal else { return };
+        let runs = stored.journal.take_waiting_runs();
+        runs.into_iter().for_each(|run| self.settle_run(index, run, Verdict::Good));
+    }
+}

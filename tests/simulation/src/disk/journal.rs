@@ -1,0 +1,238 @@
+//! The files of sinks' buffers: what one shard's writer does with them, step by step.
+
+use std::collections::BTreeMap;
+
+use aqueduct::buffer::{Batch, PartKey};
+use aqueduct::clock::Now;
+use aqueduct::log::DiskError;
+use aqueduct::log::journal::{JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted, read_back};
+
+use super::media::Directory;
+use super::writer::{Ground, error, write_part};
+
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+
+/// A file that takes appends; `len` bytes of it are whole ones.
+#[derive(Debug)]
+struct Open {
+    seq: u32,
+    len: u64,
+    touched: bool,
+    is_new: bool,
+}
+
+#[derive(Debug)]
+struct Written {
+    segment: SegmentId,
+    /// None: a footer.
+    batches: Option<Vec<Box<Batch>>>,
+    result: Result<(), DiskError>,
+}
+
+/// The journals of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Journals {
+    open: BTreeMap<JournalId, Open>,
+    written: Vec<Written>,
+}
+
+/// The name of a file of positions among a directory's numbers.
+pub(super) fn positions_name(slot: u8) -> i64 {
+    -1 - i64::from(slot)
+}
+
+impl Journals {
+    /// Whether nothing waits for a sync.
+    pub(super) fn is_committed(&self) -> bool {
+        self.written.is_empty() && !self.open.values().any(|open| open.touched || open.is_new)
+    }
+
+    /// Whether what was written has to be synced before this.
+    pub(super) fn must_commit(&self, op: &JournalOp) -> bool {
+        let begins = |segment: &SegmentId, at: u64| {
+            self.open.get(&segment.journal).is_some_and(|open| open.seq != segment.seq || at == 0)
+        };
+        let waits = match op {
+            JournalOp::Append { segment, at, .. } | JournalOp::Finish { segment, at, .. } => begins(segment, *at),
+            JournalOp::Delete { .. } => true,
+            JournalOp::Read { .. } | JournalOp::Positions { .. } => false,
+        };
+        waits && !self.is_committed()
+    }
+
+    /// Carries out an operation, or the part of it that comes before the sync.
+    pub(super) fn take(&mut self, now: Now, op: JournalOp, ground: &mut Ground<'_>) -> Option<JournalDone> {
+        match op {
+            JournalOp::Append { segment, at, batches } => {
+                let bytes: Vec<u8> = batches.iter().flat_map(|batch| &batch.bytes).copied().collect();
+                let result = self.append(now, segment, at, &bytes, ground);
+                self.written.push(Written { segment, batches: Some(batches), result });
+                None
+            }
+            JournalOp::Finish { segment, at, footer } => {
+                let result = self.append(now, segment, at, &footer, ground);
+                self.written.push(Written { segment, batches: None, result });
+                None
+            }
+            JournalOp::Read { segment, partition, wanted } => Some(read(segment, partition, &wanted, ground)),
+            JournalOp::Positions { journal, slot, bytes } => {
+                let result = write_positions(now, journal, slot, &bytes, ground);
+                Some(JournalDone::Positions { journal, result })
+            }
+            JournalOp::Delete { segment } => {
+                self.open.retain(|journal, open| *journal != segment.journal || open.seq != segment.seq);
+                let result = if ground.random.chance(ground.faults.delete_fails) {
+                    Err(error("delete", EIO, "input/output error"))
+                } else {
+                    remove(&mut ground.journals[segment.journal.0 as usize], i64::from(segment.seq), ground.used);
+                    Ok(())
+                };
+                Some(JournalDone::Deleted { segment, result })
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        now: Now,
+        segment: SegmentId,
+        at: u64,
+        bytes: &[u8],
+        ground: &mut Ground<'_>,
+    ) -> Result<(), DiskError> {
+        let SegmentId { journal, seq } = segment;
+        if at == 0 || self.open.get(&journal).is_some_and(|open| open.seq != seq) {
+            self.open.remove(&journal);
+        }
+        let directory = &mut ground.journals[journal.0 as usize];
+        if !self.open.contains_key(&journal) {
+            assert!(at == 0, "no file of an earlier start, or in doubt, takes an append");
+            if ground.random.chance(ground.faults.create_fails) {
+                return Err(error("create", EMFILE, "too many open files"));
+            }
+            remove(directory, i64::from(seq), ground.used);
+            directory.make(i64::from(seq));
+            self.open.insert(journal, Open { seq, len: 0, touched: false, is_new: true });
+        }
+        let open = self.open.get_mut(&journal).expect("it was opened");
+        assert!(at == open.len, "an append belongs at the end of its file");
+        open.touched = true;
+        let file = directory.get_mut(i64::from(seq)).expect("an open file is there");
+        file.touched_ms = now.wall_ms;
+        write_part(file, at as usize, bytes, ground.faults, ground.random, ground.used, ground.counts)?;
+        open.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Syncs every touched file once, and answers.
+    pub(super) fn commit(&mut self, ground: &mut Ground<'_>) -> Vec<JournalDone> {
+        let mut failed: BTreeMap<JournalId, DiskError> = BTreeMap::new();
+        for (&journal, open) in &mut self.open {
+            if let Err(error) = sync(journal, open, ground) {
+                ground.counts.failed_syncs += 1;
+                failed.insert(journal, error);
+            }
+        }
+        self.open.retain(|journal, _| !failed.contains_key(journal));
+        let answer = |Written { segment, batches, result }: Written| {
+            let result = result.and_then(|()| failed.get(&segment.journal).map_or(Ok(()), |error| Err(error.clone())));
+            match batches {
+                Some(batches) => JournalDone::Appended { segment, batches, sync_ns: 1_000_000, result },
+                None => JournalDone::Finished { segment, result },
+            }
+        };
+        self.written.drain(..).map(answer).collect()
+    }
+
+    /// The machine stops while this is being written: a part of it may be there.
+    pub(super) fn stop(&self, op: &JournalOp, ground: &mut Ground<'_>) {
+        let JournalOp::Append { segment, at, batches } = op else { return };
+        let fits = self.open.get(&segment.journal).is_some_and(|open| open.seq == segment.seq && open.len == *at);
+        let directory = &mut ground.journals[segment.journal.0 as usize];
+        let Some(file) = directory.get_mut(i64::from(segment.seq)).filter(|_| fits) else { return };
+        let bytes: Vec<u8> = batches.iter().flat_map(|batch| &batch.bytes).copied().collect();
+        let part = ground.random.between(0, bytes.len() as u64) as usize;
+        file.write(*at as usize, &bytes[..part]);
+    }
+
+    /// What waits for the sync.
+    pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.written.iter().filter_map(|written| written.batches.as_ref()).flatten().map(|batch| &**batch)
+    }
+}
+
+fn read(segment: SegmentId, partition: u32, wanted: &[Wanted], ground: &mut Ground<'_>) -> JournalDone {
+    let place = ground.places.place(segment.journal);
+    let part = PartKey { sink: place.sink, partition };
+    let file = ground.journals[segment.journal.0 as usize].get(i64::from(segment.seq));
+    let fails = ground.random.chance(ground.faults.read_fails);
+    let one = |wanted: &Wanted| match file {
+        Some(file) if !fails => read_back(file.bytes(), place.mark, place.shard, part, wanted, |_| {}),
+        _ => ReadBack::Failed(error("read", EIO, "input/output error")),
+    };
+    let entries = wanted.iter().map(|wanted| (wanted.number, one(wanted))).collect();
+    JournalDone::Read { segment, partition, entries }
+}
+
+fn write_positions(
+    now: Now,
+    journal: JournalId,
+    slot: u8,
+    bytes: &[u8],
+    ground: &mut Ground<'_>,
+) -> Result<(), DiskError> {
+    let directory = &mut ground.journals[journal.0 as usize];
+    let name = positions_name(slot);
+    let is_new = directory.get(name).is_none();
+    if is_new {
+        directory.make(name);
+    }
+    let file = directory.get_mut(name).expect("it was made");
+    file.touched_ms = now.wall_ms;
+    *ground.used -= file.len() as u64;
+    file.write(0, bytes);
+    file.cut(bytes.len());
+    *ground.used += file.len() as u64;
+    if ground.random.chance(ground.faults.sync_fails) {
+        file.fail_sync(ground.random);
+        return Err(error("sync", EIO, "input/output error"));
+    }
+    if !ground.faults.forgets_sync {
+        file.sync();
+    }
+    if is_new && !ground.faults.forgets_directory_sync {
+        directory.sync();
+    }
+    Ok(())
+}
+
+fn sync(journal: JournalId, open: &mut Open, ground: &mut Ground<'_>) -> Result<(), DiskError> {
+    let directory = &mut ground.journals[journal.0 as usize];
+    if std::mem::take(&mut open.touched) {
+        let file = directory.get_mut(i64::from(open.seq)).expect("an open file is there");
+        if ground.random.chance(ground.faults.sync_fails) {
+            file.fail_sync(ground.random);
+            return Err(error("sync", EIO, "input/output error"));
+        }
+        if !ground.faults.forgets_sync {
+            file.sync();
+        }
+    }
+    if std::mem::take(&mut open.is_new) {
+        if ground.random.chance(ground.faults.sync_fails) {
+            return Err(error("sync", EIO, "input/output error"));
+        }
+        if !ground.faults.forgets_directory_sync {
+            directory.sync();
+        }
+    }
+    Ok(())
+}
+
+fn remove(directory: &mut Directory, name: i64, used: &mut u64) {
+    let len = directory.get(name).map_or(0, |file| file.len() as u64);
+    if directory.remove(name) {
+        *used -= len;
+    }
+}

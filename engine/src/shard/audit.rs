@@ -34,6 +34,17 @@ impl Shard {
         self.writers[connector].counts(sink)
     }
 
+    /// Records of a sink that an earlier start had left on disk.
+    pub fn replayed(&self, sink: u16) -> u64 {
+        self.sinks[usize::from(sink)].journal.as_ref().map_or(0, |stored| stored.journal.counts().replayed)
+    }
+
+    /// Records of a sink that came to an end and were not stored.
+    pub fn given_up(&self, sink: u16) -> u64 {
+        let counters = &self.sink_counters[usize::from(sink)];
+        counters.ended() - counters.success
+    }
+
     /// Checks the shard between two inputs. `outside_bytes`: charges of its batches that writers or other shards hold.
     ///
     /// # Panics

@@ -24,6 +24,8 @@ pub const PACKETS: Shape = Shape { prefix: 0, cut: cut_packets, mend: mend_packe
 pub const PACKETS_BEHIND_2: Shape = Shape { prefix: 2, ..PACKETS };
 /// Kafka record batches.
 pub const BATCHES: Shape = Shape { prefix: 0, cut: cut_batches, mend: |batch| mend_batch(batch) };
+/// Entries of a buffer on disk.
+pub const ENTRIES: Shape = Shape { prefix: 0, cut: cut_entries, mend: |entry| mend_entry(entry) };
 /// Kafka's frames: a length, then so many bytes.
 pub const FRAMES: Shape = Shape { prefix: 0, cut: cut_frames, mend: |frame| mend_frame(frame) };
 /// Lines of text.
@@ -93,6 +95,23 @@ fn mend_batch(batch: &mut [u8]) {
     batch[8..12].copy_from_slice(&length.to_be_bytes());
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+fn cut_entries(bytes: &[u8], pieces: &mut Vec<Range<usize>>) {
+    cut_by(bytes, pieces, |rest| {
+        let length = rest.get(8..12)?.first_chunk().map(|length| u32::from_be_bytes(*length))?;
+        usize::try_from(length).ok().filter(|&length| length >= 12)
+    });
+}
+
+fn mend_entry(entry: &mut [u8]) {
+    if entry.len() < 61 {
+        return;
+    }
+    let length = entry.len() as u32;
+    entry[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32fast::hash(&entry[8..]);
+    entry[4..8].copy_from_slice(&crc.to_be_bytes());
 }
 
 fn cut_frames(bytes: &[u8], pieces: &mut Vec<Range<usize>>) {

@@ -1,6 +1,7 @@
 //! The doors, one target each. A later door gets its file, its row here and its folder under `corpus/`.
 
 mod config;
+mod journal_recovery;
 mod kafka_frames;
 pub mod kafka_response;
 mod kafka_sasl;
@@ -116,6 +117,14 @@ pub static TARGETS: &[Target] = &[
         shape: shape::BATCHES,
         words: log_recovery::WORDS,
         bytes_max: 4096,
+        is_decoder: false,
+    },
+    Target {
+        name: "journal_recovery",
+        run: journal_recovery::run,
+        shape: shape::ENTRIES,
+        words: journal_recovery::WORDS,
+        bytes_max: 2048,
         is_decoder: false,
     },
     Target {

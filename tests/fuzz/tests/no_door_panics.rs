@@ -45,6 +45,7 @@ macro_rules! doors {
 
 doors! {
     config
+    journal_recovery
     kafka_frames
     kafka_response
     kafka_sasl

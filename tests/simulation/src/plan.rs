@@ -19,6 +19,17 @@ pub enum Destination {
     Embedded,
 }
 
+/// Where records wait for Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buffer {
+    /// In memory.
+    Memory,
+    /// On a modelled disk.
+    Disk,
+    /// In memory, and on a modelled disk what exceeds its share.
+    Hybrid,
+}
+
 /// One seed's world.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -28,6 +39,8 @@ pub struct Plan {
     pub shards: u16,
     /// Where records go.
     pub destination: Destination,
+    /// Where records wait.
+    pub buffer: Buffer,
     /// Partitions of each topic.
     pub partitions: u32,
     /// Brokers of the cluster.
@@ -157,10 +170,17 @@ impl Plan {
         let target = r.one_of(&[256, 512, 1024, 4096]);
         let batch_bytes = (r.one_of(&[1024, 4096, 16 << 10]).max(target), target);
         let strategy = r.one_of(&["key_dispatch", "key_dispatch", "clientid", "topic", "sticky", "random"]);
+        // Drawn apart, so that seeds that found something without a disk still find it.
+        let buffer = match Random::new(seed ^ 0xb0ff_e7ed).below(6) {
+            0 | 1 if kafka => Buffer::Disk,
+            2 if kafka => Buffer::Hybrid,
+            _ => Buffer::Memory,
+        };
         let mut plan = Self {
             seed,
             shards,
             destination,
+            buffer,
             partitions: r.between(1, 6) as u32,
             brokers: r.one_of(&[1, 3, 3, 3, 4]),
             config: String::new(),
@@ -218,6 +238,7 @@ impl Plan {
             seed,
             shards,
             destination,
+            buffer: Buffer::Memory,
             partitions: script::PARTITIONS,
             brokers: 1,
             config,
@@ -320,6 +341,11 @@ impl Plan {
                 "buffer.overflow = \"{overflow}\"\nbuffer.per_partition_limit = \"{}\"",
                 r.one_of(&["64KB", "1MB"])
             );
+            text += match self.buffer {
+                Buffer::Memory => "",
+                Buffer::Disk => "buffer.mode = \"disk\"\nbuffer.segment_bytes = \"64KB\"\n",
+                Buffer::Hybrid => "buffer.mode = \"hybrid\"\nbuffer.segment_bytes = \"64KB\"\n",
+            };
             if self.destination == Destination::Kafka {
                 let acks = if self.acks_all { "all_isr" } else { r.one_of(&["leader_only", "none"]) };
                 let _ = writeln!(text, "required_acks = \"{acks}\"\nidempotence = {}", self.idempotent);

@@ -23,7 +23,7 @@ use crate::client::Client;
 use crate::kafka::Cluster;
 use crate::ledger::Ledger;
 use crate::net::Net;
-use crate::plan::{Destination, Faults, Plan};
+use crate::plan::{Buffer, Destination, Faults, Plan};
 use crate::ports::{Parcel, Ports};
 use crate::random::Random;
 
@@ -103,8 +103,12 @@ pub(crate) struct World {
     held: Held,
     disks: Option<Disks>,
     disk_wakes: u64,
-    /// Possible duplicates that ended nodes had counted.
+    /// Possible duplicates that ended nodes had counted, and records they had found in their buffers.
     admitted: u64,
+    /// Records that ended nodes had given up, and counted.
+    given_up: u64,
+    /// How often the power was cut under a buffer.
+    pub(crate) power_cuts: u64,
     /// The node is down until it starts again.
     down: bool,
     healing: bool,
@@ -137,8 +141,8 @@ impl World {
         let mut random = Random::new(plan.seed ^ 0x5eed);
         let (config, settings) = configured(&plan);
         let cluster = (plan.destination == Destination::Kafka).then(|| brokers::cluster(&plan, &mut random));
-        let disks = (plan.destination == Destination::Embedded).then(|| Disks::new(&plan, &mut random));
-        let shards = usize::from(plan.shards);
+        let has_disk = plan.destination == Destination::Embedded || plan.buffer != Buffer::Memory;
+        let disks = has_disk.then(|| Disks::new(&plan, &mut random));
         let mut world = Self {
             clients: (0..plan.clients.len()).map(|index| Client::new(index, &plan)).collect(),
             ledger: Ledger::new(&plan),
@@ -151,7 +155,7 @@ impl World {
             heap: BinaryHeap::new(),
             net: Net::default(),
             nodes: Vec::new(),
-            mesh: (0..shards * shards).map(|_| VecDeque::new()).collect(),
+            mesh: Vec::new(),
             cluster,
             cluster_wakes: u64::MAX,
             zombies: VecDeque::new(),
@@ -159,6 +163,8 @@ impl World {
             disks,
             disk_wakes: u64::MAX,
             admitted: 0,
+            given_up: 0,
+            power_cuts: 0,
             down: false,
             healing: false,
             closing: false,
@@ -243,14 +249,17 @@ impl World {
         trace!(self, "the node starts");
         self.down = false;
         let now = self.clock();
+        self.change_shards();
         if let Some(disks) = &mut self.disks {
-            disks.open(now);
+            disks.open(now, self.plan.shards);
         }
         for shard in 0..self.plan.shards {
             let id = ShardId(shard);
             let writers = disks::writers(&self.config, id, self.plan.shards, self.disks.as_ref());
             let seed = self.random.next_u64();
+            let starts = self.disks.as_mut().map(|disks| disks.starts(id)).unwrap_or_default();
             let machine = Shard::new(id, self.settings.clone(), writers, seed, Mono(self.now));
+            let machine = machine.with_journals(starts);
             let short = (self.faults.short_recv, self.faults.short_send);
             let ports = Ports::new(short, self.plan.inflight_max);
             self.nodes.push(Node {
@@ -272,10 +281,22 @@ impl World {
         }
     }
 
+    /// A node may be started with another number of shards: what lies in its buffers does not care.
+    fn change_shards(&mut self) {
+        let first = self.mesh.is_empty();
+        if self.plan.buffer != Buffer::Memory && !first && self.random.below(2) == 0 {
+            self.plan.shards = self.random.between(1, 4) as u16;
+            self.settings.shards = self.plan.shards;
+        }
+        let shards = usize::from(self.plan.shards);
+        self.mesh = (0..shards * shards).map(|_| VecDeque::new()).collect();
+    }
+
     /// kill -9: everything in memory is gone, every connection is reset.
     fn kill(&mut self) {
         trace!(self, "the node is killed");
         self.admitted += self.possible_duplicates();
+        self.given_up += self.records_given_up();
         for shard in 0..self.nodes.len() {
             for (_, socket) in self.nodes[shard].ports.conn_keys().collect::<Vec<_>>() {
                 self.end_socket(socket, CloseReason::Peer);
@@ -297,7 +318,7 @@ impl World {
         self.end_zombies();
         self.nodes.clear();
         if let Some(disks) = &mut self.disks {
-            disks.crash(&mut self.random);
+            self.power_cuts += u64::from(disks.crash(&mut self.random));
         }
         self.clients.iter().for_each(|client| client.node_killed(&mut self.ledger));
         self.down = true;
@@ -318,9 +339,18 @@ impl World {
         self.net.tidy(socket);
     }
 
+    /// What may be stored twice without blame: what brokers may have stored, and what an earlier life had left on disk.
     fn possible_duplicates(&self) -> u64 {
         let sinks = 0..self.plan.logs() as u16;
-        let of = |node: &Node| sinks.clone().map(|sink| node.shard.written(sink).possible_duplicate).sum::<u64>();
+        let doubtful = |node: &Node, sink| node.shard.written(sink).possible_duplicate + node.shard.replayed(sink);
+        let of = |node: &Node| sinks.clone().map(|sink| doubtful(node, sink)).sum::<u64>();
+        self.nodes.iter().map(of).sum()
+    }
+
+    /// Records that will never be stored, and were counted so.
+    fn records_given_up(&self) -> u64 {
+        let sinks = 0..self.plan.sinks as u16;
+        let of = |node: &Node| sinks.clone().map(|sink| node.shard.given_up(sink)).sum::<u64>();
         self.nodes.iter().map(of).sum()
     }
 

@@ -245,6 +245,17 @@ impl Node {
         self.process = Some(process);
     }
 
+    /// Replaces text in the configuration file; read at the next start.
+    ///
+    /// # Panics
+    /// If the text is not there.
+    pub fn configure(&self, old: &str, new: &str) {
+        let path = self.scratch.file("aqueduct.toml");
+        let config = fs::read_to_string(&path).expect("it was written");
+        assert!(config.contains(old), "{old} is not in {config}");
+        fs::write(&path, config.replace(old, new)).expect("the folder is writable");
+    }
+
     /// What it wrote to stdout, then to stderr, since it was started last.
     pub fn said(&self) -> String {
         ["stdout", "stderr"].map(|stream| fs::read_to_string(self.log_path(stream)).unwrap_or_default()).concat()

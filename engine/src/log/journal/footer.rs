@@ -42,11 +42,6 @@ impl Footer {
         self.list.len() / ITEM_LEN
     }
 
-    /// Bytes it holds.
-    pub(crate) fn bytes(&self) -> usize {
-        self.list.capacity()
-    }
-
     /// Notes the next entry.
     pub(crate) fn push(&mut self, item: &Item) {
         self.list.extend_from_slice(&item.number.to_be_bytes());

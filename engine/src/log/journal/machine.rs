@@ -479,7 +479,7 @@ impl Journal {
 
     /// Bytes of memory that the lists of entries take.
     pub fn index_bytes(&self) -> usize {
-        self.entries * ENTRY_BYTES + self.footer.bytes()
+        self.entries * ENTRY_BYTES
     }
 
     /// What was counted.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::footer::{self, Item};
-use super::op::{JournalId, SegmentId};
+use super::op::JournalId;
 use super::positions::{Position, Positions};
 use super::scan;
 use crate::log::open::{OpenError, make_dir, sync_dir};

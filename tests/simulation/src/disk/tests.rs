@@ -76,6 +76,7 @@ impl Rig {
         }
         Box::new(Batch {
             queued_bytes: bytes.len(),
+            journal: 0,
             bytes,
             runs: Vec::new(),
             records,
@@ -129,6 +130,7 @@ impl Rig {
             DiskDone::Deleted { log, segment, result } => {
                 life.logs[log.0 as usize].on_deleted(self.time(), segment, &result);
             }
+            DiskDone::Journal(done) => panic!("no buffer is there: {done:?}"),
         }
     }
 

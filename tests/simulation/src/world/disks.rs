@@ -6,6 +6,7 @@ use std::{env, fs, process};
 
 use aqueduct::clock::{Mono, Now};
 use aqueduct::config::{Config, Connector, ConnectorKind};
+use aqueduct::log::journal::{JournalSpec, JournalStart, open_journals};
 use aqueduct::log::{DiskDone, LogId, LogLimits, LogReader, Opened, TopicSpec};
 use aqueduct::shard::ShardId;
 use aqueduct::sink::Writer;
@@ -17,7 +18,7 @@ use super::{Event, World, trace};
 use crate::disk::{Crash, Disk, DiskFaults, DiskPlan, open_logs};
 use crate::kafka::{Records, plain};
 use crate::message::MessageId;
-use crate::plan::Plan;
+use crate::plan::{Destination, Plan};
 use crate::random::Random;
 
 const MS: u64 = 1_000_000;
@@ -28,7 +29,8 @@ pub(super) struct Disks {
     /// Where they lie while the node is down.
     dir: PathBuf,
     topics: Vec<TopicSpec>,
-    shards: u16,
+    buffers: Vec<JournalSpec>,
+    starts: Vec<Vec<JournalStart>>,
     faults: DiskFaults,
     random: Random,
     opened: Option<Opened>,
@@ -45,36 +47,51 @@ impl Disks {
         let dir = base.join(format!("aqueduct-sim-{}-{count}", process::id()));
         let limits = LogLimits { segment_bytes: 64 << 10, retention_bytes: 1 << 30, retention_ms: 7 * 86_400_000 };
         let topic = |sink| TopicSpec { name: format!("t{sink}"), partitions: plan.partitions, limits };
+        let is_log = plan.destination == Destination::Embedded;
+        let buffer = |sink| JournalSpec { sink: sink as u16, dir: dir.join("buffer").join(format!("s{sink}")) };
         Self {
-            dir,
-            topics: (0..plan.sinks).map(topic).collect(),
-            shards: plan.shards,
+            topics: if is_log { (0..plan.sinks).map(topic).collect() } else { Vec::new() },
+            buffers: if is_log { Vec::new() } else { (0..plan.sinks).map(buffer).collect() },
+            starts: Vec::new(),
             faults: faults(plan.disk_trouble, random),
             random: random.split(),
+            dir,
             opened: None,
             disk: None,
         }
     }
 
     /// Opens what is there, as a node does at its start.
-    pub(super) fn open(&mut self, now: Now) {
-        let opened = open_logs(&self.dir, &self.topics, now.wall_ms, &mut self.random);
-        let opened = opened.unwrap_or_else(|error| panic!("VIOLATION the logs cannot be opened: {error}"));
-        let plan = DiskPlan::default();
+    pub(super) fn open(&mut self, now: Now, shards: u16) {
+        let opened = (!self.topics.is_empty()).then(|| {
+            let opened = open_logs(&self.dir, &self.topics, now.wall_ms, &mut self.random);
+            opened.unwrap_or_else(|error| panic!("VIOLATION the logs cannot be opened: {error}"))
+        });
+        let random = &mut self.random;
+        let buffers = open_journals(&self.buffers, shards, || random.next_u64() as u32)
+            .unwrap_or_else(|error| panic!("VIOLATION the buffers cannot be opened: {error}"));
+        self.starts = buffers.starts;
+        let catalogue = opened.as_ref().map(|opened| opened.catalogue.clone());
         let random = self.random.split();
-        let mut disk =
-            Disk::read(plan, usize::from(self.shards), opened.catalogue.clone(), random).expect("a tmpfs reads");
+        let disk = Disk::read(DiskPlan::default(), usize::from(shards), catalogue, buffers.journals, random);
+        let mut disk = disk.expect("a tmpfs reads");
         disk.set_faults(self.faults);
-        (self.opened, self.disk) = (Some(opened), Some(disk));
+        (self.opened, self.disk) = (opened, Some(disk));
     }
 
-    /// The node is gone, and perhaps the power.
-    pub(super) fn crash(&mut self, random: &mut Random) {
+    /// What a shard begins with.
+    pub(super) fn starts(&mut self, shard: ShardId) -> Vec<JournalStart> {
+        self.starts.get_mut(usize::from(shard.0)).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The node is gone, and perhaps the power. Whether it was cut under a buffer.
+    pub(super) fn crash(&mut self, random: &mut Random) -> bool {
         let crash = if random.below(2) == 0 { Crash::Process } else { Crash::Power { rotten_bits: 0 } };
         if let Some(disk) = self.disk.take() {
             disk.crash(crash).expect("a tmpfs writes");
         }
         self.opened = None;
+        crash != Crash::Process && !self.buffers.is_empty()
     }
 
     /// Nothing fails any more.
@@ -98,7 +115,7 @@ impl Disks {
             disk.crash(Crash::Power { rotten_bits }).expect("a tmpfs writes");
         }
         self.faults = DiskFaults::default();
-        self.open(now);
+        self.open(now, 1);
         self.count(|_, _| {});
     }
 
@@ -168,7 +185,7 @@ fn check_times(reader: &mut LogReader, start: i64) {
 
 fn faults(strength: u32, r: &mut Random) -> DiskFaults {
     let mut of = |per_million: u32| if strength > 0 && r.below(2) == 0 { per_million * strength * strength } else { 0 };
-    DiskFaults {
+    let faults = DiskFaults {
         write_fails: of(2_000),
         cut_fails: of(200_000).min(1_000_000),
         create_fails: of(20_000),
@@ -178,7 +195,8 @@ fn faults(strength: u32, r: &mut Random) -> DiskFaults {
         stall_ns_max: 300 * MS,
         bytes_max: (of(1) > 0).then_some(300_000),
         ..DiskFaults::default()
-    }
+    };
+    DiskFaults { read_fails: faults.sync_fails, ..faults }
 }
 
 /// The writers of a shard, one for each connector.

@@ -32,6 +32,9 @@ impl World {
         self.run_until("every publication has its answer", LIVENESS_NS, |world| {
             !world.down && world.clients.iter().all(|client| client.is_done())
         });
+        self.run_until("every buffer on disk has been sent", LIVENESS_NS, |world| {
+            world.nodes.iter().all(|node| node.shard.stored_records() == 0)
+        });
         self.drain();
         self.run_until("all shards are drained", DRAIN_NS, |world| {
             world.nodes.iter().all(|node| node.drained.is_some())
@@ -115,7 +118,8 @@ impl World {
         if let Some(disks) = &self.disks {
             disks.count(|sink, id| found.count(sink, id));
         }
-        self.ledger.judge_logs(&self.plan, &found);
+        let given_up = self.given_up + self.records_given_up();
+        self.ledger.judge_logs(&self.plan, &found, given_up);
         let now = self.clock();
         if let Some(disks) = &mut self.disks {
             disks.rot(now);

@@ -331,9 +331,14 @@ impl World {
 
 fn services_bytes(node: &Node, home: ShardId) -> usize {
     let batches = node.services.iter().flat_map(|service| match service {
-        Service::Disk(DiskDone::Appended { batches, .. }) => &batches[..],
         Service::Stray(_, request) | Service::Sent(_, request) => &request.batches[..],
         _ => &[],
     });
-    batches.filter(|batch| batch.home == home && batch.queued_bytes > 0).map(|batch| batch.charge_bytes).sum()
+    let batches = batches.map(|batch| &**batch);
+    let written = node.services.iter().filter_map(|service| match service {
+        Service::Disk(done) => Some(done.batches()),
+        _ => None,
+    });
+    let own = batches.chain(written.flatten()).filter(|batch| batch.home == home && batch.queued_bytes > 0);
+    own.map(|batch| batch.charge_bytes).sum()
 }

@@ -1,0 +1,204 @@
+//! A buffer keeps what Kafka does not take, through hangs, kills and full disks, and sends all of it in order.
+//!
+//! Setup: a node with a buffer on disk or hybrid, real Kafka. Action: the broker hangs (SIGSTOP), clients publish on, the node is
+//! killed or its disk is full. Expectation: what was acknowledged is in Kafka at the end, each client's in its order; nothing is
+//! discarded because of how the connector feels.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aqueduct_tests::support::kafka::{Frozen, Kafka};
+use aqueduct_tests::support::mqtt::{Client, Version};
+use aqueduct_tests::support::node::{Node, Plan};
+use aqueduct_tests::support::wait;
+
+const CLIENTS: u32 = 4;
+
+/// Each client publishes numbers `range`, each acknowledged before the next hundred is sent.
+fn publish(node: &Node, range: std::ops::Range<u32>, bytes: usize) {
+    let to = node.mqtt();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let range = range.clone();
+            thread::spawn(move || {
+                let mut mqtt = Client::connect(to, Version::V5, &format!("client-{client}"));
+                let payloads: Vec<Vec<u8>> = range.map(|n| payload(client, n, bytes)).collect();
+                for hundred in payloads.chunks(100) {
+                    mqtt.publish_all_acked("t", hundred.iter().map(Vec::as_slice), 1);
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().expect("every publication is acknowledged"));
+}
+
+fn payload(client: u32, n: u32, bytes: usize) -> Vec<u8> {
+    let mut payload = format!("{client} {n} ").into_bytes();
+    payload.resize(bytes.max(payload.len()), b'.');
+    payload
+}
+
+/// The numbers of each client as they lie in Kafka, the first copy of each, once all of `each` are there.
+fn check_all_in_order(kafka: &Kafka, topic: &str, each: u32) {
+    let total = (each * CLIENTS) as usize;
+    let mut newest: BTreeMap<u32, u32> = BTreeMap::new();
+    let records = wait::until("all that was acknowledged is in Kafka", 60, || {
+        let records = kafka.read(topic);
+        (records.len() >= total).then_some(records)
+    });
+    let mut order: Vec<_> = records.iter().map(|record| (record.partition, record.offset, &record.value)).collect();
+    order.sort();
+    for (_, offset, value) in order {
+        let text = String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
+        let mut words = text.split(' ').map(|word| word.parse::<u32>());
+        let (Some(Ok(client)), Some(Ok(n))) = (words.next(), words.next()) else { panic!("a stranger's: {text}") };
+        let next = newest.entry(client).or_default();
+        assert!(n <= *next, "client {client}: {n} at offset {offset} comes before {next}");
+        *next = (*next).max(n + 1);
+    }
+    assert_eq!(newest, (0..CLIENTS).map(|client| (client, each)).collect());
+}
+
+/// One test at a time makes the broker hang.
+static BROKER: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    BROKER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hang(kafka: &Kafka) -> Frozen {
+    kafka.freeze(1)
+}
+
+/// Row T13 of the fault table for a buffer on disk: the broker hangs, 50,000 messages are acknowledged meanwhile, the node is killed,
+/// started again with another number of shards, and the broker goes on.
+#[test]
+fn what_lies_on_disk_outlives_the_node() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let _alone = alone();
+    kafka.create_topic("killed", 4);
+    let mut node = Plan::kafka(kafka.bootstrap(), "killed")
+        .node("shards = 2\npin = false")
+        .sink("value = \"${payload}\"\nquery_mode = \"async\"\nbuffer.mode = \"disk\"\nbuffer.segment_bytes = \"2MB\"")
+        .start();
+    publish(&node, 0..100, 40);
+    let broker = hang(kafka);
+    publish(&node, 100..12_600, 200);
+    let metrics = node.metrics();
+    let (records, segments) = (metrics.sink("buffer_disk_records"), metrics.sink("buffer_segments"));
+    assert!(records >= 50_000.0 && segments > 4.0, "{records} records in {segments} files");
+    assert!(metrics.sink("buffer_syncs_total") > 0.0 && metrics.sink("buffer_sync_nanoseconds_total") > 0.0);
+    node.kill();
+    node.configure("shards = 2", "shards = 3");
+    node.start_again();
+    assert!(node.metrics().sink("buffer_replayed_total") >= 50_000.0);
+    drop(broker);
+    publish(&node, 12_600..12_700, 40);
+    check_all_in_order(kafka, "killed", 12_700);
+    wait::until("the files are gone", 20, || (node.metrics().sink("buffer_disk_records") == 0.0).then_some(()));
+    let (matched, parts) = node.metrics().accounts();
+    assert_eq!(matched, parts);
+    assert!(node.terminate().success());
+}
+
+/// The failure that others had: a connector that was thought unhealthy took its buffer with it. Hybrid, beyond its share of memory.
+#[test]
+fn a_hybrid_buffer_spills_and_keeps_the_order() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let _alone = alone();
+    kafka.create_topic("spilled", 4);
+    let node = Plan::kafka(kafka.bootstrap(), "spilled")
+        .node("shards = 1\npin = false\nmemory_limit = \"64MB\"")
+        .connector("request_timeout = \"2s\"\nmetadata_request_timeout = \"1s\"")
+        .sink("value = \"${payload}\"\nquery_mode = \"async\"\nbuffer.mode = \"hybrid\"\nbuffer.overflow = \"backpressure\"")
+        .sink("ack_timeout = \"1s\"\nmax_batch_bytes = \"256KB\"\nbuffer.segment_bytes = \"4MB\"")
+        .start();
+    publish(&node, 0..100, 40);
+    assert_eq!(node.metrics().sink("buffer_syncs_total"), 0.0, "memory first");
+    let broker = hang(kafka);
+    publish(&node, 100..12_600, 1_000);
+    assert!(node.metrics().sink("buffer_disk_records") > 10_000.0, "what exceeds its share lies on disk");
+    // Long enough that every link has been given up.
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(node.metrics().sink("dropped_total"), 0.0);
+    drop(broker);
+    publish(&node, 12_600..12_700, 40);
+    check_all_in_order(kafka, "spilled", 12_700);
+}
+
+/// Row T09 of the fault table: the disk of the buffer is full. No PUBACK says otherwise, what is there stays, and it goes on within
+/// 5 s once there is space.
+#[test]
+fn a_full_disk_stops_acknowledgements_and_nothing_else() {
+    let Some(disk) = SmallDisk::mount("12m") else { return };
+    let Some(kafka) = Kafka::shared() else { return };
+    let _alone = alone();
+    kafka.create_topic("full", 4);
+    let node = Plan::kafka(kafka.bootstrap(), "full")
+        .sink("value = \"${payload}\"\nquery_mode = \"async\"\nbuffer.mode = \"disk\"\nbuffer.segment_bytes = \"1MB\"")
+        .sink(&format!("buffer.dir = \"{}\"", disk.path.display()))
+        .start();
+    publish(&node, 0..10, 40);
+    let broker = hang(kafka);
+    let mut clients: Vec<Client> =
+        (0..CLIENTS).map(|client| Client::connect(node.mqtt(), Version::V5, &format!("client-{client}"))).collect();
+    let mut acked = 10;
+    let full = 'full: loop {
+        for (number, client) in (0..).zip(&mut clients) {
+            client.publish("t", &payload(number, acked, 20_000), 1);
+            if client.packet_within(Duration::from_secs(2)).is_none() {
+                break 'full number;
+            }
+        }
+        acked += 1;
+        assert!(acked < 2_000, "12 MB were enough for {acked} times 80 KB");
+    };
+    assert!(node.metrics().sink("buffer_failures_total") > 0.0);
+    disk.grow("64m");
+    let begin = Instant::now();
+    let waiting = &mut clients[full as usize];
+    assert!(waiting.packet_within(Duration::from_secs(5)).is_some(), "5 s after there was space");
+    println!("the disk was full after {acked}; acknowledged again after {:?}", begin.elapsed());
+    for (number, client) in (0..).zip(&mut clients).skip(full as usize + 1) {
+        client.publish_acked("t", &payload(number, acked, 20_000), 1);
+    }
+    drop(broker);
+    check_all_in_order(kafka, "full", acked + 1);
+}
+
+/// A file system in memory of a few megabytes.
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// `None`, and a line, where this user may not mount.
+    fn mount(size: &str) -> Option<Self> {
+        let path = std::env::temp_dir().join(format!("aqueduct-full-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        if !mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], &path) {
+            eprintln!("skipped: a tmpfs cannot be mounted here");
+            return None;
+        }
+        Some(Self { path })
+    }
+
+    fn grow(&self, size: &str) {
+        assert!(mount(&["-o", &format!("remount,size={size}")], &self.path), "a tmpfs can grow");
+    }
+}
+
+fn mount(arguments: &[&str], path: &Path) -> bool {
+    Command::new("mount").args(arguments).arg(path).status().is_ok_and(|status| status.success())
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}

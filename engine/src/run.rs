@@ -11,6 +11,7 @@ mod banner;
 mod control;
 mod data_dir;
 mod logs;
+mod memory;
 mod random;
 mod say;
 mod shards;
@@ -96,6 +97,7 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
         tls: tls::Watched::new(config, &tls),
         tokens,
         shutdown_timeout: Duration::from_millis(config.node.shutdown_timeout_ms),
+        memory_high_watermark_bytes: watermark(config),
         banner: banner::banner(config, plan, &addresses, demo.as_ref()),
         demo: demo.and_then(|devices| Some((addresses.first_mqtt()?, devices))),
     })?;
@@ -173,6 +175,12 @@ fn bind_kafka(
 
 fn bind_one(key: &str, addr: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(addr).map_err(|e| StartError::listen(key, addr, &e))
+}
+
+/// The watermark, if a sink acts on it.
+fn watermark(config: &Config) -> Option<u64> {
+    let acts = config.sinks.iter().any(|sink| sink.memory_overload_protection);
+    acts.then_some(config.node.memory_high_watermark_bytes)
 }
 
 /// What `/metrics` asks for: nothing on the loopback interface or where metrics are public.

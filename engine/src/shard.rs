@@ -31,6 +31,7 @@ mod deliver;
 mod drain;
 mod notes;
 mod outgoing;
+mod overload;
 mod packet;
 mod publish;
 mod read;
@@ -111,6 +112,8 @@ pub struct Shard {
     leaving: Vec<Box<Batch>>,
     notes: Notes,
     drain: Drain,
+    /// More memory is in use than the watermark.
+    overloaded: bool,
     /// The connection whose large packet is read on whatever else is unread.
     first_large: Option<ConnKey>,
 }
@@ -167,6 +170,7 @@ impl Shard {
             leaving: Vec::new(),
             notes: Notes::default(),
             drain: Drain::default(),
+            overloaded: false,
             first_large: None,
             sinks,
             writers,
@@ -223,6 +227,7 @@ impl Machine for Shard {
                     writer.set_token(token);
                 }
             }
+            Input::Command(Command::Overloaded(is_so)) => self.on_overload(is_so),
             Input::Command(Command::Drain) => self.begin_drain(now),
             Input::Command(Command::DrainNow) => self.end_drain(now, io),
             Input::Disk(DiskDone::Journal(done)) => self.on_journal(now, done, io),

@@ -31,5 +31,8 @@ options! {
         "shutdown_timeout" => shutdown_timeout_ms: u64 = Millis::within(0, 24 * HOUR), or("30s");
         /// Memory this process plans with; a percentage is of the machine's, or of its cgroup's where that is less.
         "memory_limit" => memory_limit_bytes: u64 = MemoryShare { min: 64 * MB }, or("70%");
+        /// Memory in use, by this process or in its cgroup, above which sinks with `buffer.memory_overload_protection` act; a
+        /// percentage as for `memory_limit`.
+        "memory_high_watermark" => memory_high_watermark_bytes: u64 = MemoryShare { min: 16 * MB }, or("70%");
     }
 }

@@ -263,6 +263,12 @@ options! {
         "compression_level" => compression_level: Option<i32> = Optional(Level::within(-7, 22)), absent("1");
         /// Batches of a partition that may be unanswered; at most 5 with `idempotence`.
         "max_inflight" => inflight_batches_max: u32 = Count::within(1, 1000), or("5");
+        /// How often a batch is sent again before it is given up, and with it what waits behind it in its partition; 0: never
+        /// again. None: as often as it takes.
+        "max_retries" => retries_max: Option<u32> = Optional(Count::within(0, 1_000_000)), absent("10");
+        /// How old a batch may get before it is given up in the same way; nothing is while it is on its way. None: as old as it
+        /// takes.
+        "max_batch_age" => batch_age_max_ms: Option<u64> = Optional(Millis::within(SECOND, 30 * DAY)), absent("10m");
         /// Where records wait for Kafka. With `disk` they are written and synced first, which in async is what an
         /// acknowledgement says; with `hybrid` what exceeds the sink's share of memory goes to disk.
         "buffer.mode" => buffer_mode: BufferMode = Choice::of(), or("memory");
@@ -273,6 +279,9 @@ options! {
         "buffer.segment_bytes" => buffer_segment_bytes: u64 = Size::within(64 * KB, 2048 * MB - KB), or("100MB");
         /// Bytes that may wait for one partition.
         "buffer.per_partition_limit" => per_partition_limit_bytes: u64 = Size::within(64 * KB, TB), or("2GB");
+        /// With a buffer in memory: above `node.memory_high_watermark` the oldest records are dropped down to `max_inflight` times
+        /// `max_batch_bytes` for each partition in async, and publishers are not read in sync.
+        "buffer.memory_overload_protection" => memory_overload_protection: bool = Flag, or("false");
         /// What gives way when a buffer is full: publishers, the oldest records, or the new one.
         "buffer.overflow" => overflow: Overflow = Choice::of(),
             derived(

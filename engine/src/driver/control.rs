@@ -102,7 +102,12 @@ impl Shards {
 
     /// Gives every shard what the brokers of a connector take as proof of who we are, or why there is nothing.
     pub async fn set_token(&self, connector: u16, token: Result<Secret, String>) {
-        self.order_all(|| Order::Command(Command::Token { connector, token: token.clone() })).await;
+        self.tell(|| Command::Token { connector, token: token.clone() }).await;
+    }
+
+    /// Gives every shard a command.
+    pub async fn tell(&self, command: impl Fn() -> Command) {
+        self.order_all(|| Order::Command(command())).await;
     }
 
     /// Tells every shard to leave its loop.

@@ -13,10 +13,14 @@ use crate::admin::kafka;
 use crate::demo::{self, Demo, DemoOptions};
 use crate::driver::{Dropped, LetterReceiver, Shards, StartError};
 use crate::log::Catalogue;
+use crate::shard::control::Command;
 
-use super::say;
 use super::tls::Watched;
 use super::token::TokenKeeper;
+use super::{memory, say};
+
+/// How often memory in use is looked at.
+const MEMORY_LOOK: Duration = Duration::from_millis(100);
 
 /// Sent when a file would grow past its limit. Its default action ends the process; handled, the write fails instead, and
 /// the disk writer reports that like any other failure.
@@ -37,6 +41,8 @@ pub(super) struct Control {
     /// Connectors whose brokers want tokens.
     pub tokens: Vec<TokenKeeper>,
     pub shutdown_timeout: Duration,
+    /// Memory in use above which sinks are told, if one wants to be.
+    pub memory_high_watermark_bytes: Option<u64>,
     /// Printed once everything listens.
     pub banner: String,
     /// Simulated devices, and the listener they connect to.
@@ -90,6 +96,9 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     for keeper in control.tokens {
         tokio::spawn(keeper.keep(control.shards.clone()));
     }
+    if let Some(watermark_bytes) = control.memory_high_watermark_bytes {
+        tokio::spawn(watch_memory(control.shards.clone(), watermark_bytes));
+    }
     stage.send_replace(Stage::Ready);
     say::out(&control.banner);
     let demo = start_demo(control.demo)?;
@@ -109,6 +118,25 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     };
     control.shards.stop().await;
     Ok(verdict(dropped))
+}
+
+/// Tells the shards when more memory is in use than the watermark, and when it is no longer.
+async fn watch_memory(shards: Shards, watermark_bytes: u64) {
+    let mut overloaded = false;
+    loop {
+        tokio::time::sleep(MEMORY_LOOK).await;
+        let used_bytes = memory::used_bytes();
+        if (used_bytes > watermark_bytes) != overloaded {
+            overloaded = !overloaded;
+            let limit = if overloaded { "above" } else { "below" };
+            tracing::warn!(
+                "{} MB of memory are in use, {limit} node.memory_high_watermark with {} MB",
+                used_bytes >> 20,
+                watermark_bytes >> 20
+            );
+            shards.tell(|| Command::Overloaded(overloaded)).await;
+        }
+    }
 }
 
 fn start_demo(wanted: Option<(SocketAddr, DemoOptions)>) -> Result<Option<Demo>, StartError> {

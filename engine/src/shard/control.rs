@@ -12,6 +12,8 @@ pub enum Command {
         /// Returned with the answer.
         token: u64,
     },
+    /// More memory is in use than `node.memory_high_watermark`, or no longer.
+    Overloaded(bool),
     /// Stop reading clients, flush what is open, say goodbye, then report `Drained`.
     Drain,
     /// What the brokers of a connector take as proof of who we are.

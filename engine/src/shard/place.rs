@@ -76,6 +76,7 @@ impl Shard {
             counters: &mut self.sink_counters,
             pool: &mut self.pool,
             budget: &mut self.budget,
+            overloaded: self.overloaded,
             discarded: &mut self.round.discarded,
         };
         (placer, &self.sessions, &mut self.event_ids)
@@ -95,6 +96,7 @@ pub(super) struct Placer<'a> {
     counters: &'a mut [crate::metrics::SinkCounters],
     pool: &'a mut crate::buffer::BatchPool,
     budget: &'a mut super::budget::Budget,
+    overloaded: bool,
     discarded: &'a mut Vec<Answered>,
 }
 
@@ -202,6 +204,12 @@ impl Placer<'_> {
     #[inline]
     fn reserve(&mut self, index: usize, partition: u32, bytes: usize) -> Room {
         let sink = &mut self.sinks[index];
+        if self.overloaded
+            && self.settings.sinks[index].must_wait(sink.accumulator.waiting_bytes(partition) + bytes)
+            && !self.budget.is_reserve_open()
+        {
+            return Room::Overload;
+        }
         if let Some(stored) = &sink.journal
             && stored.is_full(partition, bytes, &sink.accumulator)
             && !self.budget.is_reserve_open()
@@ -281,6 +289,7 @@ fn choose_anew(route: &mut MemoRoute) {
 fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize, room: Room) -> Result<(), NoPlace> {
     match placer.settings.sinks[index].overflow {
         _ if room == Room::Ahead => Err(NoPlace::Wait),
+        _ if room == Room::Overload => Err(NoPlace::Hold),
         Overflow::Backpressure => Err(NoPlace::Hold),
         Overflow::Reject => Err(NoPlace::Refuse(FailReason::Rejected)),
         Overflow::DropOldest => {

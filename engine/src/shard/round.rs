@@ -100,6 +100,7 @@ impl Shard {
         self.settle_answered(now, io);
         self.settle_discarded(now);
         self.bury_waiting(now);
+        self.shed_overload();
         self.seal_and_send(now, io);
         self.run_journals(now, io);
         let writers_deadline = self.end_writers(now, io);

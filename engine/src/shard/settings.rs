@@ -135,6 +135,8 @@ pub struct SinkSettings {
     pub segment_bytes: u64,
     /// Batches of a partition that Kafka has not answered.
     pub inflight_max: u32,
+    /// Bytes that may wait for one partition while more memory is in use than the watermark; `None`: as many as ever.
+    pub overload_bytes_max: Option<usize>,
 }
 
 /// A template of a sink that cannot be compiled.
@@ -224,6 +226,8 @@ impl SinkSettings {
             buffer: sink.buffer_mode,
             segment_bytes: sink.buffer_segment_bytes,
             inflight_max: sink.inflight_batches_max,
+            overload_bytes_max: (sink.memory_overload_protection && sink.buffer_mode == BufferMode::Memory)
+                .then(|| sink.inflight_batches_max as usize * sink.batch_bytes_max as usize),
         })
     }
 

@@ -87,6 +87,8 @@ pub enum Room {
     NoMemory,
     /// The partition holds `partition_bytes_max`: `overflow` decides.
     PartitionFull,
+    /// More memory is in use than the watermark: hold the PUBLISH.
+    Overload,
     /// Clients are faster than a Kafka that keeps up: hold the PUBLISH until a batch is answered, or
     /// [`ahead_until`](Accumulator::ahead_until) has come.
     Ahead,
@@ -335,6 +337,11 @@ impl Accumulator {
             Some((batch.opened, index))
         };
         self.open.iter().filter_map(age).min().map(|(_, index)| index)
+    }
+
+    /// A partition of which more than `bytes_max` wait.
+    pub fn fuller_than(&self, bytes_max: usize) -> Option<u32> {
+        self.open.iter().copied().find(|&index| self.partitions[index as usize].waiting_bytes > bytes_max)
     }
 
     /// Records that an earlier start had left on disk are open from now on.

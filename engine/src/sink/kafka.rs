@@ -182,7 +182,8 @@ impl Produce {
         self.dispatch(now, io);
         let asks = self.producer_id.due_at().filter(|_| self.idempotent && self.cluster.takes_questions());
         let pauses = self.listed.iter().filter_map(|&place| self.partition(place)?.pause_ends(now)).min();
-        [self.cluster.deadline(now), asks, pauses].into_iter().flatten().min()
+        let ages = self.listed.iter().filter_map(|&place| self.expires_at(place)).filter(|&at| at > now).min();
+        [self.cluster.deadline(now), asks, pauses, ages].into_iter().flatten().min()
     }
 
     /// The next batch with an outcome.

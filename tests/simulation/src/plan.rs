@@ -41,6 +41,8 @@ pub struct Plan {
     pub destination: Destination,
     /// Where records wait.
     pub buffer: Buffer,
+    /// Bytes that may wait for a partition, where that is not the configuration's.
+    pub partition_bytes: Option<usize>,
     /// Partitions of each topic.
     pub partitions: u32,
     /// Brokers of the cluster.
@@ -171,17 +173,21 @@ impl Plan {
         let batch_bytes = (r.one_of(&[1024, 4096, 16 << 10]).max(target), target);
         let strategy = r.one_of(&["key_dispatch", "key_dispatch", "clientid", "topic", "sticky", "random"]);
         // Drawn apart, so that seeds that found something without a disk still find it.
-        let buffer = match Random::new(seed ^ 0xb0ff_e7ed).below(6) {
+        let mut apart = Random::new(seed ^ 0xb0ff_e7ed);
+        let buffer = match apart.below(6) {
             0 | 1 if kafka => Buffer::Disk,
             2 if kafka => Buffer::Hybrid,
             _ => Buffer::Memory,
         };
+        let sync = if buffer == Buffer::Memory { sync } else { apart.below(2) == 0 };
+        let partition_bytes = apart.one_of(&[2 << 10, 8 << 10, 64 << 10, 1 << 20]);
         let mut plan = Self {
             seed,
             shards,
             destination,
             buffer,
             partitions: r.between(1, 6) as u32,
+            partition_bytes: (buffer != Buffer::Memory).then_some(partition_bytes),
             brokers: r.one_of(&[1, 3, 3, 3, 4]),
             config: String::new(),
             sinks,
@@ -239,6 +245,7 @@ impl Plan {
             shards,
             destination,
             buffer: Buffer::Memory,
+            partition_bytes: None,
             partitions: script::PARTITIONS,
             brokers: 1,
             config,

@@ -309,6 +309,16 @@ impl Produce {
         }
     }
 
+    pub(super) fn say_expired(&mut self, place: Place, records: u32) {
+        let topic = self.topic_name(place);
+        let text = format!(
+            "topic {topic} partition {}: {records} records given up, older than max_batch_age or tried more often than \
+             max_retries",
+            place.partition
+        );
+        self.cluster.note(Level::Warn, text);
+    }
+
     fn say_failed(&mut self, place: Place, records: u32, result: &PartitionResult<'_>) {
         let topic = self.topic_name(place);
         let code = result.error_code;

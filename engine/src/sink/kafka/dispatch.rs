@@ -5,6 +5,7 @@ use kafka::message::ApiKey;
 use kafka::message::produce::{self, Acks, PartitionData};
 
 use super::partition::Way;
+use super::settings::Terms;
 use super::{Cargo, Place, Produce, Shipment};
 use crate::broker::link::Asked;
 use crate::buffer::Batch;
@@ -202,6 +203,7 @@ impl Produce {
             if self.producer_id.denied().is_some() {
                 self.refuse_unnumbered(place);
             }
+            self.expire(now, place);
             if self.topics[usize::from(place.topic)].ends_at.is_some_and(|end| place.partition >= end) {
                 self.give_up(place);
             }
@@ -212,6 +214,35 @@ impl Produce {
                 at += 1;
             }
         }
+    }
+
+    /// Gives up what waits in a partition whose next batch was tried too often, or is too old.
+    fn expire(&mut self, now: Mono, place: Place) {
+        let Some(terms) = self.terms_of_next(place) else { return };
+        if !self.partition_mut(place).is_expired(now, terms.retries_max, terms.age_ns_max) {
+            return;
+        }
+        let (tail, settled) = self.partition_mut(place).take_tail();
+        if let Some(id) = settled.id_used_up {
+            self.producer_id.used_up(id);
+        }
+        let records: u32 = tail.iter().map(|shipment| shipment.records).sum();
+        self.say_expired(place, records);
+        for shipment in tail {
+            self.complete(shipment, Outcome::Failed(FailReason::Expired));
+        }
+    }
+
+    /// When the next batch of a partition is too old.
+    pub(super) fn expires_at(&self, place: Place) -> Option<Mono> {
+        let terms = self.terms_of_next(place).filter(|terms| terms.age_ns_max < u64::MAX)?;
+        let batch = self.partition(place)?.queue.front()?.batch.as_ref()?;
+        Some(batch.opened + terms.age_ns_max + 1)
+    }
+
+    fn terms_of_next(&self, place: Place) -> Option<Terms> {
+        let sink = self.partition(place)?.queue.front()?.batch.as_ref()?.part.sink;
+        self.terms_of(sink).copied()
     }
 
     /// The topic was made anew with fewer partitions: nobody will ever lead this one.

@@ -301,6 +301,29 @@ impl Partition {
         self.renumber(possible_duplicate)
     }
 
+    /// Whether the next to be sent has been tried too often, or is too old, and nothing is away.
+    pub(super) fn is_expired(&self, now: Mono, retries_max: u32, age_ns_max: u64) -> bool {
+        let Some(next) = self.queue.front().filter(|_| self.flights.is_empty()) else { return false };
+        let old = next.batch.as_ref().is_some_and(|batch| now.since(batch.opened) > age_ns_max);
+        next.tries > retries_max || old
+    }
+
+    /// Everything that waits, to be given up: to go on behind a gap would break the order that was promised. A number that was
+    /// not used goes to the next record; where that is not sure, the next epoch is begun.
+    pub(super) fn take_tail(&mut self) -> (VecDeque<Shipment>, Settled) {
+        assert!(self.flights.is_empty(), "what is away is not given up");
+        let tail = std::mem::take(&mut self.queue);
+        self.failures = 0;
+        if tail.iter().any(|s| s.in_doubt && s.numbered().is_some()) {
+            return (tail, Settled { epoch_lost: true, id_used_up: self.next_epoch() });
+        }
+        let first = tail.iter().find_map(Shipment::numbered);
+        if let (Some((_, sequence)), Some(identity)) = (first, &mut self.identity) {
+            identity.next_sequence = sequence;
+        }
+        (tail, Settled::default())
+    }
+
     fn renumber(&mut self, mut possible_duplicate: impl FnMut(&Shipment)) -> Settled {
         let hole = self.hole.take();
         let lost = std::mem::take(&mut self.numbers_lost);

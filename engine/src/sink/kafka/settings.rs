@@ -23,6 +23,10 @@ pub(super) struct Terms {
     /// Unanswered batches of a partition.
     pub(super) inflight_max: u32,
     pub(super) packing: Packing,
+    /// How often a batch is sent again before it is given up.
+    pub(super) retries_max: u32,
+    /// How old a batch may get before it is given up, nanoseconds.
+    pub(super) age_ns_max: u64,
 }
 
 impl Terms {
@@ -122,6 +126,8 @@ fn terms_of(sink: &Sink, topic: u16) -> Terms {
         batch_bytes_max: sink.batch_bytes_max as usize,
         inflight_max: sink.inflight_batches_max,
         packing: Packing { codec: sink.compression, level: sink.compression_level },
+        retries_max: sink.retries_max.unwrap_or(u32::MAX),
+        age_ns_max: sink.batch_age_max_ms.map_or(u64::MAX, |ms| ms.saturating_mul(1_000_000)),
     }
 }
 
@@ -131,7 +137,9 @@ fn share_limits(terms: &mut [Option<Terms>]) {
         let Some(own) = terms[at] else { continue };
         let same = terms.iter().flatten().filter(|other| other.topic == own.topic);
         let inflight_max = same.clone().map(|other| other.inflight_max).min().unwrap_or(own.inflight_max);
-        let batch_bytes_max = same.map(|other| other.batch_bytes_max).min().unwrap_or(own.batch_bytes_max);
-        terms[at] = Some(Terms { inflight_max, batch_bytes_max, ..own });
+        let batch_bytes_max = same.clone().map(|other| other.batch_bytes_max).min().unwrap_or(own.batch_bytes_max);
+        let retries_max = same.clone().map(|other| other.retries_max).min().unwrap_or(own.retries_max);
+        let age_ns_max = same.map(|other| other.age_ns_max).min().unwrap_or(own.age_ns_max);
+        terms[at] = Some(Terms { inflight_max, batch_bytes_max, retries_max, age_ns_max, ..own });
     }
 }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use aqueduct::buffer::{BatchPool, PartKey};
 use aqueduct::clock::{Mono, Now};
-use aqueduct::log::journal::{Journal, JournalDone, JournalLimits, JournalOp, JournalPlace, JournalSpec, open_journals};
+use aqueduct::log::journal::{
+    Journal, JournalDone, JournalLimits, JournalOp, JournalPlace, JournalSpec, open_journals,
+};
 use aqueduct::shard::ShardId;
 use aqueduct_tests::support::chaos::is_long_wanted;
 use aqueduct_tests::support::node::{Node, Plan};
@@ -26,8 +28,7 @@ fn write_backlog(dir: &Path, records: u32) -> u64 {
     let opened = open_journals(&[JournalSpec { sink: 0, dir: dir.to_owned() }], 1, || 0x5eed).expect("a folder");
     let place = opened.journals.places()[0].clone();
     let start = opened.starts.into_iter().flatten().next().expect("one shard");
-    let limits =
-        JournalLimits { segment_bytes: 100 << 20, inflight_max: 0, loaded_bytes_max: 0, kept_bytes_max: 0 };
+    let limits = JournalLimits { segment_bytes: 100 << 20, inflight_max: 0, loaded_bytes_max: 0, kept_bytes_max: 0 };
     let mut journal = Journal::new(limits, start);
     let mut pool = BatchPool::new(ShardId(0), 8 << 20);
     let value = vec![b'x'; VALUE_BYTES];
@@ -37,7 +38,14 @@ fn write_backlog(dir: &Path, records: u32) -> u64 {
         partition = (partition + 1) % PARTITIONS;
         let mut batch = pool.take(PartKey { sink: 0, partition }, 0, Mono(1));
         for at in 0..RECORDS_OF_A_BATCH {
-            kafka::record_batch::append(&mut batch.bytes, at, 0, Some(&written.to_be_bytes()), Some(&value), &[]);
+            kafka::record_batch::append(
+                &mut batch.bytes,
+                at,
+                0,
+                Some(&written.to_be_bytes()),
+                Some(&value),
+                kafka::record_batch::RawHeaders::NONE,
+            );
             written += 1;
         }
         batch.records = RECORDS_OF_A_BATCH;

@@ -53,7 +53,8 @@ pub(super) fn store(
 ) -> Option<Box<Batch>> {
     let partition = batch.part.partition;
     // A buffer that is in memory now may have been on disk before.
-    let spills = buffer != BufferMode::Disk && (drain && buffer == BufferMode::Hybrid || stored.journal.holds(partition));
+    let spills =
+        buffer != BufferMode::Disk && (drain && buffer == BufferMode::Hybrid || stored.journal.holds(partition));
     if buffer != BufferMode::Disk && !spills {
         return Some(batch);
     }

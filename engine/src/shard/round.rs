@@ -3,10 +3,10 @@
 //! After a busy round the client sockets are left alone for a while: the kernel's socket buffers are the linger, and what
 //! one wake-up costs is shared by more messages. Links, mesh and disk are always served at once.
 
+use super::buffer;
 use super::control::ControlMsg;
 use super::io::{ConnKey, Io, Wait};
 use super::mesh::MeshMsg;
-use super::buffer;
 use super::placement::owner_of;
 use super::shares::Token;
 use super::{Shard, ShardId, conn_mut};

@@ -72,7 +72,8 @@ impl JournalFiles {
             }
             JournalOp::Read { segment, partition, wanted } => self.reads.push_back(Read { segment, partition, wanted }),
             JournalOp::Positions { journal, slot, bytes } => {
-                let result = write_positions(self.journals.place(journal), slot, &bytes).map_err(|e| error("write", &e));
+                let result =
+                    write_positions(self.journals.place(journal), slot, &bytes).map_err(|e| error("write", &e));
                 done(DiskDone::Journal(JournalDone::Positions { journal, result }));
             }
             JournalOp::Delete { segment } => {

@@ -64,11 +64,7 @@ impl Segment {
 
     /// Writes pieces behind each other at byte `at`, which must be the end of the file: after a failed append those that
     /// were meant to follow it fail too, or they would lie behind a gap and be lost at recovery.
-    pub(super) fn append<'a>(
-        &mut self,
-        at: u64,
-        pieces: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(), DiskError> {
+    pub(super) fn append<'a>(&mut self, at: u64, pieces: impl Iterator<Item = &'a [u8]>) -> Result<(), DiskError> {
         if at != self.len {
             let text = format!("segment {} ends at {}, and the append belongs at {at}", self.base, self.len);
             return Err(DiskError { during: "write", errno: 0, text });

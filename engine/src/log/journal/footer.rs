@@ -122,8 +122,9 @@ mod tests {
 
     #[test]
     fn a_footer_is_read_whole_or_not_at_all() {
-        let items: Vec<Item> =
-            (0..3u32).map(|n| Item { number: u64::from(n) + 9, at: n * 70, bytes: 70, partition: n, records: 1 }).collect();
+        let items: Vec<Item> = (0..3u32)
+            .map(|n| Item { number: u64::from(n) + 9, at: n * 70, bytes: 70, partition: n, records: 1 })
+            .collect();
         let mut footer = Footer::default();
         items.iter().for_each(|item| footer.push(item));
         assert_eq!(footer.entries(), 3);

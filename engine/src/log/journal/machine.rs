@@ -604,6 +604,15 @@ impl Journal {
 
 impl Directory {
     fn new(journal: JournalId, mark: u32, resume: BTreeMap<u32, u64>, count: u64) -> Self {
-        Self { journal, mark, resume, count, dirty_since: None, writing: false, condemned: Vec::new(), going: Vec::new() }
+        Self {
+            journal,
+            mark,
+            resume,
+            count,
+            dirty_since: None,
+            writing: false,
+            condemned: Vec::new(),
+            going: Vec::new(),
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::shard::ShardId;
 /// A batch of one record.
 pub(crate) fn batch(partition: u32, value: &[u8]) -> Box<Batch> {
     let mut batch = BatchPool::new(ShardId(0), 0).take(PartKey { sink: 0, partition }, 0, Mono(0));
-    record_batch::append(&mut batch.bytes, 0, 0, Some(b"key"), Some(value), &[]);
+    record_batch::append(&mut batch.bytes, 0, 0, Some(b"key"), Some(value), record_batch::RawHeaders::NONE);
     batch.records = 1;
     batch.queued_bytes = batch.bytes.len() - record_batch::HEADER_LEN;
     batch

@@ -3,10 +3,10 @@
 use super::{Gone, Journal, Memory, Writing};
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
+use crate::log::DiskError;
 use crate::log::journal::backlog::Entry;
 use crate::log::journal::footer::Item;
 use crate::log::journal::op::{JournalDone, JournalOp, ReadBack, SegmentId};
-use crate::log::DiskError;
 use crate::shard::control::Level;
 
 /// How long appends and reads stay away from a disk that has just failed one.

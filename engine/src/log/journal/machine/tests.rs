@@ -1,11 +1,11 @@
 //! The journal over a disk in memory.
 
 use super::*;
+use crate::buffer::PartKey;
 use crate::log::DiskError;
 use crate::log::journal::op::{JournalDone, ReadBack};
 use crate::log::journal::read::read_back;
 use crate::log::journal::rig;
-use crate::buffer::PartKey;
 use crate::shard::ShardId;
 use crate::ticket::Lane;
 
@@ -235,7 +235,7 @@ fn tickets_wait_for_batches_that_are_on_disk_only() {
     let mut rig = Rig::new(JournalLimits { inflight_max: 1, ..limits() });
     for n in 0..3 {
         let mut batch = rig::batch(0, &vec![b'x'; 200_000]);
-        batch.runs.push(Run { session: 9, lane_gen: 1, first: n, record: 0, n: 1, lane: Lane::PubAck });
+        batch.runs.push(Run { session: 9, lane_gen: 1, first: n, record: 0, n: 1, lane: Lane::PubAck, cause: None });
         rig.journal.push(batch);
     }
     for n in 0..3 {

@@ -1,7 +1,6 @@
 //! The metric table: one row each, from which fields, export and the reference page follow.
 
 use super::Health;
-use crate::log::journal::JournalCounts;
 
 /// How a value behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,18 +18,6 @@ impl SinkCounters {
         self.health_connecting = u64::from(matches!(health, Health::Connecting(_)));
         self.health_disconnected = u64::from(matches!(health, Health::Disconnected(_)));
         self.health_stopped = u64::from(matches!(health, Health::Stopped(_)));
-    }
-
-    /// Sets what the buffer on disk has counted.
-    pub fn set_stored(&mut self, counts: &JournalCounts) {
-        self.stored_records = counts.records;
-        self.stored_bytes = counts.bytes;
-        self.stored_segments = counts.segments;
-        self.stored_syncs = counts.syncs;
-        self.stored_sync_ns = counts.sync_ns;
-        self.stored_failures = counts.failures;
-        self.stored_damaged = counts.damaged;
-        self.stored_replayed = counts.replayed;
     }
 
     /// Records that came to an end, whichever.

@@ -11,6 +11,7 @@
 //! journal bounds it. The lists of entries are.
 
 use super::Shard;
+use super::control::Level;
 use super::io::Io;
 use super::mesh::MeshMsg;
 use super::placement::owner_of;
@@ -18,8 +19,8 @@ use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::clock::{Mono, Now};
 use crate::config::{BufferMode, QueryMode};
 use crate::log::DiskOp;
-use crate::log::journal::{Gone, Journal, JournalDone, JournalLimits, JournalStart};
-use crate::metrics::Health;
+use crate::log::journal::{Gone, Journal, JournalCounts, JournalDone, JournalLimits, JournalStart};
+use crate::metrics::{Health, SinkCounters};
 use crate::plants::{Plant, is_planted};
 use crate::session::tickets::Verdict;
 use crate::sink::accumulator::Accumulator;
@@ -74,6 +75,18 @@ pub(super) fn gone_batch(sink: u16, gone: Gone, pool: &mut BatchPool, now: Mono)
     batch.runs = gone.runs;
     batch.queued_bytes = gone.bytes as usize;
     batch
+}
+
+/// Copies what a journal has counted.
+pub(super) fn show(counters: &mut SinkCounters, counts: &JournalCounts) {
+    counters.stored_records = counts.records;
+    counters.stored_bytes = counts.bytes;
+    counters.stored_segments = counts.segments;
+    counters.stored_syncs = counts.syncs;
+    counters.stored_sync_ns = counts.sync_ns;
+    counters.stored_failures = counts.failures;
+    counters.stored_damaged = counts.damaged;
+    counters.stored_replayed = counts.replayed;
 }
 
 impl Shard {
@@ -218,8 +231,8 @@ impl Shard {
             false => self.budget.release(charged - bytes),
         }
         self.round.released |= bytes < charged;
-        while let Some((level, text)) = stored.journal.pop_note() {
-            self.notes.say(now.mono, level, io, || text);
+        while let Some(text) = stored.journal.pop_note() {
+            self.notes.say(now.mono, Level::Error, io, || text);
         }
         while let Some(partition) = stored.journal.pop_unblocked() {
             for other in (0..shards).map(super::ShardId).filter(|&other| other != id) {

@@ -322,7 +322,7 @@ impl Shard {
             counters.queuing = sink.accumulator.open_records() - counters.inflight;
             counters.queuing_bytes = sink.accumulator.queued_bytes() as u64;
             if let Some(stored) = &sink.journal {
-                counters.set_stored(&stored.journal.counts());
+                buffer::show(counters, &stored.journal.counts());
             }
         }
         ShardSample {

@@ -29,7 +29,6 @@ use super::positions::{Position, Positions};
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
 use crate::plants::{Plant, is_planted};
-use crate::shard::control::Level;
 use crate::ticket::Run;
 
 /// Most bytes of one read.
@@ -124,7 +123,7 @@ pub struct Journal {
     gone: VecDeque<Gone>,
     /// Partitions for which everything of earlier starts has been passed.
     unblocked: Vec<u32>,
-    notes: VecDeque<(Level, String)>,
+    notes: VecDeque<String>,
     counts: JournalCounts,
 }
 
@@ -446,8 +445,8 @@ impl Journal {
         self.gone.pop_front()
     }
 
-    /// The next line for the log.
-    pub fn pop_note(&mut self) -> Option<(Level, String)> {
+    /// The next complaint about the disk, for the log.
+    pub fn pop_note(&mut self) -> Option<String> {
         self.notes.pop_front()
     }
 

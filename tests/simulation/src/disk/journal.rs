@@ -1,6 +1,7 @@
 //! The files of sinks' buffers: what one shard's writer does with them, step by step.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use aqueduct::buffer::{Batch, PartKey};
 use aqueduct::clock::Now;
@@ -26,6 +27,7 @@ struct Open {
 struct Written {
     segment: SegmentId,
     /// None: a footer.
+    #[expect(clippy::vec_box)]
     batches: Option<Vec<Box<Batch>>>,
     result: Result<(), DiskError>,
 }
@@ -106,16 +108,18 @@ impl Journals {
             self.open.remove(&journal);
         }
         let directory = &mut ground.journals[journal.0 as usize];
-        if !self.open.contains_key(&journal) {
-            assert!(at == 0, "no file of an earlier start, or in doubt, takes an append");
-            if ground.random.chance(ground.faults.create_fails) {
-                return Err(error("create", EMFILE, "too many open files"));
+        let open = match self.open.entry(journal) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(vacant) => {
+                assert!(at == 0, "no file of an earlier start, or in doubt, takes an append");
+                if ground.random.chance(ground.faults.create_fails) {
+                    return Err(error("create", EMFILE, "too many open files"));
+                }
+                remove(directory, i64::from(seq), ground.used);
+                directory.make(i64::from(seq));
+                vacant.insert(Open { seq, len: 0, touched: false, is_new: true })
             }
-            remove(directory, i64::from(seq), ground.used);
-            directory.make(i64::from(seq));
-            self.open.insert(journal, Open { seq, len: 0, touched: false, is_new: true });
-        }
-        let open = self.open.get_mut(&journal).expect("it was opened");
+        };
         assert!(at == open.len, "an append belongs at the end of its file");
         open.touched = true;
         let file = directory.get_mut(i64::from(seq)).expect("an open file is there");

@@ -7,7 +7,6 @@ use crate::log::DiskError;
 use crate::log::journal::backlog::Entry;
 use crate::log::journal::footer::Item;
 use crate::log::journal::op::{JournalDone, JournalOp, ReadBack, SegmentId};
-use crate::shard::control::Level;
 
 /// How long appends and reads stay away from a disk that has just failed one.
 const RETRY_MS: u64 = 500;
@@ -31,7 +30,7 @@ impl Journal {
                 };
                 match result {
                     Ok(()) => self.on_durable(segment, batches, end, sync_ns, &mut release),
-                    Err(error) => self.on_not_durable(now.mono, segment, batches, &error),
+                    Err(error) => self.on_not_durable(now.mono, segment, batches.into_iter(), &error),
                 }
             }
             JournalDone::Finished { result, .. } => {
@@ -65,7 +64,7 @@ impl Journal {
     fn on_durable(
         &mut self,
         segment: SegmentId,
-        batches: Vec<Box<Batch>>,
+        batches: impl IntoIterator<Item = Box<Batch>>,
         end: u64,
         sync_ns: u64,
         release: &mut impl FnMut(Box<Batch>),
@@ -105,10 +104,16 @@ impl Journal {
     }
 
     /// What the file holds is in doubt: it takes nothing more, and the same batches go to another.
-    fn on_not_durable(&mut self, now: Mono, segment: SegmentId, batches: Vec<Box<Batch>>, error: &DiskError) {
+    fn on_not_durable(
+        &mut self,
+        now: Mono,
+        segment: SegmentId,
+        batches: impl DoubleEndedIterator<Item = Box<Batch>>,
+        error: &DiskError,
+    ) {
         self.counts.failures += 1;
         self.complain(error, "Nothing is acknowledged until the disk takes it again");
-        batches.into_iter().rev().for_each(|batch| self.waiting.push_front(batch));
+        batches.rev().for_each(|batch| self.waiting.push_front(batch));
         self.retry_at = now.plus_ms(RETRY_MS);
         // A file that could not even be begun is replaced by the next one of its name.
         if self.at > 0 {
@@ -163,12 +168,9 @@ impl Journal {
         let runs = if entry.segment.journal == own { backlog.take_saved(entry.number) } else { Vec::new() };
         self.counts.damaged += 1;
         let Entry { number, segment, records, bytes, .. } = entry;
-        self.notes.push_back((
-            Level::Error,
-            format!(
-                "buffer: {records} records of partition {partition} in {segment:?}, entry {number}, are damaged and cannot be \
-                 sent; what was read was set aside in the directory quarantine. Check the disk."
-            ),
+        self.notes.push_back(format!(
+            "buffer: {records} records of partition {partition} in {segment:?}, entry {number}, are damaged and cannot be sent; \
+             what was read was set aside in the directory quarantine. Check the disk."
         ));
         self.forget(now, partition, &entry);
         self.gone.push_back(Gone { partition, records, bytes, runs, batch: None });
@@ -179,6 +181,6 @@ impl Journal {
             "buffer: {} failed: {}. {consequence}. Check the disk of the buffer and its free space.",
             error.during, error.text
         );
-        self.notes.push_back((Level::Error, text));
+        self.notes.push_back(text);
     }
 }

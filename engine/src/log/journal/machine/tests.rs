@@ -322,8 +322,7 @@ fn a_stalled_partition_stalls_only_itself() {
     }
     rig.work();
     let mut sent = 0;
-    loop {
-        let Some(at) = rig.away.iter().position(|batch| batch.part.partition == 1) else { break };
+    while let Some(at) = rig.away.iter().position(|batch| batch.part.partition == 1) {
         let batch = rig.away.remove(at).expect("it is there");
         assert!(rig.journal.passed(rig.now.mono, 1, batch.journal));
         sent += 1;

@@ -80,6 +80,7 @@ fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
 struct Sum {
     seeds: u64,
     mix: Mix,
+    power_cuts: u64,
     violations: u64,
 }
 
@@ -119,9 +120,10 @@ fn many((from, to): (u64, u64), arguments: &Arguments) -> ExitCode {
         share(sum.mix.others)
     );
     println!(
-        "seeds={} steps={steps} steps_per_s={:.0} violations={}",
+        "seeds={} steps={steps} steps_per_s={:.0} power_cuts={} violations={}",
         sum.seeds,
         steps as f64 / seconds,
+        sum.power_cuts,
         sum.violations
     );
     if sum.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -132,6 +134,7 @@ fn count(report: &Report, sum: &Mutex<Sum>, arguments: &Arguments) -> bool {
     let Ok(mut sum) = sum.lock() else { return true };
     sum.seeds += 1;
     sum.mix.add(&report.mix);
+    sum.power_cuts += report.power_cuts;
     let Some(violation) = &report.violation else { return false };
     sum.violations += 1;
     let plant = arguments.plant.as_ref().map_or(String::new(), |name| format!(" --plant {name}"));

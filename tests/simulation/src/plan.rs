@@ -210,6 +210,10 @@ impl Plan {
             kafka_trouble: r.one_of(&[0, 1, 1, 2, 2, 3]),
             disk_trouble: r.one_of(&[0, 1, 2, 3]),
         };
+        if buffer != Buffer::Memory {
+            // What a buffer on disk is for.
+            plan.faults.kill = apart.one_of(&[20, 200, 1_000]);
+        }
         plan.draw_clients(r);
         plan.config = plan.draw_config(r, strategy, on_late);
         plan

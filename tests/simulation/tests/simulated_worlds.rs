@@ -23,6 +23,9 @@ const STEPS: u64 = 40_000;
 /// Seeds of a run: 10^8 inputs and more. `AQUEDUCT_SIM_SEEDS=A..B` takes others.
 const SEEDS: &str = "0..2500";
 
+/// Power cuts under buffers on disk that this comes to at least.
+const POWER_CUTS_MIN: u64 = 1_000;
+
 fn simulate(arguments: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_aqueduct-sim")).args(arguments).output().expect("the simulator runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -44,6 +47,7 @@ fn keep_every_promise() {
     assert_eq!(figure(&said, "violations"), 0, "{said}");
     let worlds = figure(&said, "seeds");
     assert!(figure(&said, "steps") >= worlds * STEPS / 100 * 99, "nearly every world went its way: {said}");
+    assert!(seeds != SEEDS || figure(&said, "power_cuts") >= POWER_CUTS_MIN, "too few power cuts: {said}");
     eprintln!("{said}");
 }
 

@@ -475,6 +475,7 @@ impl Cluster {
     }
 
     fn on_down(&mut self, now: Mono, place: Place, unanswered: Vec<Request>, why: String) -> Event<'static> {
+        let why = self.with_hint(why);
         let link = self.at(place);
         // Brokers close what is idle for ten minutes, which is no news, and what we closed ourselves has been told of.
         let ended_well = link.is_ready() && unanswered.is_empty();
@@ -498,6 +499,15 @@ impl Cluster {
                 self.refresh.mark_stale();
                 Event::Lost(unanswered)
             }
+        }
+    }
+
+    /// A listener that wants a login closes the connection at the first question, without a word.
+    fn with_hint(&self, why: String) -> String {
+        let strangers = matches!(self.settings.credentials, Credentials::None) && self.brokers.iter().next().is_none();
+        match strangers && self.control.is_ready() && why == "closed by the broker" {
+            true => why + "; if it wants to know who we are, set authentication of the connector",
+            false => why,
         }
     }
 

@@ -128,6 +128,7 @@ fn who_may_not_come_in_is_told_why() {
     let both = format!("{}{}", user("scram_sha_512", "wrong"), tls(kafka, ""));
     refused(kafka.listener("SASL_TLS"), &both, "authentication with SCRAM-SHA-512 was refused");
     refused(kafka.listener("SASL"), &token(&endpoint, "wrong"), "401 Unauthorized (invalid_client)");
+    refused(kafka.listener("SASL"), "", "closed by the broker; if it wants to know who we are, set authentication");
     refused(kafka.bootstrap(), &user("plain", "alice-secret"), "authentication with PLAIN");
 }
 

@@ -80,7 +80,7 @@ pub enum CloseReason {
 /// A broker to dial. Names are resolved at every dial.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BrokerAddr {
-    /// Index of the connector in the configuration: names its socket options (and later its TLS).
+    /// Index of the connector in the configuration: names its socket options and its TLS.
     pub connector: u16,
     /// Host name or address literal.
     pub host: String,

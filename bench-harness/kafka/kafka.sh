@@ -9,7 +9,7 @@
 #   kafka.sh stop|kill ID          one broker: a clean stop, or kill -9
 #   kafka.sh start ID              one broker again, on the data it had
 #   kafka.sh status                which brokers run, their process ids, the bootstrap address
-#   kafka.sh tool NAME [ARG...]    one of Kafka's own commands: topics, groups, configs, producer, consumer, dump,
+#   kafka.sh tool NAME [ARG...]    one of Kafka's own commands: topics, groups, configs, acls, producer, consumer, dump,
 #                                  or a full class name
 #
 # KAFKA_DIR   where one cluster lives (default ./.kafka-test); several may run at once in directories of their own

@@ -275,6 +275,16 @@ impl Cluster {
         self.refresh.mark_stale();
     }
 
+    /// What is known of the topics may be wrong: they are asked about as soon as there is somebody to ask.
+    pub fn ask_at_once(&mut self) {
+        self.refresh.ask_at_once();
+    }
+
+    /// Whether a question about topics is open.
+    pub fn is_asking(&self) -> bool {
+        self.refresh.is_open()
+    }
+
     /// A topic by index.
     #[inline]
     pub fn topic(&self, topic: u16) -> Option<&Topic> {

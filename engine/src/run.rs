@@ -121,6 +121,7 @@ fn start_shards(
         shards: plan.shards,
         pin: config.node.pin,
         connect_rate: config.mqtt.connect_rate,
+        busy_poll_ns: config.node.busy_poll_us * 1_000,
         ring_slots: plan.mesh.ring_slots,
         connectors: config.connectors.iter().zip(tls).map(|(connector, tls)| socket_options(connector, tls)).collect(),
         catalogue: opened.map(|opened| Arc::clone(&opened.catalogue)),

@@ -15,7 +15,6 @@
 //! connections; a ticket is answered only by the outcomes of the records it was written for; a connection that is not held
 //! is read whenever its socket has bytes.
 
-#[cfg(any(test, debug_assertions))]
 mod audit;
 pub mod budget;
 mod buffer;

@@ -153,6 +153,8 @@ pub struct WriterCounts {
     pub sent_bytes: u64,
     /// Records sent again under a new producer epoch because their fate was open.
     pub possible_duplicate: u64,
+    /// Offsets that Kafka had acknowledged and gave out again.
+    pub acked_loss: u64,
 }
 
 impl Writer {
@@ -297,7 +299,6 @@ impl Writer {
     }
 
     /// Shows every charged batch it holds; not those that the driver has. For audits.
-    #[cfg(any(test, debug_assertions))]
     pub fn each_batch(&self, show: &mut impl FnMut(&Batch)) {
         match self {
             Writer::Discard(w) => w.each_batch(show),

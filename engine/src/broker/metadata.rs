@@ -42,6 +42,11 @@ impl Topic {
         Self { name, id: [0; 16], leaders: Vec::new(), trouble: None }
     }
 
+    /// Whether brokers tell its id, and so whether it was made anew.
+    pub fn has_id(&self) -> bool {
+        self.id != [0; 16]
+    }
+
     /// Number of partitions, `None` until it is first known.
     #[inline]
     pub fn partitions(&self) -> Option<u32> {
@@ -128,6 +133,17 @@ impl Refresh {
     /// What we know is out of date.
     pub fn mark_stale(&mut self) {
         self.stale = true;
+    }
+
+    /// What we know may be wrong, and that is not to wait.
+    pub fn ask_at_once(&mut self) {
+        self.stale = true;
+        self.asked = None;
+    }
+
+    /// Whether a question is open.
+    pub fn is_open(&self) -> bool {
+        self.open
     }
 
     /// When to ask next, unless a question is open.

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::kind::Flag;
-use super::kind::number::{Count, MemoryShare, Millis};
+use super::kind::number::{Count, MemoryShare, Micros, Millis};
 use super::kind::text::{File, Name};
 use super::option::{Group, Section, options, or};
-use super::unit::{HOUR, MB};
+use super::unit::{HOUR, MB, MILLISECOND};
 
 pub(crate) static SECTION: Section = Section {
     name: "node",
@@ -24,6 +24,9 @@ options! {
         "shards" => shards: usize = Count::within(0, 512), or("0");
         /// Whether a shard stays on one core. Turn it off where other processes are pinned to the same cores.
         "pin" => pin: bool = Flag, or("true");
+        /// Time a shard looks around for work before it sleeps. Sleeping and waking up cost latency; looking costs processor
+        /// time, of a core that nobody else should need.
+        "busy_poll" => busy_poll_us: u64 = Micros::within(0, 10 * MILLISECOND), or("0");
         /// Directory of everything this node keeps: the embedded log, the access token, its lock.
         "data_dir" => data_dir: PathBuf = File, or("./aqueduct-data");
         /// How long a drain may take; what is left then is dropped and counted, and the exit code is 1 if a client had been told

@@ -53,6 +53,10 @@ impl Events {
     pub(super) fn new() -> Self {
         Self { service: Vec::with_capacity(64), clients: Vec::with_capacity(EVENTS_PER_ROUND) }
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.service.is_empty() && self.clients.is_empty()
+    }
 }
 
 /// How a socket is registered: all edges, once.

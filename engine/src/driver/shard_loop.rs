@@ -42,6 +42,8 @@ pub struct Parts {
     pub listeners: Vec<Listener>,
     /// Connections it takes in a second.
     pub connect_rate: u32,
+    /// How long it looks around before it sleeps, nanoseconds.
+    pub busy_poll_ns: u64,
     /// Socket options by connector.
     pub connectors: Vec<SocketOptions>,
     /// Its end of the mesh.
@@ -66,6 +68,7 @@ pub struct ShardLoop<M> {
     /// A ring or the letter box was full.
     retry: bool,
     pace: Pace,
+    busy_poll_ns: u64,
     /// What became of connections since the machine was last told.
     accepts: Accepts,
     says_full: Seldom,
@@ -101,6 +104,7 @@ impl<M: Machine> ShardLoop<M> {
             again: false,
             retry: false,
             pace: Pace::new(parts.connect_rate),
+            busy_poll_ns: parts.busy_poll_ns,
             accepts: Accepts::default(),
             says_full: Seldom::default(),
             says_exhausted: Seldom::default(),
@@ -162,12 +166,31 @@ impl<M: Machine> ShardLoop<M> {
         if timeout == Some(Duration::ZERO) {
             return self.world.poller.collect(clients, &mut self.events);
         }
+        if self.busy_poll_ns > 0 && self.look_around(timeout, clients)? {
+            return Ok(());
+        }
         let (world, events) = (&self.world, &mut self.events);
         let wait = |may_sleep| {
             let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
             world.poller.wait(timeout, clients, events)
         };
         self.bell.sleep(|| world.inboxes_empty(), wait)
+    }
+
+    /// Looks for work for a while; true if there is some, or if `timeout` has passed.
+    fn look_around(&mut self, timeout: Option<Duration>, clients: bool) -> io::Result<bool> {
+        let begun = self.world.clock.mono();
+        let timeout_ns = timeout.map_or(u64::MAX, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        loop {
+            self.world.poller.collect(clients, &mut self.events)?;
+            if !self.events.is_empty() || !self.world.inboxes_empty() {
+                return Ok(true);
+            }
+            let looked_ns = self.world.clock.mono().since(begun);
+            if looked_ns >= self.busy_poll_ns.min(timeout_ns) {
+                return Ok(timeout_ns <= looked_ns);
+            }
+        }
     }
 
     fn take_orders(&mut self, now: Now) {

@@ -132,7 +132,6 @@ impl PartitionLog {
     }
 
     /// The batches that wait.
-    #[cfg(any(test, debug_assertions))]
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Batch> {
         self.waiting.iter().map(|batch| &**batch)
     }

@@ -22,6 +22,8 @@ pub(super) struct Common {
     pub pin: bool,
     /// Connections that each takes in a second.
     pub connect_rate: u32,
+    /// How long each looks around before it sleeps, nanoseconds.
+    pub busy_poll_ns: u64,
     /// Slots of the ring between two shards.
     pub ring_slots: usize,
     /// Socket options by connector.
@@ -73,6 +75,7 @@ pub(super) fn start<M: Machine + 'static>(
             clock: common.clock,
             listeners,
             connect_rate: common.connect_rate,
+            busy_poll_ns: common.busy_poll_ns,
             connectors: common.connectors.clone(),
             mesh,
             bell,

@@ -145,7 +145,6 @@ impl Deliveries {
     }
 
     /// Entries in the queue and in flight.
-    #[cfg(any(test, debug_assertions))]
     pub(crate) fn len(&self) -> usize {
         self.queue.len() + self.inflight.len()
     }

@@ -153,7 +153,6 @@ impl Lanes {
     }
 
     /// Bytes of all publications held.
-    #[cfg(any(test, debug_assertions))]
     pub(crate) fn bytes(&self) -> usize {
         self.slots.iter().flat_map(|lane| &lane.ring).map(|held| held.publication.bytes()).sum()
     }

@@ -74,7 +74,6 @@ impl SessionTable {
     }
 
     /// All sessions with their slots, in slot order.
-    #[cfg(any(test, debug_assertions))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
         self.slots.iter().enumerate().filter_map(|(slot, s)| Some((slot as u32, s.as_deref()?)))
     }

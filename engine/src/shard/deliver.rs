@@ -98,7 +98,6 @@ impl Deliver {
     }
 
     /// Bytes of parcels that have not been taken.
-    #[cfg(any(test, debug_assertions))]
     pub(super) fn parcels_bytes(&self) -> usize {
         self.parcels.peers.iter().map(|peer| peer.out_bytes).sum()
     }

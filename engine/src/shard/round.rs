@@ -319,6 +319,7 @@ impl Shard {
             let written = writer.counts(index as u16);
             (counters.retried, counters.requests) = (written.retried, written.requests);
             (counters.possible_duplicate, counters.sent_bytes) = (written.possible_duplicate, written.sent_bytes);
+            counters.acked_loss = written.acked_loss;
             counters.queuing = sink.accumulator.open_records() - counters.inflight;
             counters.queuing_bytes = sink.accumulator.queued_bytes() as u64;
             if let Some(stored) = &sink.journal {

@@ -268,9 +268,9 @@ impl Settings {
         self.sinks.iter().map(|s| s.limits.target_bytes).min().unwrap_or(0) * PARTITIONS_EXPECTED
     }
 
-    /// How long client sockets may be left alone after a busy round: the shortest linger, at most 5 ms, none without sinks.
+    /// How long client sockets may be left alone after a busy round: the shortest linger, at most 10 ms, none without sinks.
     pub(super) fn round_wait_ns(&self) -> u64 {
-        const ROUND_WAIT_NS_MAX: u64 = 5_000_000;
+        const ROUND_WAIT_NS_MAX: u64 = 10_000_000;
         self.sinks.iter().map(|s| s.limits.linger_ns).min().unwrap_or(0).min(ROUND_WAIT_NS_MAX)
     }
 }

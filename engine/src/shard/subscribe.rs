@@ -44,7 +44,6 @@ impl Filters {
         &mut self.index
     }
 
-    #[cfg(any(test, debug_assertions))]
     pub(super) fn index_bytes(&self) -> usize {
         self.index.bytes()
     }

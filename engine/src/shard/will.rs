@@ -25,7 +25,6 @@ pub(super) struct DueWill {
     publisher: Option<u32>,
 }
 
-#[cfg(any(test, debug_assertions))]
 impl DueWill {
     pub(super) fn bytes(&self) -> usize {
         self.will.bytes()

@@ -435,7 +435,6 @@ fn grow(batch: &mut Batch, needed: usize, bytes_max: usize, budget: &mut Budget)
     Room::Ready
 }
 
-#[cfg(any(test, debug_assertions))]
 mod audit;
 #[cfg(test)]
 mod tests;

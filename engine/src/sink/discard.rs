@@ -35,7 +35,6 @@ impl Discard {
     }
 
     /// Shows every batch it holds.
-    #[cfg(any(test, debug_assertions))]
     pub(super) fn each_batch(&self, show: &mut impl FnMut(&Batch)) {
         self.answered.iter().for_each(|answered| show(&answered.batch));
     }

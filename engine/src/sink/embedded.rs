@@ -153,7 +153,6 @@ impl Embedded {
     }
 
     /// Shows every batch it holds; not those that the disk has.
-    #[cfg(any(test, debug_assertions))]
     pub(super) fn each_batch(&self, show: &mut impl FnMut(&Batch)) {
         self.logs.iter().flatten().flat_map(PartitionLog::waiting).for_each(&mut *show);
         self.answered.iter().for_each(|answered| show(&answered.batch));

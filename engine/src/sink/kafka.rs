@@ -11,7 +11,7 @@
 //!
 //! Left out: filling batches and their size ([`super::accumulator`]), sockets, and the cluster itself ([`crate::broker`]).
 
-#[cfg(any(test, debug_assertions))]
+mod acked_loss;
 mod audit;
 mod delivery;
 mod dispatch;
@@ -36,6 +36,7 @@ use crate::shard::control::Level;
 use crate::shard::io::{Input, Io, Request};
 use crate::ticket::{FailReason, Outcome};
 
+use acked_loss::Suspect;
 use dispatch::Outgoing;
 use partition::Partition;
 use producer_id::ProducerId;
@@ -67,6 +68,8 @@ pub struct Produce {
     splits: Splits,
     carriers: Carriers,
     packer: Packer,
+    /// Losses that may be none, until the topics have been asked about.
+    suspects: Vec<Suspect>,
     answered: VecDeque<Answered>,
     /// Batches taken and not given back.
     open_batches: usize,
@@ -126,6 +129,7 @@ impl Produce {
             splits: Splits::default(),
             packer: Packer::default(),
             carriers: Carriers::new(shard, settings.carrier_bytes_max),
+            suspects: Vec::new(),
             answered: VecDeque::new(),
             open_batches: 0,
             counts: vec![WriterCounts::default(); sinks],
@@ -255,6 +259,7 @@ impl Produce {
             Event::Lost(unanswered) => unanswered.into_iter().for_each(|request| self.on_lost(request)),
             Event::Learned(learned) => {
                 self.changed |= learned.counts;
+                self.settle_suspects(&learned);
                 for topic in learned.recreated {
                     self.on_recreated(topic);
                 }
@@ -298,6 +303,7 @@ impl Produce {
         for partition in 0..state.partitions.len() as u32 {
             let place = Place { topic, partition };
             self.partition_mut(place).forget_numbers();
+            self.partition_mut(place).acked_end.forget();
             self.list(place);
         }
     }

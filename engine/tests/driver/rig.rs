@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) connections_max: u32,
     /// Connections a second.
     pub(crate) connect_rate: u32,
+    /// How long a shard looks around before it sleeps.
+    pub(crate) busy_poll_ns: u64,
 }
 
 impl Default for Options {
@@ -42,6 +44,7 @@ impl Default for Options {
             connector: SocketOptions::default(),
             connections_max: 0,
             connect_rate: 1_000_000,
+            busy_poll_ns: 0,
         }
     }
 }
@@ -76,6 +79,7 @@ pub(crate) fn start_with_disk<M: Machine + 'static>(
             clock,
             listeners: vec![listener],
             connect_rate: options.connect_rate,
+            busy_poll_ns: options.busy_poll_ns,
             connectors: vec![options.connector.clone()],
             mesh,
             bell: Arc::clone(bell),

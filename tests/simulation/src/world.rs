@@ -354,6 +354,12 @@ impl World {
         self.nodes.iter().map(of).sum()
     }
 
+    /// Offsets that the node takes for acknowledged and lost.
+    fn acked_loss(&self) -> u64 {
+        let sinks = 0..self.plan.sinks as u16;
+        self.nodes.iter().map(|node| sinks.clone().map(|sink| node.shard.written(sink).acked_loss).sum::<u64>()).sum()
+    }
+
     /// A shard is to hear that a client's socket has bytes or has ended.
     fn tell(&mut self, socket: usize) {
         let state = self.net.get(socket);

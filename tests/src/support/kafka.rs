@@ -142,6 +142,11 @@ impl Kafka {
         &self.bootstrap
     }
 
+    /// The folder of its brokers: `1/data` is what broker 1 keeps.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// One of Kafka's own command line tools, `consumer` for instance, with this cluster's address.
     pub fn tool(&self, name: &str) -> Command {
         let mut command = script(&self.folder);

@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 use kafka::message::init_producer_id::Producer;
 use kafka::record_batch::next_sequence;
 
+use super::acked_loss::AckedEnd;
 use super::shipment::Shipment;
 use crate::broker::Slot;
 use crate::buffer::Batch;
@@ -76,6 +77,8 @@ pub(super) struct Settled {
 #[derive(Debug, Default)]
 pub(super) struct Partition {
     pub(super) queue: VecDeque<Shipment>,
+    /// How far it is acknowledged.
+    pub(super) acked_end: AckedEnd,
     /// Sent, oldest first. Those that are away have no batch; those that failed have theirs back.
     flights: VecDeque<Shipment>,
     away: u32,
@@ -106,7 +109,6 @@ impl Partition {
     }
 
     /// All shipments, those on their way first.
-    #[cfg(any(test, debug_assertions))]
     pub(super) fn shipments(&self) -> impl Iterator<Item = &Shipment> {
         self.flights.iter().chain(&self.queue)
     }

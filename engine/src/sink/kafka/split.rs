@@ -46,7 +46,6 @@ impl Splits {
     }
 
     /// All batches that are being split.
-    #[cfg(any(test, debug_assertions))]
     pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
         self.slots.iter().flatten().map(|split| &*split.batch)
     }

@@ -489,6 +489,37 @@ fn a_forgotten_producer_begins_anew_without_loss_or_duplicate() {
 }
 
 #[test]
+fn acknowledged_records_that_kafka_has_lost_are_told_of_within_a_second() {
+    let mut rig = connected("", "");
+    for number in 0..5 {
+        rig.submit(0, 0, vec![value(number, 20_000)]);
+    }
+    rig.run_ms(100);
+    assert_eq!(rig.writer.counts(0).acked_loss, 0);
+    rig.world.cluster.truncate("t", 0, 2);
+    rig.submit(0, 0, vec![value(5, 100)]);
+    rig.run_ms(1_000);
+    assert_eq!(rig.writer.counts(0).acked_loss, 3);
+    let notes: Vec<String> = std::iter::from_fn(|| rig.writer.pop_note()).map(|(_, text)| text).collect();
+    let told = notes.iter().find(|text| text.contains("lost records that it had acknowledged: offsets 2 to 4"));
+    assert!(told.is_some(), "{notes:?}");
+}
+
+#[test]
+fn a_topic_made_anew_has_lost_nothing() {
+    let mut rig = connected("", "");
+    for number in 0..5 {
+        rig.submit(0, 0, vec![value(number, 20_000)]);
+    }
+    rig.run_ms(100);
+    rig.world.cluster.create("t", 4);
+    rig.submit(0, 0, vec![value(5, 100)]);
+    rig.run_ms(10_000);
+    assert_eq!(rig.writer.counts(0).acked_loss, 0);
+    assert!(matches!(rig.sent[5].outcome, Some(Outcome::Stored { base_offset: 0 })), "{:?}", rig.sent[5].outcome);
+}
+
+#[test]
 fn without_acks_the_hand_over_is_the_outcome() {
     let mut rig = connected("", "required_acks = \"none\"");
     for number in 0..10 {

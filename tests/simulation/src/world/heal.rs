@@ -113,6 +113,10 @@ impl World {
         if !self.duplicates_are_excused() {
             self.ledger.judge(&self.plan, admitted);
         }
+        if self.plan.acks_all {
+            let lost = self.acked_loss();
+            assert!(lost == 0, "VIOLATION the node says that {lost} acknowledged records are gone, which this cluster keeps");
+        }
         let mut found = self.ledger.counts();
         self.count_cluster(|sink, id| found.count(sink, id));
         if let Some(disks) = &self.disks {

@@ -122,6 +122,13 @@ impl Cluster {
         log.leader_epoch += 1;
     }
 
+    /// The partition loses its newest records, and what it knew of those who wrote them, as when all replicas lose their memory.
+    pub(super) fn truncate(&mut self, topic: &str, partition: usize, values: usize) {
+        let log = &mut self.topics.get_mut(topic).expect("a topic").logs[partition];
+        log.values.truncate(values);
+        log.producers.clear();
+    }
+
     /// Handles one request frame; the answer, without its length, if there is one.
     pub(super) fn handle(&mut self, broker: usize, frame: &[u8]) -> Option<Vec<u8>> {
         let mut bytes = Bytes::copy_from_slice(&frame[4..]);

@@ -1,0 +1,119 @@
+//! Whether Kafka still has what it acknowledged.
+//!
+//! Kafka does not write to disk before it acknowledges: replicas that lose their memory together, or a leader elected from outside
+//! the in-sync set, take acknowledged records with them, and no client is told. The offsets tell: the leader of a partition
+//! that gives out an offset below one that was acknowledged has lost what stood there.
+//!
+//! ```text
+//! acknowledged   0 1 2 3 4 5 6 7 8 9│ end 10
+//! next batch at          6           │ 6..10 are gone
+//! ```
+//!
+//! A topic that was deleted and made anew begins at offset 0 too. So a loss is only suspected until the next answer about
+//! topics, which is asked for at once, has shown that the topic is the same.
+
+use std::ops::Range;
+
+use super::{Place, Produce};
+use crate::broker::Learned;
+use crate::shard::control::Level;
+
+/// Losses that wait for an answer about their topics; beyond, the count is of the oldest of each partition anyway.
+const SUSPECTS_MAX: usize = 1024;
+
+/// How far a partition was acknowledged.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct AckedEnd {
+    /// The offset behind the last acknowledged record; 0: none was.
+    offset: i64,
+}
+
+/// Offsets that were acknowledged and given out again.
+#[derive(Debug)]
+pub(super) struct Suspect {
+    place: Place,
+    /// The sink whose batch showed it.
+    sink: u16,
+    offsets: Range<i64>,
+    /// Answers about topics until one of them was asked for after the loss.
+    answers_awaited: u8,
+}
+
+impl AckedEnd {
+    /// `records` are acknowledged from `base_offset` on; negative: the broker does not say where. Returns the offsets that were
+    /// acknowledged before and are gone.
+    pub(super) fn advance(&mut self, base_offset: i64, records: u32) -> Option<Range<i64>> {
+        if base_offset < 0 {
+            return None;
+        }
+        let before = self.offset;
+        self.offset = base_offset.saturating_add(i64::from(records));
+        (base_offset < before).then_some(base_offset..before)
+    }
+
+    /// The topic was made anew: its offsets begin anew.
+    pub(super) fn forget(&mut self) {
+        self.offset = 0;
+    }
+}
+
+impl Produce {
+    /// Notes how far a partition is acknowledged, and asks about the topic where that cannot be.
+    pub(super) fn watch_offsets(&mut self, place: Place, sink: u16, base_offset: i64, records: u32) {
+        let Some(offsets) = self.partition_mut(place).acked_end.advance(base_offset, records) else { return };
+        if self.suspects.len() < SUSPECTS_MAX {
+            let answers_awaited = 1 + u8::from(self.cluster.is_asking());
+            self.suspects.push(Suspect { place, sink, offsets, answers_awaited });
+        }
+        self.cluster.ask_at_once();
+    }
+
+    /// Tells of the losses that are none of a topic made anew.
+    pub(super) fn settle_suspects(&mut self, learned: &Learned) {
+        for mut suspect in std::mem::take(&mut self.suspects) {
+            if learned.recreated.contains(&suspect.place.topic) {
+                continue;
+            }
+            suspect.answers_awaited = suspect.answers_awaited.saturating_sub(1);
+            let deleted = self.cluster.topic(suspect.place.topic).is_none_or(|topic| topic.trouble.is_some());
+            if suspect.answers_awaited > 0 || deleted {
+                self.suspects.push(suspect);
+            } else {
+                self.tell_loss(&suspect);
+            }
+        }
+    }
+
+    fn tell_loss(&mut self, Suspect { place, sink, offsets, .. }: &Suspect) {
+        self.counts[usize::from(*sink)].acked_loss += offsets.end.abs_diff(offsets.start);
+        let known = self.cluster.topic(place.topic).is_some_and(|topic| topic.has_id());
+        let unless = if known { "" } else { " (or the topic was made anew, which brokers this old do not tell)" };
+        let text = format!(
+            "topic {} partition {}: Kafka has lost records that it had acknowledged{unless}: offsets {} to {} were given out \
+             again. Replicas lost their memory together, or a leader was elected that was not in sync: see \
+             min.insync.replicas and unclean.leader.election.enable of the topic.",
+            self.topic_name(*place),
+            place.partition,
+            offsets.start,
+            offsets.end - 1
+        );
+        self.cluster.note(Level::Error, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_offset_that_was_acknowledged_before_is_a_loss() {
+        let mut end = AckedEnd::default();
+        assert_eq!(end.advance(0, 10), None);
+        assert_eq!(end.advance(-1, 5), None, "a broker that recognises a repetition may not say where it is");
+        assert_eq!(end.advance(15, 5), None, "others write too");
+        assert_eq!(end.advance(12, 3), Some(12..20));
+        assert_eq!(end.advance(15, 1), None, "it is told once");
+        end.forget();
+        assert_eq!(end.advance(0, 1), None);
+    }
+}

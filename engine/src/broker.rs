@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! control ── bootstrap hosts in turn, then known brokers ── Metadata, InitProducerId
-//! brokers ── id → address → links 0..connections_per_broker ── Produce
+//! brokers ── id → address → links, some for all partitions or one for each ── Produce
 //! ```
 //!
 //! Questions have a link of their own because a broker answers the requests of a connection one after the other: behind a
@@ -59,7 +59,7 @@ pub struct ClusterSettings {
     /// How long things may take.
     pub patience: Patience,
     /// Links of this shard to each broker.
-    pub links: u16,
+    pub links: Division,
     /// Whether asking for a topic may create it.
     pub create_topics: bool,
     /// Least time between two questions about topics, milliseconds.
@@ -68,6 +68,16 @@ pub struct ClusterSettings {
     pub refresh_max_ms: u64,
     /// Names of the topics written to; elsewhere a topic is an index here.
     pub topics: Vec<String>,
+}
+
+/// How partitions are divided over the links to their leader. A partition keeps its link as long as it keeps its leader, so its
+/// requests are handled in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Division {
+    /// So many links to each broker, shared by the partitions it leads.
+    PerBroker(u16),
+    /// One link for each partition: none waits behind another's request.
+    PerPartition,
 }
 
 /// What an input meant.
@@ -118,6 +128,8 @@ pub struct Cluster {
     turn: usize,
     brokers: Brokers,
     topics: Vec<Topic>,
+    /// Links that partitions have of their own, of each broker.
+    links_numbered: u16,
     refresh: Refresh,
     /// Why the last link ended, for people.
     last_error: Option<String>,
@@ -158,6 +170,7 @@ impl Cluster {
             turn: 0,
             brokers: Brokers::default(),
             topics: settings.topics.iter().cloned().map(Topic::new).collect(),
+            links_numbered: 0,
             refresh: Refresh::new(settings.refresh_min_ms, settings.refresh_max_ms),
             last_error: None,
             notes: VecDeque::new(),
@@ -294,10 +307,17 @@ impl Cluster {
     /// The link to the leader of a partition; its broker may be out of reach.
     #[inline]
     pub fn slot(&self, topic: u16, partition: u32) -> Option<Slot> {
-        let broker = self.topic(topic)?.leader(partition)?;
-        // Consecutive partitions of this shard go over consecutive links.
-        let turn = partition / u32::from(self.settings.shards) + u32::from(topic);
-        Some(Slot { broker, link: (turn % u32::from(self.settings.links)) as u16 })
+        let known = self.topic(topic)?;
+        let broker = known.leader(partition)?;
+        let link = match self.settings.links {
+            Division::PerBroker(links) => {
+                // Consecutive partitions of this shard go over consecutive links.
+                let turn = partition / u32::from(self.settings.shards) + u32::from(topic);
+                (turn % u32::from(links)) as u16
+            }
+            Division::PerPartition => known.link(partition)?,
+        };
+        Some(Slot { broker, link })
     }
 
     /// The link in a slot.
@@ -542,7 +562,7 @@ impl Cluster {
         self.refresh.on_answer();
         let connector = self.settings.bootstrap.first().map_or(0, |addr| addr.connector);
         for broker in &told.brokers {
-            self.brokers.learn(broker, connector, self.settings.links);
+            self.brokers.learn(broker, connector);
         }
         let mut learned = Learned::default();
         for topic in &told.topics {
@@ -563,6 +583,10 @@ impl Cluster {
         let trouble_before = known.trouble;
         let Change { count, recreated } = known.learn(told, |id| brokers.index(id));
         learned.counts |= count;
+        if self.settings.links == Division::PerPartition {
+            let (shard, shards) = (self.settings.shard, self.settings.shards);
+            known.number_links(&mut self.links_numbered, |partition| owner_of(partition, shards) == shard);
+        }
         if recreated {
             learned.recreated.push(at as u16);
         }
@@ -587,7 +611,7 @@ impl Cluster {
             let (shard, shards) = (self.settings.shard, self.settings.shards);
             for partition in (0..count).filter(|&partition| owner_of(partition, shards) == shard) {
                 if let Some(slot) = self.slot(topic, partition)
-                    && let Some(link) = self.link_mut(slot)
+                    && let Some(link) = self.brokers.link_or_new(slot)
                 {
                     link.wanted = true;
                 }

@@ -32,7 +32,7 @@ pub mod unit;
 mod value;
 
 pub use authentication::{Authentication, OauthClient};
-pub use connector::{Connector, ConnectorKind, EmbeddedConnector, KafkaConnector, Security};
+pub use connector::{ConnectionStrategy, Connector, ConnectorKind, EmbeddedConnector, KafkaConnector, Security};
 pub use http::{Http, Metrics};
 pub(crate) use kind::choice::Words;
 pub use kind::network::{HostPort, TcpKeepalive};

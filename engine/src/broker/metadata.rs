@@ -14,6 +14,8 @@ pub struct Topic {
     id: [u8; 16],
     /// By partition; empty until the topic is first known.
     leaders: Vec<Leader>,
+    /// By partition: which of the links to its leader is its own, where each has one.
+    links: Vec<Option<u16>>,
     /// Why it cannot be used, from the newest answer.
     pub trouble: Option<ErrorCode>,
 }
@@ -39,7 +41,7 @@ pub struct Change {
 impl Topic {
     /// A topic nothing is known of.
     pub fn new(name: String) -> Self {
-        Self { name, id: [0; 16], leaders: Vec::new(), trouble: None }
+        Self { name, id: [0; 16], leaders: Vec::new(), links: Vec::new(), trouble: None }
     }
 
     /// Whether brokers tell its id, and so whether it was made anew.
@@ -57,6 +59,20 @@ impl Topic {
     #[inline]
     pub fn leader(&self, partition: u32) -> Option<u16> {
         self.leaders.get(partition as usize)?.broker
+    }
+
+    /// Which of the links to its leader is the partition's own.
+    #[inline]
+    pub fn link(&self, partition: u32) -> Option<u16> {
+        self.links.get(partition as usize).copied().flatten()
+    }
+
+    /// Gives each partition that is `ours` a link of its own; `numbered` have been given before, in all topics.
+    pub fn number_links(&mut self, numbered: &mut u16, ours: impl Fn(u32) -> bool) {
+        for partition in self.links.len()..self.leaders.len() {
+            let own = ours(partition as u32).then(|| numbered.checked_add(1)).flatten();
+            self.links.push(own.map(|next| std::mem::replace(numbered, next)));
+        }
     }
 
     /// Whether every partition has a leader.

@@ -36,8 +36,8 @@ pub(super) struct Brokers {
 }
 
 impl Brokers {
-    /// Takes in what a broker says of another one, or of itself. There will be `links` links to it, of `connector`.
-    pub(super) fn learn(&mut self, told: &metadata::Broker, connector: u16, links: u16) {
+    /// Takes in what a broker says of another one, or of itself, to be reached as `connector` says.
+    pub(super) fn learn(&mut self, told: &metadata::Broker, connector: u16) {
         let addr = BrokerAddr { connector, host: told.host.clone(), port: told.port };
         let room = self.brokers.len() < usize::from(u16::MAX);
         match self.brokers.iter_mut().find(|broker| broker.id == told.id) {
@@ -47,10 +47,7 @@ impl Brokers {
                 known.addr = addr;
                 known.links.iter_mut().for_each(Link::rest_no_more);
             }
-            None if room => {
-                let links = (0..links).map(|_| Link::default()).collect();
-                self.brokers.push(Broker { id: told.id, addr, links });
-            }
+            None if room => self.brokers.push(Broker { id: told.id, addr, links: Vec::new() }),
             None => {}
         }
     }
@@ -88,6 +85,16 @@ impl Brokers {
     #[inline]
     pub(super) fn link_mut(&mut self, slot: Slot) -> Option<&mut Link> {
         self.brokers.get_mut(usize::from(slot.broker))?.links.get_mut(usize::from(slot.link))
+    }
+
+    /// The link in a slot of a known broker; one that has never been needed before is made.
+    pub(super) fn link_or_new(&mut self, slot: Slot) -> Option<&mut Link> {
+        let links = &mut self.brokers.get_mut(usize::from(slot.broker))?.links;
+        let at = usize::from(slot.link);
+        if at >= links.len() {
+            links.resize_with(at + 1, Link::default);
+        }
+        links.get_mut(at)
     }
 
     /// The slot of the link with this key.

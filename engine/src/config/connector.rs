@@ -126,6 +126,16 @@ options! {
     }
 }
 
+words! {
+    /// How partitions are divided over connections.
+    pub enum ConnectionStrategy {
+        /// Those of one broker share its connections.
+        PerBroker = "per_broker",
+        /// Each has one of its own.
+        PerPartition = "per_partition",
+    }
+}
+
 options! {
     /// How to reach a Kafka cluster.
     pub struct KafkaConnector {
@@ -148,7 +158,10 @@ options! {
         /// Least time between two questions about topics.
         "min_metadata_refresh_interval" => min_metadata_refresh_interval_ms: u64 =
             Millis::within(10 * MILLISECOND, HOUR), or("3s");
-        /// Connections of each shard to each broker. Partitions are divided over them, so order holds.
+        /// Whether the partitions of a broker share its connections, or each has one of its own, so that none waits for another's
+        /// request: a broker handles the requests of a connection one after the other.
+        "connection_strategy" => connection_strategy: ConnectionStrategy = Choice::of(), or("per_broker");
+        /// Connections of each shard to each broker with `per_broker`. Partitions are divided over them, so order holds.
         "connections_per_broker" => connections_per_broker: u32 = Count::within(1, 64), or("1");
         /// Sends small requests at once instead of waiting for more bytes.
         "socket.nodelay" => socket_nodelay: bool = Flag, or("true");

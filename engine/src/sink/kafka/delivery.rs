@@ -340,7 +340,7 @@ impl Produce {
         topic.trouble = Some(format!("partition {}: {code}: {}", place.partition, code.why()));
     }
 
-    fn topic_name(&self, place: Place) -> String {
+    pub(super) fn topic_name(&self, place: Place) -> String {
         self.cluster.topic(place.topic).map(|topic| topic.name.clone()).unwrap_or_default()
     }
 }

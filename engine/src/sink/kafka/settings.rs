@@ -2,10 +2,10 @@
 
 use kafka::message::produce::Acks;
 
-use crate::broker::ClusterSettings;
 use crate::broker::link::Patience;
 use crate::broker::login::Credentials;
-use crate::config::{Config, ConnectorKind, KafkaConnector, RequiredAcks, Sink};
+use crate::broker::{ClusterSettings, Division};
+use crate::config::{Config, ConnectionStrategy, ConnectorKind, KafkaConnector, RequiredAcks, Sink};
 use crate::shard::ShardId;
 use crate::shard::io::BrokerAddr;
 use crate::sink::packing::Packing;
@@ -95,7 +95,10 @@ impl Settings {
                 question_timeout_ms: kafka.metadata_request_timeout_ms,
                 reconnect_delay_ms: kafka.reconnect_delay_ms,
             },
-            links: kafka.connections_per_broker as u16,
+            links: match kafka.connection_strategy {
+                ConnectionStrategy::PerBroker => Division::PerBroker(kafka.connections_per_broker as u16),
+                ConnectionStrategy::PerPartition => Division::PerPartition,
+            },
             create_topics: kafka.allow_auto_topic_creation,
             refresh_min_ms: kafka.min_metadata_refresh_interval_ms,
             refresh_max_ms: refresh_max_ms.unwrap_or(60_000),

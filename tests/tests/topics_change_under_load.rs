@@ -74,7 +74,8 @@ fn a_topic_deleted_and_made_anew_holds_up_its_own_publishers_only() {
         }
     }
     let records = kafka.read_count("changing", 50);
-    let values: Vec<String> = records.iter().map(|r| String::from_utf8_lossy(r.value.as_deref().unwrap_or_default()).into()).collect();
+    let values: Vec<String> =
+        records.iter().map(|r| String::from_utf8_lossy(r.value.as_deref().unwrap_or_default()).into()).collect();
     assert_eq!(values, (0..50).map(|i| format!("new {i}")).collect::<Vec<_>>(), "once, in order, and none of the old");
     kafka.read_count("calm", calm);
     assert_eq!(of_changing(&node, "kafka_acked_loss_total"), 0.0, "a topic made anew has lost nothing");
@@ -135,7 +136,9 @@ fn records_that_kafka_acknowledged_and_lost_raise_the_alarm() {
     wait::until("the alarm", 2, || (of_changing(&node, "kafka_acked_loss_total") == 100.0).then_some(()));
     let said = node.said();
     let partition = lost[0].partition;
-    let alarm = format!("topic changing partition {partition}: Kafka has lost records that it had acknowledged: offsets 0 to 99");
+    let alarm = format!(
+        "topic changing partition {partition}: Kafka has lost records that it had acknowledged: offsets 0 to 99"
+    );
     assert!(said.contains(&alarm), "{said}");
     let calm = node.metrics().sum("aqueduct_sink_kafka_acked_loss_total", &["sink=\"calm\""]);
     assert_eq!(calm, 0.0);

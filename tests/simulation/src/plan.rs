@@ -320,7 +320,11 @@ impl Plan {
                 let _ = writeln!(text, "connect_timeout = \"500ms\"\nreconnect_delay = \"200ms\"");
                 let _ = writeln!(text, "min_metadata_refresh_interval = \"{refresh}\"");
                 let _ = writeln!(text, "connections_per_broker = {}", r.one_of(&[1, 1, 2]));
-                let _ = writeln!(text, "connection_strategy = \"{}\"", r.one_of(&["per_broker", "per_broker", "per_partition"]));
+                let _ = writeln!(
+                    text,
+                    "connection_strategy = \"{}\"",
+                    r.one_of(&["per_broker", "per_broker", "per_partition"])
+                );
             }
             Destination::Embedded => {
                 let _ = writeln!(text, "type = \"embedded\"\npartitions = {}", self.partitions);

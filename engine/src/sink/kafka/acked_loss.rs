@@ -9,12 +9,14 @@
 //! next batch at          6           │ 6..10 are gone
 //! ```
 //!
+//! A batch that may have been stored by an earlier try proves nothing: its answer may name the place of that try. The next one does.
+//!
 //! A topic that was deleted and made anew begins at offset 0 too. So a loss is only suspected until the next answer about
 //! topics, which is asked for at once, has shown that the topic is the same.
 
 use std::ops::Range;
 
-use super::{Place, Produce};
+use super::{Place, Produce, Shipment};
 use crate::broker::Learned;
 use crate::shard::control::Level;
 
@@ -26,6 +28,8 @@ const SUSPECTS_MAX: usize = 1024;
 pub(super) struct AckedEnd {
     /// The offset behind the last acknowledged record; 0: none was.
     offset: i64,
+    /// The lowest offset of batches in doubt since the last that was not.
+    doubtful: Option<i64>,
 }
 
 /// Offsets that were acknowledged and given out again.
@@ -40,27 +44,36 @@ pub(super) struct Suspect {
 }
 
 impl AckedEnd {
-    /// `records` are acknowledged from `base_offset` on; negative: the broker does not say where. Returns the offsets that were
-    /// acknowledged before and are gone.
-    pub(super) fn advance(&mut self, base_offset: i64, records: u32) -> Option<Range<i64>> {
+    /// `records` are acknowledged from `base_offset` on; negative: the broker does not say where. `in_doubt`: an earlier try of
+    /// theirs may be what is stored there. Returns the offsets that were acknowledged before and are gone.
+    pub(super) fn advance(&mut self, base_offset: i64, records: u32, in_doubt: bool) -> Option<Range<i64>> {
         if base_offset < 0 {
             return None;
         }
         let before = self.offset;
-        self.offset = base_offset.saturating_add(i64::from(records));
-        (base_offset < before).then_some(base_offset..before)
+        let end = base_offset.saturating_add(i64::from(records));
+        if in_doubt {
+            self.offset = end.max(before);
+            self.doubtful = Some(self.doubtful.map_or(base_offset, |lowest| lowest.min(base_offset)));
+            return None;
+        }
+        self.offset = end;
+        let doubtful = self.doubtful.take().unwrap_or(base_offset);
+        (base_offset < before).then_some(doubtful.min(base_offset)..before)
     }
 
     /// The topic was made anew: its offsets begin anew.
     pub(super) fn forget(&mut self) {
-        self.offset = 0;
+        *self = Self::default();
     }
 }
 
 impl Produce {
     /// Notes how far a partition is acknowledged, and asks about the topic where that cannot be.
-    pub(super) fn watch_offsets(&mut self, place: Place, sink: u16, base_offset: i64, records: u32) {
-        let Some(offsets) = self.partition_mut(place).acked_end.advance(base_offset, records) else { return };
+    pub(super) fn watch_offsets(&mut self, place: Place, shipment: &Shipment, base_offset: i64) {
+        let end = &mut self.partition_mut(place).acked_end;
+        let Some(offsets) = end.advance(base_offset, shipment.records, shipment.in_doubt) else { return };
+        let sink = shipment.batch.as_ref().map_or(0, |batch| batch.part.sink);
         if self.suspects.len() < SUSPECTS_MAX {
             let answers_awaited = 1 + u8::from(self.cluster.is_asking());
             self.suspects.push(Suspect { place, sink, offsets, answers_awaited });
@@ -108,12 +121,22 @@ mod tests {
     #[test]
     fn only_an_offset_that_was_acknowledged_before_is_a_loss() {
         let mut end = AckedEnd::default();
-        assert_eq!(end.advance(0, 10), None);
-        assert_eq!(end.advance(-1, 5), None, "a broker that recognises a repetition may not say where it is");
-        assert_eq!(end.advance(15, 5), None, "others write too");
-        assert_eq!(end.advance(12, 3), Some(12..20));
-        assert_eq!(end.advance(15, 1), None, "it is told once");
+        assert_eq!(end.advance(0, 10, false), None);
+        assert_eq!(end.advance(-1, 5, false), None, "a broker that recognises a repetition may not say where it is");
+        assert_eq!(end.advance(15, 5, false), None, "others write too");
+        assert_eq!(end.advance(12, 3, false), Some(12..20));
+        assert_eq!(end.advance(15, 1, false), None, "it is told once");
         end.forget();
-        assert_eq!(end.advance(0, 1), None);
+        assert_eq!(end.advance(0, 1, false), None);
+    }
+
+    #[test]
+    fn a_batch_in_doubt_is_no_proof_but_the_next_one_is() {
+        let mut end = AckedEnd::default();
+        assert_eq!(end.advance(20, 10, false), None);
+        assert_eq!(end.advance(10, 5, true), None, "it was stored before the last one was");
+        assert_eq!(end.advance(30, 5, false), None);
+        assert_eq!(end.advance(12, 3, true), None);
+        assert_eq!(end.advance(15, 1, false), Some(12..35));
     }
 }

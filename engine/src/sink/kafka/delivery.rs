@@ -139,8 +139,7 @@ impl Produce {
             topic.ceiling.stored();
         }
         if let Some(shipment) = self.partition_mut(place).stored(now, at) {
-            let sink = shipment.batch.as_ref().map_or(0, |batch| batch.part.sink);
-            self.watch_offsets(place, sink, base_offset, shipment.records);
+            self.watch_offsets(place, &shipment, base_offset);
             self.complete(shipment, Outcome::Stored { base_offset });
         }
     }

@@ -115,7 +115,10 @@ impl World {
         }
         if self.plan.acks_all {
             let lost = self.acked_loss();
-            assert!(lost == 0, "VIOLATION the node says that {lost} acknowledged records are gone, which this cluster keeps");
+            assert!(
+                lost == 0,
+                "VIOLATION the node says that {lost} acknowledged records are gone, which this cluster keeps"
+            );
         }
         let mut found = self.ledger.counts();
         self.count_cluster(|sink, id| found.count(sink, id));

@@ -146,7 +146,7 @@ impl Shard {
             id,
             conns: Vec::new(),
             sessions: SessionTable::new(Keyed::new(random.next_u64(), random.next_u64())),
-            budget: Budget::new(settings.memory_bytes),
+            budget: settings.budget(),
             packer: Packer::default(),
             filters: Filters::new(id, settings.shards, Keyed::new(random.next_u64(), random.next_u64())),
             deliver: Deliver::new(&settings),

@@ -5,12 +5,16 @@
 //!
 //! What is read and not placed waits for room in batches, so it must never take that room: it counts against batches up to
 //! half of the limit and no further. Without that, connections paused with full buffers would wait for each other for ever.
+//! Where QoS 0 is dropped instead of paused it is the other way round as well: batches leave room for what is being read, or
+//! a client would be held in the middle of a packet that is to be dropped.
 
 /// Bytes of one shard's budget.
 #[derive(Debug)]
 pub struct Budget {
     limit_bytes: usize,
     reserve_bytes: usize,
+    /// What batches leave for reading.
+    reading_bytes: usize,
     used_bytes: usize,
     /// Part of `used_bytes`: read and not placed.
     unread_bytes: usize,
@@ -23,12 +27,16 @@ pub struct Budget {
 /// Share of the budget that only keeps paused connections readable (spec section 2.3 step 3): one twentieth.
 const RESERVE_DIVISOR: usize = 20;
 
+/// Share of the budget that batches leave for reading where reading goes on whatever is full.
+const READING_DIVISOR: usize = 8;
+
 impl Budget {
     /// A budget of `limit_bytes`, five percent of which are the reserve.
     pub fn new(limit_bytes: usize) -> Self {
         Self {
             limit_bytes,
             reserve_bytes: limit_bytes / RESERVE_DIVISOR,
+            reading_bytes: 0,
             used_bytes: 0,
             unread_bytes: 0,
             reserve_open: false,
@@ -36,11 +44,19 @@ impl Budget {
         }
     }
 
-    /// Charges `bytes` if they fit without the reserve.
+    /// Has batches leave an eighth of the limit for reading.
+    #[must_use]
+    pub fn reading_on(mut self) -> Self {
+        self.reading_bytes = self.limit_bytes / READING_DIVISOR;
+        self
+    }
+
+    /// Charges `bytes` of batches if they fit without the reserve and what is left for reading.
     #[inline]
     #[must_use]
     pub fn try_charge(&mut self, bytes: usize) -> bool {
-        if bytes > self.free_bytes() {
+        let left_for_reading = self.reading_bytes.saturating_sub(self.unread_bytes);
+        if bytes > self.free_bytes().saturating_sub(left_for_reading) {
             return false;
         }
         self.used_bytes += bytes;
@@ -130,5 +146,17 @@ mod tests {
         budget.release(1000);
         assert_eq!(budget.used_bytes(), 0);
         assert_eq!(budget.free_bytes(), 950);
+    }
+
+    #[test]
+    fn what_is_left_for_reading_is_not_given_to_batches() {
+        let mut budget = Budget::new(1000).reading_on();
+        assert!(!budget.try_charge(826));
+        assert!(budget.try_charge(825));
+        assert_eq!(budget.free_unread_bytes(), 125);
+        budget.charge_unread(125);
+        assert!(!budget.try_charge(1));
+        budget.release_unread(125);
+        assert!(!budget.try_charge(1));
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration as a shard uses it: compiled, bounded by the plan, and its own copy.
 
 use super::ShardId;
+use super::budget::Budget;
 use crate::config::{
     self, BufferMode, Config, ConnectorKind, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow,
     PartitionStrategy, Qos0OnFull, QueryMode,
@@ -266,6 +267,15 @@ impl Settings {
     pub(super) fn round_target_bytes(&self) -> usize {
         const PARTITIONS_EXPECTED: usize = 4;
         self.sinks.iter().map(|s| s.limits.target_bytes).min().unwrap_or(0) * PARTITIONS_EXPECTED
+    }
+
+    /// The memory budget of one shard.
+    pub(super) fn budget(&self) -> Budget {
+        let budget = Budget::new(self.memory_bytes);
+        match self.qos0_on_full {
+            Qos0OnFull::Drop => budget.reading_on(),
+            Qos0OnFull::Backpressure => budget,
+        }
     }
 
     /// How long client sockets may be left alone after a busy round: the shortest linger, at most 10 ms, none without sinks.

@@ -192,3 +192,24 @@ fn clients_ahead_of_kafka_are_heard_again_when_it_stays_away() {
     assert_eq!((counters.matched, counters.dropped_queue_full), (100, 0), "it was not full at any time");
     assert_eq!(rig.shard.counters.backpressure_paused, 0);
 }
+
+#[test]
+fn clients_whose_messages_are_dropped_are_not_held_in_the_middle_of_one() {
+    let settings = Settings { memory_bytes: 1 << 20, qos0_on_full: Qos0OnFull::Drop, ..settings(vec![sink()]) };
+    let mut rig = scripted(settings, Some(4));
+    let conns: Vec<ConnKey> = (0..8).map(|n| rig.connect(&format!("c{n}"), 4)).collect();
+    let sent: Vec<u8> = (0..50).flat_map(|_| publish(4, 0, 0, "t", &[0; 16_000])).collect();
+    for piece in sent.chunks(10_000) {
+        for &conn in &conns {
+            rig.feed(conn, piece);
+        }
+        rig.after_ms(1);
+    }
+    rig.after_ms(2_000);
+    rig.round();
+    let counters = rig.shard.sink_counters[0];
+    assert_eq!(counters.matched, 400, "nothing is answered, and all the same every message is read");
+    assert!(counters.dropped_queue_full > 300, "{}", counters.dropped_queue_full);
+    assert_eq!(rig.shard.counters.backpressure_paused, 0);
+    assert!(rig.shard.budget.used_bytes() <= 1 << 20);
+}

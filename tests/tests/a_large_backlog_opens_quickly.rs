@@ -27,7 +27,13 @@ fn write_backlog(dir: &Path, records: u32) -> u64 {
     let opened = open_journals(&[JournalSpec { sink: 0, dir: dir.to_owned() }], 1, || 0x5eed).expect("a folder");
     let place = opened.journals.places()[0].clone();
     let start = opened.starts.into_iter().flatten().next().expect("one shard");
-    let limits = JournalLimits { segment_bytes: 100 << 20, inflight_max: 0, loaded_bytes_max: 0, kept_bytes_max: 0 };
+    let limits = JournalLimits {
+        segment_bytes: 100 << 20,
+        inflight_max: 0,
+        merge_bytes: 0,
+        loaded_bytes_max: 0,
+        kept_bytes_max: 0,
+    };
     let mut journal = Journal::new(limits, start);
     let mut pool = BatchPool::new(ShardId(0), 8 << 20);
     let value = vec![b'x'; VALUE_BYTES];

@@ -101,6 +101,7 @@ impl Shard {
             let limits = JournalLimits {
                 segment_bytes: settings.segment_bytes,
                 inflight_max: settings.inflight_max,
+                merge_bytes: settings.merge_bytes,
                 loaded_bytes_max,
                 kept_bytes_max,
             };

@@ -61,6 +61,9 @@ impl SessionExpiry {
     }
 }
 
+/// What is merged travels in batches of about the usual target.
+const MERGE_BYTES: usize = 128 << 10;
+
 /// Batches of a partition that may be with the disk: one is written while the next fills.
 const UNWRITTEN_MAX: u32 = 2;
 
@@ -136,6 +139,8 @@ pub struct SinkSettings {
     pub segment_bytes: u64,
     /// Batches of a partition that Kafka has not answered.
     pub inflight_max: u32,
+    /// Bytes of small batches that a buffer on disk hands over beyond `inflight_max`, for the owner to merge.
+    pub merge_bytes: usize,
     /// Bytes that may wait for one partition while more memory is in use than the watermark; `None`: as many as ever.
     pub overload_bytes_max: Option<usize>,
 }
@@ -227,6 +232,7 @@ impl SinkSettings {
             buffer: sink.buffer_mode,
             segment_bytes: sink.buffer_segment_bytes,
             inflight_max: sink.inflight_batches_max,
+            merge_bytes: MERGE_BYTES,
             overload_bytes_max: (sink.memory_overload_protection && sink.buffer_mode == BufferMode::Memory)
                 .then(|| sink.inflight_batches_max as usize * sink.batch_bytes_max as usize),
         })

@@ -6,6 +6,7 @@ mod cluster;
 mod dead_letter;
 mod deliver;
 mod mqtt_client;
+mod overload;
 mod publish;
 mod random;
 mod rig;

@@ -41,6 +41,8 @@ pub struct Plan {
     pub destination: Destination,
     /// Where records wait.
     pub buffer: Buffer,
+    /// Bytes of small batches that a buffer on disk hands over beyond `max_inflight`.
+    pub merge_bytes: usize,
     /// Bytes that may wait for a partition, where that is not the configuration's.
     pub partition_bytes: Option<usize>,
     /// Partitions of each topic.
@@ -181,12 +183,14 @@ impl Plan {
         };
         let sync = if buffer == Buffer::Memory { sync } else { apart.below(2) == 0 };
         let partition_bytes = apart.one_of(&[2 << 10, 8 << 10, 64 << 10, 1 << 20]);
+        let merge_bytes = apart.one_of(&[0, 2 << 10, 128 << 10]);
         let mut plan = Self {
             seed,
             shards,
             destination,
             buffer,
             partitions: r.between(1, 6) as u32,
+            merge_bytes,
             partition_bytes: (buffer != Buffer::Memory).then_some(partition_bytes),
             brokers: r.one_of(&[1, 3, 3, 3, 4]),
             config: String::new(),
@@ -249,6 +253,7 @@ impl Plan {
             shards,
             destination,
             buffer: Buffer::Memory,
+            merge_bytes: 128 << 10,
             partition_bytes: None,
             partitions: script::PARTITIONS,
             brokers: 1,

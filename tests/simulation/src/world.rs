@@ -397,6 +397,7 @@ fn configured(plan: &Plan) -> (Config, Settings) {
     settings.memory_bytes = plan.memory_bytes;
     for sink in &mut settings.sinks {
         (sink.limits.bytes_max, sink.limits.target_bytes) = plan.batch_bytes;
+        sink.merge_bytes = plan.merge_bytes;
         sink.limits.partition_bytes_max = plan.partition_bytes.unwrap_or(sink.limits.partition_bytes_max);
     }
     (loaded.config, settings)

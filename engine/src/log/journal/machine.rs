@@ -37,8 +37,6 @@ const READ_BYTES: usize = 1 << 20;
 const READ_ENTRIES: usize = 512;
 /// What may be ready for one partition before no more is read, bytes.
 const AHEAD_BYTES: usize = 512 << 10;
-/// Below this many bytes more entries than `inflight_max` may be with the owner, which merges small batches.
-const OPEN_BYTES: usize = 128 << 10;
 /// Entries of a partition on their way at most: bounds what positions say.
 const OPEN_MAX: usize = 256;
 /// How old positions on disk may be.
@@ -51,6 +49,8 @@ pub struct JournalLimits {
     pub segment_bytes: u64,
     /// Batches of a partition that Kafka has not answered.
     pub inflight_max: u32,
+    /// Below this many bytes more entries than `inflight_max` may be with the owner, which merges small batches.
+    pub merge_bytes: usize,
     /// Bytes that may be read back and not yet passed.
     pub loaded_bytes_max: usize,
     /// Bytes that batches on their way may keep charged since they were filled.
@@ -323,7 +323,7 @@ impl Journal {
             let backlog = &mut self.backlogs[partition as usize];
             let open = backlog.open.len();
             let slot = open + (direct as usize) < inflight_max as usize;
-            let small = direct == 0 && backlog.open_bytes < OPEN_BYTES && open < OPEN_MAX;
+            let small = direct == 0 && backlog.open_bytes < self.limits.merge_bytes && open < OPEN_MAX;
             if backlog.blocked || backlog.window.is_empty() || !(slot || small) {
                 return;
             }
@@ -416,7 +416,6 @@ impl Journal {
             let backlog = self.backlog(partition);
             let at = backlog.window.len();
             backlog.queue.insert(at, entry);
-            backlog.held_bytes += u64::from(entry.bytes);
             return Some(gone);
         }
         self.leave_queue(partition, &entry);

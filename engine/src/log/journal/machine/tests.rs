@@ -13,7 +13,13 @@ const OWN: JournalId = JournalId(0);
 const MARK: u32 = 77;
 
 fn limits() -> JournalLimits {
-    JournalLimits { segment_bytes: 1_000, inflight_max: 2, loaded_bytes_max: 1 << 20, kept_bytes_max: 1 << 20 }
+    JournalLimits {
+        segment_bytes: 1_000,
+        inflight_max: 2,
+        merge_bytes: 128 << 10,
+        loaded_bytes_max: 1 << 20,
+        kept_bytes_max: 1 << 20,
+    }
 }
 
 fn now(ms: u64) -> Now {

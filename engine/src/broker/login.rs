@@ -97,7 +97,7 @@ impl Login {
                 Some(Exchange::Plain(Plain::new(username.clone(), password.clone())))
             }
             Credentials::Scram { hash, username, password } => {
-                let nonce = self.nonces.next();
+                let nonce = self.nonces.draw();
                 let scram = Scram::new(*hash, username.clone(), password.clone(), nonce, self.salted.clone());
                 Some(Exchange::Scram(Box::new(scram)))
             }

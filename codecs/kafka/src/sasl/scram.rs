@@ -78,7 +78,7 @@ impl Nonces {
     }
 
     /// A new nonce: 144 bits in base64, which has no comma.
-    pub fn next(&mut self) -> String {
+    pub fn draw(&mut self) -> String {
         self.count += 1;
         let digest = Sha256::new().chain_update(self.key).chain_update(self.count.to_be_bytes()).finalize();
         BASE64.encode(digest.get(..18).unwrap_or_default())
@@ -338,7 +338,7 @@ mod tests {
     fn nonces_differ_by_key_and_number() {
         let nonces = |key: u8, first| {
             let mut nonces = Nonces::new([key; 32], first);
-            [nonces.next(), nonces.next()]
+            [nonces.draw(), nonces.draw()]
         };
         let all = [nonces(1, 0), nonces(1, 1 << 32), nonces(2, 0)].concat();
         for (i, one) in all.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! What TLS may be asked for: protocol versions, cipher suites and the name a server is asked for.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use super::{Complaint, Described, Kind, World};
 use crate::config::value::{Raw, Value, quote};
@@ -177,12 +178,11 @@ fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(legal) && text.parse::<IpAddr>().is_err()
 }
 
+/// A word, and where it stands if it stands alone.
+type PlacedWord = (String, Option<Range<usize>>);
+
 /// The words of a list, or of one string, each with its place.
-fn words(
-    value: &Value,
-    wanted: &str,
-    remedy: &str,
-) -> Result<Vec<(String, Option<std::ops::Range<usize>>)>, Complaint> {
+fn words(value: &Value, wanted: &str, remedy: &str) -> Result<Vec<PlacedWord>, Complaint> {
     let mut words = Vec::new();
     match &value.raw {
         Raw::List(items) => {

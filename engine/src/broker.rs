@@ -18,7 +18,7 @@ mod table;
 
 pub use table::Slot;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use kafka::ErrorCode;
 use kafka::message::init_producer_id::{self, Producer};
@@ -29,7 +29,7 @@ use crate::clock::Mono;
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
-use crate::shard::placement::owner_of;
+use crate::shard::placement::{base_of, owner_in};
 
 use link::{Asked, Heard, Link, LinkFault, Patience, Welcome};
 use login::{Credentials, Login};
@@ -130,6 +130,8 @@ pub struct Cluster {
     topics: Vec<Topic>,
     /// Links that partitions have of their own, of each broker.
     links_numbered: u16,
+    /// Their places by name.
+    names: BTreeMap<Box<str>, u16>,
     refresh: Refresh,
     /// Why the last link ended, for people.
     last_error: Option<String>,
@@ -171,6 +173,7 @@ impl Cluster {
             brokers: Brokers::default(),
             topics: settings.topics.iter().cloned().map(Topic::new).collect(),
             links_numbered: 0,
+            names: (0..).zip(&settings.topics).map(|(at, name)| (name.as_str().into(), at)).collect(),
             refresh: Refresh::new(settings.refresh_min_ms, settings.refresh_max_ms),
             last_error: None,
             notes: VecDeque::new(),
@@ -298,6 +301,43 @@ impl Cluster {
         self.refresh.is_open()
     }
 
+    /// The place of a topic by name.
+    pub fn find(&self, name: &str) -> Option<u16> {
+        self.names.get(name).copied()
+    }
+
+    /// Takes up a topic that messages name, and asks for it at once. `None` if there is no place left.
+    pub fn add_topic(&mut self, name: &str) -> Option<u16> {
+        let topic = Topic::live(name.to_string(), base_of(name, self.settings.shards));
+        let at = match self.topics.iter().position(Topic::is_vacant) {
+            Some(at) => {
+                self.topics[at] = topic;
+                at
+            }
+            None => {
+                self.topics.push(topic);
+                self.topics.len() - 1
+            }
+        };
+        let at = u16::try_from(at).ok()?;
+        self.names.insert(name.into(), at);
+        self.refresh.mark_fresh();
+        Some(at)
+    }
+
+    /// Forgets a topic that messages named.
+    pub fn remove_topic(&mut self, topic: u16) {
+        if let Some(known) = self.topics.get_mut(usize::from(topic)) {
+            self.names.remove(known.name.as_str());
+            *known = Topic::vacant();
+        }
+    }
+
+    /// When the next topic turns out not to exist.
+    pub fn gives_up_at(&self, now: Mono) -> Option<Mono> {
+        self.topics.iter().filter_map(Topic::gives_up_at).filter(|&at| at > now).min()
+    }
+
     /// A topic by index.
     #[inline]
     pub fn topic(&self, topic: u16) -> Option<&Topic> {
@@ -382,6 +422,16 @@ impl Cluster {
         Some(format!("{}: {why}", broker.name()))
     }
 
+    /// What keeps every partition that this shard owns from being written, or `None`.
+    pub fn trouble_at_all(&self) -> Option<String> {
+        if !self.is_reached() {
+            return Some(self.last_error.clone().unwrap_or_else(|| "no answer yet".to_string()));
+        }
+        let (broker, _) = self.brokers.links().find(|(_, link)| link.wanted && !link.is_ready())?;
+        let why = self.last_error.clone().unwrap_or_else(|| "connecting".to_string());
+        Some(format!("{}: {why}", broker.name()))
+    }
+
     /// A broker that leads partitions of this shard and has left a question open for so long, or `None`.
     pub fn silence(&self, now: Mono, patience_ns: u64) -> Option<String> {
         let mut links = self.brokers.links().filter(|(_, link)| link.wanted);
@@ -404,7 +454,7 @@ impl Cluster {
 
     fn ask_metadata(&mut self, now: Mono, io: &mut impl Io) {
         let Some(begun) = self.control.begin(now, ApiKey::Metadata, Asked::Metadata, true) else { return };
-        let names: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
+        let names: Vec<&str> = self.names.keys().map(|name| &**name).collect();
         let create = self.settings.create_topics;
         let mut head = Vec::new();
         let client_id = &self.settings.client_id;
@@ -453,7 +503,7 @@ impl Cluster {
         match (asked, place) {
             (Asked::Produce, Place::Broker(slot)) => Event::Produced { slot, version, body, request },
             (Asked::Metadata, _) => match metadata_api::decode_response(version, body) {
-                Ok(told) => Event::Learned(self.learn(&told)),
+                Ok(told) => Event::Learned(self.learn(now, &told)),
                 Err(error) => {
                     self.give_up(place, &error.to_string(), io);
                     Event::None
@@ -558,7 +608,7 @@ impl Cluster {
         self.at(place).close(io);
     }
 
-    fn learn(&mut self, told: &metadata_api::Metadata) -> Learned {
+    fn learn(&mut self, now: Mono, told: &metadata_api::Metadata) -> Learned {
         self.refresh.on_answer();
         let connector = self.settings.bootstrap.first().map_or(0, |addr| addr.connector);
         for broker in &told.brokers {
@@ -566,26 +616,29 @@ impl Cluster {
         }
         let mut learned = Learned::default();
         for topic in &told.topics {
-            let Some(at) = self.settings.topics.iter().position(|name| *name == topic.name) else { continue };
-            self.learn_topic(at, topic, &mut learned);
+            let Some(&at) = self.names.get(topic.name.as_str()) else { continue };
+            self.learn_topic(now, usize::from(at), topic, &mut learned);
         }
         self.mark_wanted();
         self.forget_error();
-        if self.topics.iter().any(|topic| topic.trouble.is_some() || !topic.is_led()) {
+        let open = |topic: &Topic| !topic.is_vacant() && (topic.trouble.is_some() || !topic.is_led());
+        // What does not exist is asked for now and then, like what does.
+        if self.topics.iter().any(|topic| open(topic) && topic.never(now).is_none()) {
             self.refresh.mark_stale();
         }
         learned
     }
 
-    fn learn_topic(&mut self, at: usize, told: &metadata_api::Topic, learned: &mut Learned) {
+    fn learn_topic(&mut self, now: Mono, at: usize, told: &metadata_api::Topic, learned: &mut Learned) {
         let brokers = &self.brokers;
         let known = &mut self.topics[at];
         let trouble_before = known.trouble;
-        let Change { count, recreated } = known.learn(told, |id| brokers.index(id));
-        learned.counts |= count;
+        let Change { count, recreated } = known.learn(now, told, |id| brokers.index(id));
+        // Whoever waits for a topic that messages name also waits for the word that it may not be used.
+        learned.counts |= count || known.is_live() && known.trouble != trouble_before;
         if self.settings.links == Division::PerPartition {
-            let (shard, shards) = (self.settings.shard, self.settings.shards);
-            known.number_links(&mut self.links_numbered, |partition| owner_of(partition, shards) == shard);
+            let (shard, shards, base) = (self.settings.shard, self.settings.shards, known.base);
+            known.number_links(&mut self.links_numbered, |partition| owner_in(base, partition, shards) == shard);
         }
         if recreated {
             learned.recreated.push(at as u16);
@@ -593,7 +646,7 @@ impl Cluster {
         let (name, trouble, partitions) = (known.name.clone(), known.trouble, known.partitions().unwrap_or(0));
         if recreated {
             self.note(Level::Warn, format!("topic {name} was deleted and made anew"));
-        } else if count && self.settings.shard == ShardId(0) {
+        } else if count && self.settings.shard == ShardId(0) && at < self.settings.topics.len() {
             self.note(Level::Info, format!("topic {name} has {partitions} partitions"));
         }
         if let Some(error) = trouble
@@ -609,7 +662,8 @@ impl Cluster {
         for topic in 0..self.topics.len() as u16 {
             let count = self.topic(topic).and_then(Topic::partitions).unwrap_or(0);
             let (shard, shards) = (self.settings.shard, self.settings.shards);
-            for partition in (0..count).filter(|&partition| owner_of(partition, shards) == shard) {
+            let base = self.topic(topic).map_or(0, |topic| topic.base);
+            for partition in (0..count).filter(|&partition| owner_in(base, partition, shards) == shard) {
                 if let Some(slot) = self.slot(topic, partition)
                     && let Some(link) = self.brokers.link_or_new(slot)
                 {

@@ -9,6 +9,7 @@ pub mod ceiling;
 pub mod discard;
 pub mod embedded;
 pub mod kafka;
+pub mod live_topics;
 pub mod packing;
 pub mod partitioning;
 pub mod route;
@@ -23,13 +24,14 @@ use crate::metrics::Health;
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{Input, Io};
-use crate::ticket::Outcome;
+use crate::ticket::{FailReason, Outcome};
 
 use self::kafka::Produce;
 use accumulator::Accumulator;
 use ceiling::Ceiling;
 use discard::Discard;
 use embedded::Embedded;
+use live_topics::{Aim, LiveSlots, LiveTopics};
 use partitioning::{Choice, Partitioner, Partitions};
 
 /// A batch with the last word on it.
@@ -54,6 +56,8 @@ pub struct Sink {
     pub ceiling: Ceiling,
     /// Where batches wait on disk, if the sink's buffer may lie there.
     pub journal: Option<Stored>,
+    /// Its topics, where messages name them; their batches wait in memory alone.
+    pub live: Option<Box<LiveTopics>>,
 }
 
 /// A sink's journal, and what the shard counts of it.
@@ -85,29 +89,80 @@ impl Sink {
     #[inline]
     pub fn choose(&mut self, sink: u16, choice: &Choice<'_>, writer: &Writer, now: Mono) -> Option<u32> {
         let count = writer.partitions(sink)?;
-        let accumulator = &self.accumulator;
-        let view = View {
-            count,
-            sink,
-            writer,
-            accumulator,
-            journal: self.journal.as_ref(),
-            now,
-            partition_bytes_max: accumulator.limits().partition_bytes_max,
-        };
+        let journal = self.journal.as_ref();
+        let view = View { count, sink, topic: None, writer, accumulator: &self.accumulator, journal, now };
         Some(self.partitioner.choose(choice, &view))
     }
+
+    /// The slot for a record whose topic its message names, or `None` while the topic's partitions are not known or there is
+    /// no room for another topic.
+    pub fn aim(&mut self, sink: u16, name: &str, choice: &Choice<'_>, writer: &mut Writer, now: Mono) -> Option<Aim> {
+        let live = self.live.as_mut()?;
+        let topic = match live.find(name) {
+            Some(topic) => topic,
+            None => {
+                if let Some(evicted) = live.make_room(&mut self.accumulator).ok()? {
+                    writer.close_topic(evicted.writer_topic);
+                }
+                let writer_topic = writer.open_topic(sink, name)?;
+                live.add(name, writer_topic, self.partitioner.fork())?
+            }
+        };
+        let (partitioner, slots) = live.parts(topic);
+        let count = match writer.find_topic(sink, slots.writer_topic, now) {
+            Found::Partitions(count) => count,
+            Found::Unknown => return None,
+            Found::Never(why) => return Some(Aim::Never(why)),
+        };
+        let view = View { count, sink, topic: Some(slots), writer, accumulator: &self.accumulator, journal: None, now };
+        let partition = partitioner.choose(choice, &view);
+        Some(Aim::Slot(live.open_slot(topic, partition, &mut self.accumulator)))
+    }
+
+    /// The batch in a slot was sealed: who chose its partition for as long as it filled chooses anew.
+    pub fn sealed(partitioner: &mut Partitioner, live: Option<&mut LiveTopics>, batch: &Batch) {
+        match live {
+            Some(live) => live.partitioner(batch.live).sealed(batch.part.partition),
+            None => partitioner.sealed(batch.part.partition),
+        }
+    }
+}
+
+/// What is known of a topic that messages name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// How many partitions it has.
+    Partitions(u32),
+    /// Nothing yet.
+    Unknown,
+    /// Records for it can never be written.
+    Never(FailReason),
 }
 
 /// The partitions of a sink as its shard sees them.
 struct View<'a> {
     count: u32,
     sink: u16,
+    /// The topic, where messages name it.
+    topic: Option<LiveSlots<'a>>,
     writer: &'a Writer,
     accumulator: &'a Accumulator,
     journal: Option<&'a Stored>,
     now: Mono,
-    partition_bytes_max: usize,
+}
+
+impl View<'_> {
+    /// The slot of a partition, if it has one.
+    fn slot(&self, partition: u32) -> Option<u32> {
+        match self.topic {
+            Some(slots) => slots.slot(partition),
+            None => Some(partition),
+        }
+    }
+
+    fn waiting_bytes(&self, partition: u32) -> usize {
+        self.slot(partition).map_or(0, |slot| self.accumulator.waiting_bytes(slot))
+    }
 }
 
 impl Partitions for View<'_> {
@@ -117,14 +172,18 @@ impl Partitions for View<'_> {
 
     fn usable(&self, partition: u32) -> bool {
         let stored = self.journal.map_or(0, |stored| stored.journal.held_bytes(partition)) as usize;
-        let full = self.accumulator.waiting_bytes(partition) + stored >= self.partition_bytes_max;
-        !full && self.writer.answers(self.sink, partition, self.now)
+        let full = self.waiting_bytes(partition) + stored >= self.accumulator.limits().partition_bytes_max;
+        let answers = || match self.topic {
+            Some(slots) => self.writer.topic_answers(slots.writer_topic, partition, self.now),
+            None => self.writer.answers(self.sink, partition, self.now),
+        };
+        !full && answers()
     }
 
     fn load(&self, partition: u32) -> usize {
         // An unanswered batch counts as a target's worth of bytes: its size is with the owner.
-        let unanswered = self.accumulator.unanswered(partition) as usize;
-        self.accumulator.waiting_bytes(partition) + unanswered * self.accumulator.limits().target_bytes
+        let unanswered = self.slot(partition).map_or(0, |slot| self.accumulator.unanswered(slot)) as usize;
+        self.waiting_bytes(partition) + unanswered * self.accumulator.limits().target_bytes
     }
 }
 
@@ -167,6 +226,38 @@ impl Writer {
             Writer::Kafka(w) => w.partitions(sink),
             #[cfg(test)]
             Writer::Script(w) => w.partitions,
+        }
+    }
+
+    /// Holds a topic open that messages of `sink` name; its number here. `None` if there are too many.
+    pub fn open_topic(&mut self, sink: u16, name: &str) -> Option<u16> {
+        match self {
+            Writer::Kafka(w) => w.open_topic(sink, name),
+            _ => Some(0),
+        }
+    }
+
+    /// A sink needs the topic no longer.
+    pub fn close_topic(&mut self, topic: u16) {
+        if let Writer::Kafka(w) = self {
+            w.close_topic(topic);
+        }
+    }
+
+    /// What is known of a topic that `sink` holds open.
+    #[inline]
+    pub fn find_topic(&self, sink: u16, topic: u16, now: Mono) -> Found {
+        match self {
+            Writer::Kafka(w) => w.find_topic(topic, now),
+            other => other.partitions(sink).map_or(Found::Unknown, Found::Partitions),
+        }
+    }
+
+    /// As [`answers`](Self::answers), for a topic that messages name.
+    pub fn topic_answers(&self, topic: u16, partition: u32, now: Mono) -> bool {
+        match self {
+            Writer::Kafka(w) => w.topic_answers(topic, partition, now),
+            _ => true,
         }
     }
 

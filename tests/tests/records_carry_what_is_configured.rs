@@ -131,6 +131,38 @@ fn base64(bytes: &[u8]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// Messages name the topic; what cannot be a name, or names nothing, goes to the dead letters. Two shards share the partitions.
+#[test]
+fn messages_name_their_topic() {
+    let Some(kafka) = Kafka::shared() else { return };
+    for topic in ["site-a", "site-b", "site-lost"] {
+        kafka.create_topic(topic, 3);
+    }
+    let lost = "[sinks.lost]\nconnector = \"main\"\ntopic = \"site-lost\"";
+    let sink =
+        "source_topics = [\"#\"]\ntopic = \"site-${payload.site}\"\nvalue = \"${payload.v}\"\ndead_letter = \"lost\"";
+    let node =
+        Plan::kafka(kafka.bootstrap(), "unused").only_sink(sink).section(lost).node("shards = 2\npin = false").start();
+    let mut clients: Vec<Client> =
+        (0..6).map(|n| Client::connect(node.mqtt(), Version::V5, &format!("client-{n}"))).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        for (at, site) in ["a", "b", "a b", "a"].into_iter().enumerate() {
+            client.publish_acked("t", format!(r#"{{"site":"{site}","v":"{n}.{at}"}}"#).as_bytes(), 1);
+        }
+        client.publish_acked("t", format!(r#"{{"v":"{n}.4"}}"#).as_bytes(), 1);
+    }
+    let values = |topic: &str, count| -> std::collections::BTreeSet<String> {
+        let records = kafka.read_count(topic, count);
+        records.into_iter().map(|record| String::from_utf8(record.value.expect("a value")).expect("text")).collect()
+    };
+    let expected = |places: &[u32]| -> std::collections::BTreeSet<String> {
+        (0..6).flat_map(|n| places.iter().map(move |at| format!("{n}.{at}"))).collect()
+    };
+    assert_eq!(values("site-a", 12), expected(&[0, 3]));
+    assert_eq!(values("site-b", 6), expected(&[1]));
+    assert_eq!(values("site-lost", 12), expected(&[2, 4]));
+}
+
 /// Row T17 of the fault table: one record is larger than the topic takes, and one is dated beyond what it takes. They go to the
 /// dead-letter topic with cause and origin, all others get through, and nobody waits for a second.
 #[test]

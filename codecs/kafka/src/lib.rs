@@ -12,6 +12,7 @@
 //! error_code    what a broker's answer means, and what to do next
 //! sasl          proving to a broker who we are
 //! cluster       which versions a broker and we both speak
+//! topic_name    what a topic may be called
 //! ```
 //!
 //! Everything is written by hand. For the hot paths (records into a batch, Produce there and back) that saves the
@@ -44,6 +45,7 @@ pub mod partitioner;
 pub mod primitive;
 pub mod record_batch;
 pub mod sasl;
+pub mod topic_name;
 
 mod error;
 

@@ -4,12 +4,22 @@ use kafka::ErrorCode;
 use kafka::message::metadata;
 
 use crate::clock::Mono;
+use crate::ticket::FailReason;
+
+/// A topic named by messages that brokers do not know for so long is one that does not exist.
+const UNKNOWN_MS: u64 = 60_000;
 
 /// A topic that sinks of the connector write to.
 #[derive(Debug)]
 pub struct Topic {
-    /// Its name.
+    /// Its name; empty where there is none in this place.
     pub name: String,
+    /// By how many shards the owners of its partitions are shifted.
+    pub base: u16,
+    /// Messages have named it, not the configuration.
+    live: bool,
+    /// Since when brokers say that there is no such topic.
+    missing_since: Option<Mono>,
     /// Its id, zero while unknown or where brokers are too old to say.
     id: [u8; 16],
     /// By partition; empty until the topic is first known.
@@ -41,7 +51,45 @@ pub struct Change {
 impl Topic {
     /// A topic nothing is known of.
     pub fn new(name: String) -> Self {
-        Self { name, id: [0; 16], leaders: Vec::new(), links: Vec::new(), trouble: None }
+        Self { name, base: 0, live: false, missing_since: None, id: [0; 16], leaders: Vec::new(), links: Vec::new(), trouble: None }
+    }
+
+    /// A topic that a message has named.
+    pub fn live(name: String, base: u16) -> Self {
+        Self { base, live: true, ..Self::new(name) }
+    }
+
+    /// No topic.
+    pub fn vacant() -> Self {
+        Self::new(String::new())
+    }
+
+    /// Whether messages have named it.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Whether there is a topic.
+    pub fn is_vacant(&self) -> bool {
+        self.name.is_empty()
+    }
+
+    /// Why records for it can never be written, if so. Those of the configuration are waited for.
+    pub fn never(&self, now: Mono) -> Option<FailReason> {
+        match self.trouble? {
+            _ if !self.live => None,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+                self.gives_up_at().is_some_and(|at| at <= now).then_some(FailReason::UnknownTopic)
+            }
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED => Some(FailReason::Unauthorized),
+            ErrorCode::INVALID_TOPIC_EXCEPTION => Some(FailReason::Invalid),
+            _ => None,
+        }
+    }
+
+    /// When it will be known that it does not exist.
+    pub fn gives_up_at(&self) -> Option<Mono> {
+        self.missing_since.filter(|_| self.live).map(|since| since.plus_ms(UNKNOWN_MS))
     }
 
     /// Whether brokers tell its id, and so whether it was made anew.
@@ -81,16 +129,18 @@ impl Topic {
     }
 
     /// Takes in an answer. `broker` gives the index of a broker id.
-    pub fn learn(&mut self, told: &metadata::Topic, broker: impl Fn(i32) -> Option<u16>) -> Change {
+    pub fn learn(&mut self, now: Mono, told: &metadata::Topic, broker: impl Fn(i32) -> Option<u16>) -> Change {
         if !told.error.is_ok() && told.partitions.is_empty() {
             self.trouble = Some(told.error);
+            let missing = told.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            self.missing_since = missing.then(|| self.missing_since.unwrap_or(now));
             if told.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
                 // Deleted: nobody leads it. How many partitions it had is kept until it is there again.
                 self.leaders.fill(Leader { broker: None, epoch: -1 });
             }
             return Change::default();
         }
-        self.trouble = None;
+        (self.trouble, self.missing_since) = (None, None);
         let known = !self.leaders.is_empty();
         let recreated = known && self.id != [0; 16] && told.id != [0; 16] && self.id != told.id;
         // Topics do not shrink: a broker that names fewer partitions of the same topic is behind.
@@ -136,6 +186,8 @@ pub struct Refresh {
     asked: Option<Mono>,
     /// Something says that what we know is out of date.
     stale: bool,
+    /// There is something that was never asked about.
+    fresh: bool,
     /// A question is open.
     open: bool,
 }
@@ -143,7 +195,7 @@ pub struct Refresh {
 impl Refresh {
     /// Asks at once, then at least every `interval_max_ms` and never more often than every `interval_min_ms`.
     pub fn new(interval_min_ms: u64, interval_max_ms: u64) -> Self {
-        Self { interval_min_ms, interval_max_ms, asked: None, stale: true, open: false }
+        Self { interval_min_ms, interval_max_ms, asked: None, stale: true, fresh: false, open: false }
     }
 
     /// What we know is out of date.
@@ -162,10 +214,18 @@ impl Refresh {
         self.open
     }
 
+    /// There is a topic that was never asked about: whoever names it waits for it.
+    pub fn mark_fresh(&mut self) {
+        self.fresh = true;
+    }
+
     /// When to ask next, unless a question is open.
     pub fn due_at(&self) -> Option<Mono> {
         if self.open {
             return None;
+        }
+        if self.fresh {
+            return Some(Mono::default());
         }
         let Some(asked) = self.asked else { return Some(Mono::default()) };
         let after_ms = if self.stale { self.interval_min_ms } else { self.interval_max_ms.max(self.interval_min_ms) };
@@ -176,7 +236,7 @@ impl Refresh {
     pub fn on_asked(&mut self, now: Mono) {
         self.asked = Some(now);
         self.open = true;
-        self.stale = false;
+        (self.stale, self.fresh) = (false, false);
     }
 
     /// It was answered.

@@ -14,7 +14,7 @@ use crate::ticket::{Refused, Run};
 /// Which partition of which topic, and for which sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartKey {
-    /// Index of the sink in the configuration snapshot. A sink writes one topic; templated topics will add a number here.
+    /// Index of the sink in the configuration snapshot.
     pub sink: u16,
     /// Kafka's partition number.
     pub partition: u32,
@@ -37,6 +37,14 @@ pub struct Batch {
     pub packed: Option<Compression>,
     /// Where they go.
     pub part: PartKey,
+    /// Where the accumulator that filled it keeps its account.
+    pub slot: u32,
+    /// Number of its topic at home, where the sink's topics follow from messages; 0 elsewhere.
+    pub live: u16,
+    /// The name of such a topic; empty elsewhere. Kept for its capacity.
+    pub topic_name: String,
+    /// Number of its topic at the owner, who writes it.
+    pub topic: u16,
     /// Placement epoch under which the partition was chosen.
     pub epoch: u32,
     /// The shard that filled the batch, whose budget is charged and to which it returns.

@@ -36,6 +36,10 @@ impl BatchPool {
                 too_large: false,
                 packed: None,
                 part,
+                slot: 0,
+                live: 0,
+                topic_name: String::new(),
+                topic: 0,
                 epoch,
                 home: self.home,
                 charge_bytes: 0,
@@ -49,6 +53,8 @@ impl BatchPool {
         batch.part = part;
         batch.epoch = epoch;
         batch.opened = opened;
+        // What it held before may have gone to a topic that a message named.
+        batch.topic_name.clear();
         kafka::record_batch::begin(&mut batch.bytes);
         batch
     }

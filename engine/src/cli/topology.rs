@@ -68,6 +68,9 @@ fn of_kafka(sink: &Sink, metadata: Option<&Metadata>, plan: &Plan) -> String {
     let Some(metadata) = metadata else {
         return "  partitions are not known: the cluster was not reached\n".to_string();
     };
+    if sink.is_topic_live() {
+        return "  messages name the topic; its partitions are spread over the shards by its name\n".to_string();
+    }
     match metadata.topics.iter().find(|topic| topic.name == sink.topic) {
         Some(topic) if topic.error.is_ok() => of_topic(topic, metadata, plan),
         Some(topic) => format!("  partitions are not known: {}\n", topic.error.why()),

@@ -32,6 +32,7 @@ pub(crate) fn check(mut config: Config, load: &mut Load) -> Option<Config> {
         check.sink_compression(sink);
         check.sink_patience(sink, &config.connectors);
     }
+    check.live_topics(&config);
     check.dead_letters(&config);
     check.completeness(&config);
     Some(enabled(config))
@@ -276,6 +277,28 @@ impl Check<'_> {
         self.report(Problem::error(fault, remedy), &sink::SECTION, name, "ack_timeout");
     }
 
+    /// The local log has the topics of the configuration.
+    fn live_topics(&mut self, config: &Config) {
+        for sink in config.sinks.iter().filter(|sink| sink.enable && sink.is_topic_live()) {
+            let kind = config.connectors.get(sink.connector).map(|connector| &connector.kind);
+            let name = Some(sink.name.as_str());
+            if sink.buffer_mode != BufferMode::Memory {
+                let path = sink::SECTION.path(name, "buffer.mode");
+                let fault = format!("`{path}` keeps records for one topic on disk, and the topic is a template");
+                let problem = Problem::error(fault, "write \"memory\", or the name of one topic");
+                self.report(problem, &sink::SECTION, name, "buffer.mode");
+            }
+            if matches!(kind, Some(ConnectorKind::Embedded(_))) {
+                let fault = format!(
+                    "`{}` is a template, and the embedded log makes no topics",
+                    sink::SECTION.path(name, "topic")
+                );
+                let remedy = "write the name of one topic, or a connector of type \"kafka\"";
+                self.report(Problem::error(fault, remedy), &sink::SECTION, name, "topic");
+            }
+        }
+    }
+
     /// What can never be written goes one step on, to a sink that is there, and no further.
     fn dead_letters(&mut self, config: &Config) {
         let is_grave = |at: usize| config.sinks.iter().any(|sink| sink.enable && sink.dead_letter == Some(at));
@@ -292,7 +315,9 @@ impl Check<'_> {
                 }
                 continue;
             };
-            let (fault, remedy) = if sink.dead_letter == Some(at) {
+            let (fault, remedy) = if grave.is_topic_live() {
+                ("names a sink whose topic is a template", "name one with a topic of its own")
+            } else if sink.dead_letter == Some(at) {
                 ("names the sink itself", "name another sink, one without source_topics and without dead_letter")
             } else if !grave.enable {
                 ("names a sink that is not enabled", "enable it, or name another")

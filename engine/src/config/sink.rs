@@ -193,8 +193,12 @@ options! {
         "description" => description: Option<String> = Optional(Text), absent("temperatures of plant 3");
         /// MQTT topic filters whose publications it takes.
         "source_topics" => source_topics: Vec<String> = Filters, absent("sensors/#");
-        /// The Kafka topic.
+        /// The Kafka topic, or a template of it such as `t-${payload.site}`. A record whose template finds nothing, or no name that
+        /// Kafka allows, can never be written, and neither can one whose topic brokers have not known for 60 s. A topic without
+        /// placeholders is waited for.
         "topic" => topic: String = TopicName, required("mqtt");
+        /// Most topics that a template keeps live, for each shard; the one idle for longest gives way to another.
+        "live_topics_max" => live_topics_max: u32 = Count::within(1, 10_000), or("1000");
         /// Template of the record's key; missing is null.
         "key" => key: String = TEMPLATE, or("${.clientid}");
         /// Template of the record's value. `${.}` is the whole event as JSON, `${payload}` the bytes as published.
@@ -289,6 +293,13 @@ options! {
                 "backpressure",
                 overflow_by_mode
             );
+    }
+}
+
+impl Sink {
+    /// Whether messages name its topic.
+    pub fn is_topic_live(&self) -> bool {
+        self.topic.contains("${")
     }
 }
 

@@ -143,6 +143,8 @@ table! {
         queuing_bytes: Gauge "aqueduct_sink_queuing_bytes" "Bytes of those records.";
         inflight: Gauge "aqueduct_sink_inflight" "Records in requests that the broker has not answered.";
         retried: Counter "aqueduct_sink_retried_total" "Records sent again.";
+        live_topics: Gauge "aqueduct_sink_live_topics" "Topics that messages have named and that are kept for the next one; each shard counts its own.";
+        live_topics_evicted: Counter "aqueduct_sink_live_topics_evicted_total" "Topics that gave up their place to another at live_topics_max.";
         late: Counter "aqueduct_sink_late_total" "Tickets that waited longer than sync_timeout.";
         late_success: Counter "aqueduct_sink_late_success_total" "Records written after sync_timeout.";
         dead_lettered: Counter "aqueduct_sink_dead_lettered_total" "Records that can never be written, handed to the sink of dead_letter; they count as failed here.";

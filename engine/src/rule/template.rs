@@ -110,6 +110,14 @@ impl Template {
         self
     }
 
+    /// What stands between its placeholders.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Literal(text) => Some(&**text),
+            Part::Place(_) => None,
+        })
+    }
+
     /// Whether it is one placeholder and nothing else.
     pub fn is_placeholder(&self) -> bool {
         matches!(&*self.parts, [Part::Place(_)])
@@ -148,6 +156,23 @@ impl Template {
                 Some(scratch)
             }
         }
+    }
+
+    /// As [`render`](Self::render), but nothing at all where one of its placeholders finds nothing.
+    #[inline]
+    pub fn render_whole<'a>(&'a self, event: &Event<'a>, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        scratch.clear();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => scratch.extend_from_slice(text.as_bytes()),
+                Part::Place(place) => match place.read(event, scratch) {
+                    Value::Missing => return None,
+                    Value::Borrowed(bytes) => scratch.extend_from_slice(bytes),
+                    Value::Appended => {}
+                },
+            }
+        }
+        Some(scratch)
     }
 
     /// As [`render`](Self::render), as JSON: text in quotes, and the value of a placeholder that stands alone as it is.

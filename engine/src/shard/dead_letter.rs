@@ -172,14 +172,16 @@ impl Shard {
         let mut headers = std::mem::take(&mut self.dead.headers);
         let origin = Origin {
             sink: &self.settings.sinks[usize::from(batch.part.sink)].name,
-            topic: &self.settings.sinks[usize::from(batch.part.sink)].topic,
-            partition: batch.part.partition,
+            topic: match batch.topic_name.as_str() {
+                "" => &self.settings.sinks[usize::from(batch.part.sink)].topic,
+                name => name,
+            },
+            partition: Some(batch.part.partition),
             timestamp_ms: batch.base_timestamp_ms.saturating_add(record.timestamp_delta_ms),
         };
         origin.put(record.headers.raw(), why, &mut headers);
         let copy = Record { key: record.key, value: record.value, timestamp_ms: now.wall_ms, headers: headers.raw() };
-        let name = record.key.and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
-        let choice = Choice { key: record.key, client_id: name, topic: name };
+        let choice = choice(record.key);
         let grave = &mut self.sinks[index];
         let at = At { now: now.mono, opened: now.mono };
         let partition = grave.choose(sink, &choice, &self.writers[grave.connector], now.mono);
@@ -203,16 +205,23 @@ impl Shard {
 const ADDED_BYTES_MAX: usize = 512;
 
 /// Where a record belonged.
-struct Origin<'a> {
-    sink: &'a str,
-    topic: &'a str,
-    partition: u32,
-    timestamp_ms: i64,
+pub(super) struct Origin<'a> {
+    pub(super) sink: &'a str,
+    pub(super) topic: &'a str,
+    /// None was chosen for a topic that does not exist.
+    pub(super) partition: Option<u32>,
+    pub(super) timestamp_ms: i64,
+}
+
+/// Its partition follows from the key, whatever else a strategy looks at.
+pub(super) fn choice(key: Option<&[u8]>) -> Choice<'_> {
+    let name = key.and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
+    Choice { key, client_id: name, topic: name }
 }
 
 impl Origin<'_> {
     /// The headers of the record, and those that tell its story.
-    fn put(&self, own: RawHeaders<'_>, why: FailReason, block: &mut HeaderBlock) {
+    pub(super) fn put(&self, own: RawHeaders<'_>, why: FailReason, block: &mut HeaderBlock) {
         block.clear();
         block.extend(own);
         let mut put = |name: &str, value: &str| {
@@ -221,7 +230,9 @@ impl Origin<'_> {
         put(CAUSE, why.word());
         put(SINK, self.sink);
         put(TOPIC, self.topic);
-        put(PARTITION, &self.partition.to_string());
+        if let Some(partition) = self.partition {
+            put(PARTITION, &partition.to_string());
+        }
         put(TIMESTAMP, &self.timestamp_ms.to_string());
     }
 }

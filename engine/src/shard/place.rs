@@ -2,10 +2,12 @@
 //!
 //! Either all records of a publication are placed or none is: room is reserved for each before the first is written.
 
-use kafka::record_batch::RawHeaders;
+use kafka::record_batch::{HeaderBlock, RawHeaders};
+use kafka::topic_name::is_topic_name;
 
 use super::Shard;
 use super::buffer::gone_batch;
+use super::dead_letter::{self, Origin};
 use super::deliver::Copied;
 use crate::buffer::Batch;
 use crate::clock::Now;
@@ -14,6 +16,7 @@ use crate::event::{Event, EventIds};
 use crate::session::publications::LaneSeat;
 use crate::session::table::SessionTable;
 use crate::sink::accumulator::{At, Record, Room};
+use crate::sink::live_topics::Aim;
 use crate::sink::partitioning::Choice;
 use crate::sink::route::{Chosen, MemoRoute, RouteMemo, Scratch, Value};
 use crate::sink::{Answered, Sink};
@@ -71,7 +74,7 @@ impl Shard {
             read: self.counters.reads,
             publication: copied.map(|c| c.seat),
             sinks: &mut self.sinks,
-            writers: &self.writers,
+            writers: &mut self.writers,
             settings: &self.settings,
             counters: &mut self.sink_counters,
             pool: &mut self.pool,
@@ -91,7 +94,7 @@ pub(super) struct Placer<'a> {
     /// Where the publication stands whose subscribers wait for the outcomes.
     publication: Option<LaneSeat>,
     sinks: &'a mut [Sink],
-    writers: &'a [crate::sink::Writer],
+    writers: &'a mut [crate::sink::Writer],
     pub(super) settings: &'a super::Settings,
     counters: &'a mut [crate::metrics::SinkCounters],
     pool: &'a mut crate::buffer::BatchPool,
@@ -119,6 +122,10 @@ impl Placer<'_> {
             for route in &mut memo.routes {
                 let accumulator = &mut self.sinks[usize::from(route.sink)].accumulator;
                 accumulator.cancel(route.reserved, self.pool, self.budget);
+                if let (Some(_), Some(grave)) = (route.never, self.settings.sinks[usize::from(route.sink)].dead_letter)
+                {
+                    self.sinks[usize::from(grave)].accumulator.cancel_all(self.pool, self.budget);
+                }
                 choose_anew(route);
             }
             return Err(why);
@@ -131,8 +138,13 @@ impl Placer<'_> {
     }
 
     fn reserve_all(&mut self, memo: &mut RouteMemo, event: &Event<'_>, scratch: &mut Scratch) -> Result<(), NoPlace> {
+        // All of them, though one must wait: topics that are not known yet are asked for together.
+        let mut chosen = Ok(());
         for route in &mut memo.routes {
-            self.choose(route, event, scratch)?;
+            chosen = chosen.and(self.choose(route, event, scratch));
+        }
+        chosen?;
+        for route in &mut memo.routes {
             self.place_one(route, event, None, scratch, false, &mut Placed::default())?;
         }
         Ok(())
@@ -144,7 +156,36 @@ impl Placer<'_> {
         if route.key.is_none() {
             self.remember_key(route, event, scratch);
         }
+        if self.settings.sinks[usize::from(route.sink)].route.topic.is_some() {
+            return self.aim(route, event, scratch);
+        }
         route.reserved = self.partition(route, event, scratch).ok_or(NoPlace::Hold)?;
+        Ok(())
+    }
+
+    /// Finds the topic that the message names, and a partition of it.
+    #[inline(never)]
+    fn aim(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Scratch) -> Result<(), NoPlace> {
+        let index = usize::from(route.sink);
+        let direct = &self.settings.sinks[index].route;
+        route.never = None;
+        let name = direct.topic.as_ref().and_then(|topic| topic.render_whole(event, &mut scratch.topic));
+        let name = name.filter(|name| is_topic_name(name)).and_then(|name| std::str::from_utf8(name).ok());
+        let Some(name) = name else {
+            route.never = Some(FailReason::Invalid);
+            return Ok(());
+        };
+        let key = match &route.key {
+            Some(key) => key.as_deref(),
+            None => direct.key.render(event, &mut scratch.key),
+        };
+        let choice = Choice { key, client_id: event.client_id, topic: event.topic };
+        let sink = &mut self.sinks[index];
+        let writer = &mut self.writers[sink.connector];
+        match sink.aim(route.sink, name, &choice, writer, self.at.now).ok_or(NoPlace::Hold)? {
+            Aim::Slot(slot) => route.reserved = slot,
+            Aim::Never(why) => route.never = Some(why),
+        }
         Ok(())
     }
 
@@ -178,6 +219,10 @@ impl Placer<'_> {
             Value::Dropped => return Ok(()),
         };
         let record = Record { key, value, timestamp_ms, headers };
+        if let Some(why) = route.never {
+            let topic = String::from_utf8_lossy(&scratch.topic);
+            return self.never(index, &record, &topic, why, seat, write, placed);
+        }
         let room = self.reserve(index, partition, record.bytes_max());
         if room != Room::Ready
             && let Err(why) = make_room(self, index, partition, record.bytes_max(), room)
@@ -186,11 +231,7 @@ impl Placer<'_> {
             if write {
                 self.counters[index].matched += 1;
                 self.counters[index].dropped_rejected += 1;
-                placed.refused = Some(reason);
-                placed.withheld |= self.settings.sinks[index].delivers_after_kafka();
-                if placed.pending == 0 {
-                    placed.sink = index as u16;
-                }
+                self.refuse(index, reason, placed);
             }
             return Ok(());
         }
@@ -239,6 +280,96 @@ impl Placer<'_> {
         {
             placed.awaited += 1;
             accumulator.note_ticket(partition, seat.lane, seat.generation, seat.number, Lane::Publication, None);
+        }
+    }
+
+    /// A record whose topic cannot be: it goes to the dead-letter sink with its tickets, or its publisher is refused.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "what placing a record needs, and why it has no place")]
+    fn never(
+        &mut self,
+        index: usize,
+        record: &Record<'_>,
+        topic: &str,
+        why: FailReason,
+        seat: Option<&Seat>,
+        write: bool,
+        placed: &mut Placed,
+    ) -> Result<(), NoPlace> {
+        let Some(grave) = self.settings.sinks[index].dead_letter else {
+            if write {
+                self.counters[index].matched += 1;
+                self.counters[index].failed += 1;
+                self.refuse(index, why, placed);
+            }
+            return Ok(());
+        };
+        let origin = Origin {
+            sink: &self.settings.sinks[index].name,
+            topic,
+            partition: None,
+            timestamp_ms: record.timestamp_ms,
+        };
+        let mut headers = HeaderBlock::default();
+        origin.put(record.headers, why, &mut headers);
+        let copy = Record { timestamp_ms: record.timestamp_ms, headers: headers.raw(), ..*record };
+        let sink = &mut self.sinks[usize::from(grave)];
+        let choice = dead_letter::choice(record.key);
+        let partition = sink.choose(grave, &choice, &self.writers[sink.connector], self.at.now).ok_or(NoPlace::Hold)?;
+        let room = sink.accumulator.reserve(partition, copy.bytes_max(), self.at, self.pool, self.budget);
+        if room != Room::Ready {
+            return Err(NoPlace::Hold);
+        }
+        if write {
+            self.counters[index].matched += 1;
+            self.counters[index].failed += 1;
+            self.counters[index].dead_lettered += 1;
+            self.write_dead(index, usize::from(grave), partition, &copy, why, seat, placed);
+        }
+        Ok(())
+    }
+
+    /// As [`write`](Self::write), into the dead-letter sink of `index`, whose promises hold.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what writing a record needs, and why it is not written where it belongs"
+    )]
+    fn write_dead(
+        &mut self,
+        index: usize,
+        grave: usize,
+        partition: u32,
+        record: &Record<'_>,
+        why: FailReason,
+        seat: Option<&Seat>,
+        placed: &mut Placed,
+    ) {
+        let accumulator = &mut self.sinks[grave].accumulator;
+        placed.bytes += accumulator.append(partition, record);
+        self.counters[grave].matched += 1;
+        if let Some(seat) = seat
+            && self.settings.sinks[index].is_sync()
+        {
+            if placed.pending == 0 {
+                placed.sink = index as u16;
+            }
+            placed.pending += 1;
+            accumulator.note_ticket(partition, seat.session, seat.generation, seat.number, seat.lane, Some(why));
+        }
+        if let Some(seat) = self.publication
+            && self.settings.sinks[index].delivers_after_kafka()
+        {
+            placed.awaited += 1;
+            accumulator.note_ticket(partition, seat.lane, seat.generation, seat.number, Lane::Publication, Some(why));
+        }
+    }
+
+    /// The publisher is refused, and nobody gets what it published after Kafka has it.
+    fn refuse(&self, index: usize, why: FailReason, placed: &mut Placed) {
+        placed.refused = Some(why);
+        placed.withheld |= self.settings.sinks[index].delivers_after_kafka();
+        if placed.pending == 0 {
+            placed.sink = index as u16;
         }
     }
 

@@ -12,6 +12,20 @@ pub fn home_of(client_id: &str, shards: u16) -> ShardId {
     ShardId(u16::try_from(shard).unwrap_or(0))
 }
 
+/// By how many shards the owners of a topic's partitions are shifted. Topics that messages name are many, and mostly of few
+/// partitions: without it the first shards would own most of them. Those of the configuration stand where they are, which is
+/// what keeps a client and its partition together.
+#[inline]
+pub fn base_of(topic: &str, shards: u16) -> u16 {
+    home_of(topic, shards).0
+}
+
+/// The owner of a partition of a topic with this base.
+#[inline]
+pub fn owner_in(base: u16, partition: u32, shards: u16) -> ShardId {
+    owner_of(partition % u32::from(shards) + u32::from(base), shards)
+}
+
 /// The owner of a partition. Growth and leader changes never move a partition, because neither is asked for here.
 #[inline]
 pub fn owner_of(partition: u32, shards: u16) -> ShardId {

@@ -228,7 +228,7 @@ impl Shard {
         memo.begin(topic, self.route_generation);
         memo.subscribed = self.filters.matches(topic);
         let takers = self.settings.sinks.iter().enumerate().filter(|(_, sink)| sink.route.takes(topic));
-        memo.routes.extend(takers.map(|(i, _)| MemoRoute { sink: i as u16, key: None, partition: None, reserved: 0 }));
+        memo.routes.extend(takers.map(|(i, _)| MemoRoute::to(i as u16)));
     }
 
     /// `qos0_on_full = "drop"`: counted for every sink that would have taken it, and for subscribers.

@@ -7,14 +7,14 @@ use super::buffer;
 use super::control::ControlMsg;
 use super::io::{ConnKey, Io, Wait};
 use super::mesh::MeshMsg;
-use super::placement::owner_of;
+use super::placement::{owner_in, owner_of};
 use super::shares::Token;
 use super::{Shard, ShardId, conn_mut};
 use crate::clock::{Mono, Now};
 use crate::listener::connection::{Connection, Held};
 use crate::metrics::ShardSample;
 use crate::plants::{Plant, is_planted};
-use crate::sink::{Answered, Writer};
+use crate::sink::{Answered, Sink, Writer};
 
 /// A round with fewer messages does not predict another one.
 const BUSY_MESSAGES_MIN: u64 = 8;
@@ -159,13 +159,18 @@ impl Shard {
         let (shares, budget, packer) = (&mut self.shares, &mut self.budget, &mut self.packer);
         for (index, sink) in self.sinks.iter_mut().enumerate() {
             let writer = &mut self.writers[sink.connector];
-            let partitioner = &mut sink.partitioner;
+            let (partitioner, live) = (&mut sink.partitioner, &mut sink.live);
             let stored = &mut sink.journal;
             let settings = &self.settings.sinks[index];
             self.stored_now.clear();
             sink.accumulator.seal_due(now.mono, drain, |mut batch| {
-                let partition = batch.part.partition;
-                partitioner.sealed(partition);
+                Sink::sealed(partitioner, live.as_deref_mut(), &batch);
+                let mut owner = owner_of(batch.part.partition, shards);
+                if let Some(live) = live.as_deref() {
+                    let (name, base) = live.name(batch.live);
+                    name.clone_into(&mut batch.topic_name);
+                    owner = owner_in(base, batch.part.partition, shards);
+                }
                 if is_planted(Plant::FreeEarly) {
                     budget.release(batch.charge_bytes);
                 }
@@ -180,9 +185,10 @@ impl Shard {
                     },
                     None => batch,
                 };
-                match owner_of(partition, shards) {
-                    owner if owner == id => writer.submit(now, batch),
-                    owner => io.mesh(owner, MeshMsg::HandOver(batch)),
+                if owner == id {
+                    writer.submit(now, batch);
+                } else {
+                    io.mesh(owner, MeshMsg::HandOver(batch));
                 }
             });
             self.stored_now.iter().for_each(|&partition| sink.accumulator.answered(partition));
@@ -289,7 +295,10 @@ impl Shard {
 
     fn spread_or_keep(&mut self) {
         for (index, sink) in self.sinks.iter_mut().enumerate() {
-            sink.partitioner.prefer_owned(self.shares.is_even(index));
+            let even = self.shares.is_even(index);
+            sink.partitioner.prefer_owned(even);
+            let live = sink.live.as_mut().map(|live| live.partitioners());
+            live.into_iter().flatten().for_each(|partitioner| partitioner.prefer_owned(even));
         }
     }
 
@@ -320,6 +329,9 @@ impl Shard {
             (counters.retried, counters.requests) = (written.retried, written.requests);
             (counters.possible_duplicate, counters.sent_bytes) = (written.possible_duplicate, written.sent_bytes);
             counters.acked_loss = written.acked_loss;
+            if let Some(live) = &sink.live {
+                (counters.live_topics, counters.live_topics_evicted) = (live.len() as u64, live.evicted);
+            }
             counters.queuing = sink.accumulator.open_records() - counters.inflight;
             counters.queuing_bytes = sink.accumulator.queued_bytes() as u64;
             if let Some(stored) = &sink.journal {

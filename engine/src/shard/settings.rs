@@ -6,12 +6,14 @@ use crate::config::{
     self, BufferMode, Config, ConnectorKind, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow,
     PartitionStrategy, Qos0OnFull, QueryMode,
 };
+use crate::hash::Keyed;
 use crate::plan::Plan;
 use crate::rule::TemplateError;
 use crate::session::deliveries::QueueLimits;
 use crate::sink::Sink;
 use crate::sink::accumulator::{Accumulator, BatchLimits};
 use crate::sink::ceiling::Ceiling;
+use crate::sink::live_topics::LiveTopics;
 use crate::sink::packing::{PACK_HERE_BYTES, Packing};
 use crate::sink::partitioning::{Partitioner, Random};
 use crate::sink::route::Route;
@@ -107,6 +109,8 @@ pub struct SinkSettings {
     pub connector: usize,
     /// The Kafka topic it writes.
     pub topic: String,
+    /// Most topics that messages name and that are live at once.
+    pub live_topics_max: usize,
     /// Index of the sink that takes what can never be written.
     pub dead_letter: Option<u16>,
     /// Filters and templates.
@@ -205,6 +209,7 @@ impl SinkSettings {
             name: sink.name.clone(),
             connector: sink.connector,
             topic: sink.topic.clone(),
+            live_topics_max: sink.live_topics_max as usize,
             dead_letter: sink.dead_letter.map(|sink| sink as u16),
             route: Route::new(sink).map_err(bad)?,
             limits: BatchLimits {
@@ -240,7 +245,12 @@ impl SinkSettings {
 
     /// The receiving half of the sink for one shard.
     pub(super) fn build(&self, index: u16, shard: ShardId, shards: u16, random: &mut Random) -> Sink {
+        let live = self.route.topic.is_some().then(|| {
+            let keyed = Keyed::new(random.next_u64(), random.next_u64());
+            Box::new(LiveTopics::new(self.live_topics_max, shards, keyed))
+        });
         Sink {
+            live,
             accumulator: Accumulator::new(index, self.limits),
             partitioner: Partitioner::new(self.partition_strategy, self.key_hash, shard, shards, random.next_u64()),
             connector: self.connector,

@@ -51,7 +51,7 @@ impl Shard {
             return io.mesh(batch.home, MeshMsg::Return(batch, outcome));
         }
         match batch.journal {
-            0 => self.sinks[usize::from(batch.part.sink)].accumulator.answered(batch.part.partition),
+            0 => self.sinks[usize::from(batch.part.sink)].accumulator.answered(batch.slot),
             token => self.pass(now, batch.part, token),
         }
         self.settle_at_home(now, batch, outcome);

@@ -1,5 +1,8 @@
 //! Records into batches: one filling batch per partition, at the shard that received the records.
 //!
+//! Partitions are named by slots. A sink with one topic has a slot for each of its partitions, of the same number; where
+//! messages name the topic, [`super::live_topics`] gives slots to the partitions of those that are live.
+//!
 //! A record is copied once, from the receive buffer into the filling batch of its partition. A batch is sealed when fewer
 //! than `inflight_max` of this shard's batches for the partition are unanswered and it has reached the target or its linger
 //! ended; while all slots are taken it fills on to the cap, then the next begins. So the unanswered count is the feedback
@@ -60,7 +63,9 @@ pub struct Accumulator {
     sink: u16,
     limits: BatchLimits,
     partitions: Vec<Partition>,
-    /// Partitions that hold a filling or waiting batch.
+    /// Slots of topics that gave up their place.
+    free: Vec<u32>,
+    /// Slots that hold a filling or waiting batch.
     open: Vec<u32>,
     open_records: u64,
     queued_bytes: usize,
@@ -70,6 +75,10 @@ pub struct Accumulator {
 
 #[derive(Debug, Default)]
 struct Partition {
+    /// Kafka's number of it.
+    partition: u32,
+    /// The number of its topic, where topics follow from messages.
+    live: u16,
     filling: Option<Box<Batch>>,
     /// Full batches that wait for a slot, oldest first.
     full: VecDeque<Box<Batch>>,
@@ -133,6 +142,7 @@ impl Accumulator {
             sink,
             limits,
             partitions: Vec::new(),
+            free: Vec::new(),
             open: Vec::new(),
             open_records: 0,
             queued_bytes: 0,
@@ -145,7 +155,7 @@ impl Accumulator {
     pub fn reserve(&mut self, partition: u32, bytes: usize, at: At, pool: &mut BatchPool, budget: &mut Budget) -> Room {
         let index = partition as usize;
         if index >= self.partitions.len() {
-            self.partitions.resize_with(index + 1, Partition::default);
+            self.add_slots(index);
         }
         let slot = &mut self.partitions[index];
         if let Some(batch) = &mut slot.filling {
@@ -155,6 +165,41 @@ impl Accumulator {
             }
         }
         self.reserve_slow(index, bytes, at, pool, budget)
+    }
+
+    /// Slots up to `index`, for partitions of those numbers.
+    #[cold]
+    fn add_slots(&mut self, index: usize) {
+        let from = self.partitions.len();
+        let slots = (from..=index).map(|at| Partition { partition: at as u32, ..Partition::default() });
+        self.partitions.extend(slots);
+    }
+
+    /// A slot for a partition of a topic that messages name.
+    pub fn open_slot(&mut self, live: u16, partition: u32) -> u32 {
+        let fresh = Partition { partition, live, ..Partition::default() };
+        match self.free.pop() {
+            Some(slot) => {
+                self.partitions[slot as usize] = fresh;
+                slot
+            }
+            None => {
+                self.partitions.push(fresh);
+                self.partitions.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Takes a slot back that [`is_slot_idle`](Self::is_slot_idle).
+    pub fn close_slot(&mut self, slot: u32) {
+        assert!(self.is_slot_idle(slot), "a slot that is in use is not given away");
+        self.free.push(slot);
+    }
+
+    /// Whether nothing waits in a slot and nothing of it is unanswered.
+    pub fn is_slot_idle(&self, slot: u32) -> bool {
+        let slot = &self.partitions[slot as usize];
+        slot.filling.is_none() && slot.full.is_empty() && slot.unanswered == 0 && !slot.listed
     }
 
     /// Grows the filling batch, or puts it aside and begins the next.
@@ -181,8 +226,9 @@ impl Accumulator {
             }
             slot.full.extend(slot.filling.take());
         }
-        let key = PartKey { sink: self.sink, partition: index as u32 };
+        let key = PartKey { sink: self.sink, partition: slot.partition };
         let mut batch = pool.take(key, 0, at.opened);
+        (batch.slot, batch.live) = (index as u32, slot.live);
         if !budget.try_charge(batch.bytes.capacity()) {
             // A large buffer that was kept for reuse must not stand in the way of a small record.
             batch.bytes = Vec::new();
@@ -213,6 +259,12 @@ impl Accumulator {
             budget.release(std::mem::take(&mut batch.charge_bytes));
             pool.give(batch);
         }
+    }
+
+    /// As [`cancel`](Self::cancel), wherever room was reserved.
+    #[cold]
+    pub fn cancel_all(&mut self, pool: &mut BatchPool, budget: &mut Budget) {
+        (0..self.partitions.len() as u32).for_each(|slot| self.cancel(slot, pool, budget));
     }
 
     /// Appends a record for which `reserve` said `Ready`. Returns its encoded size in bytes.

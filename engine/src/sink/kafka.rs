@@ -20,14 +20,14 @@ mod producer_id;
 mod settings;
 mod shipment;
 mod split;
+mod topics;
 
 use std::collections::VecDeque;
 
-use super::ceiling::Ceiling;
 use super::packing::Packer;
 use super::{Answered, WriterCounts};
 use crate::broker::{Cluster, Event, Logins};
-use crate::buffer::{Batch, PartKey};
+use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
 use crate::config::Config;
 use crate::metrics::Health;
@@ -43,6 +43,7 @@ use producer_id::ProducerId;
 use settings::{Settings, Terms};
 use shipment::{Cargo, Carriers, Shipment};
 use split::Splits;
+use topics::TopicState;
 
 /// Emptied requests kept for their buffers.
 const REQUESTS_KEPT: usize = 16;
@@ -58,6 +59,12 @@ pub struct Produce {
     patience_ns: Vec<u64>,
     cluster: Cluster,
     topics: Vec<TopicState>,
+    /// Those of the configuration, which stand first.
+    topics_fixed: usize,
+    /// Counts how often topics were asked for by name.
+    uses: u64,
+    /// When the next topic turns out not to exist.
+    gives_up_at: Option<Mono>,
     producer_id: ProducerId,
     /// Some sink numbers its batches.
     idempotent: bool,
@@ -83,25 +90,6 @@ pub struct Produce {
     frame: dispatch::Frame,
 }
 
-/// A topic's partitions, indexed by their numbers; only those that this shard owns are ever used.
-#[derive(Debug)]
-struct TopicState {
-    partitions: Vec<Partition>,
-    /// What Kafka last said against writing to it.
-    trouble: Option<String>,
-    /// It was made anew with this many partitions; those above are gone for good.
-    ends_at: Option<u32>,
-    /// How large merged batches may get for now.
-    ceiling: Ceiling,
-}
-
-impl TopicState {
-    /// A topic that sinks with the terms of this one write.
-    fn new(terms: &Terms) -> Self {
-        Self { partitions: Vec::new(), trouble: None, ends_at: None, ceiling: Ceiling::new(terms.batch_bytes_max) }
-    }
-}
-
 /// A partition by topic and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
@@ -121,6 +109,9 @@ impl Produce {
             idempotent: settings.terms.iter().flatten().any(|terms| terms.idempotent),
             backoff_ms_max: settings.cluster.patience.reconnect_delay_ms,
             topics: topic_states(&settings),
+            topics_fixed: settings.cluster.topics.len(),
+            uses: 0,
+            gives_up_at: None,
             patience_ns: settings.patience_ns,
             terms: settings.terms,
             cluster: Cluster::new(settings.cluster),
@@ -144,16 +135,14 @@ impl Produce {
     /// Partitions of the sink's topic, or `None` until Kafka has said how many there are.
     #[inline]
     pub fn partitions(&self, sink: u16) -> Option<u32> {
-        self.cluster.topic(self.terms_of(sink)?.topic)?.partitions()
+        self.cluster.topic(self.terms_of(sink)?.topic?)?.partitions()
     }
 
     /// Whether the partition's leader lets no question wait for more than a second. Of leaders that this shard has no link
     /// to nothing bad is known.
     pub fn answers(&self, sink: u16, partition: u32, now: Mono) -> bool {
-        let Some(terms) = self.terms_of(sink) else { return false };
-        let Some(slot) = self.cluster.slot(terms.topic, partition) else { return false };
-        let owned = crate::shard::placement::owner_of(partition, self.shards as u16) == self.shard;
-        !owned || self.cluster.link(slot).is_some_and(|link| link.answers(now))
+        let topic = self.terms_of(sink).and_then(|terms| terms.topic);
+        topic.is_some_and(|topic| self.topic_answers(topic, partition, now))
     }
 
     /// Takes in what belongs to a link of this writer; gives back what does not.
@@ -168,9 +157,9 @@ impl Produce {
     }
 
     /// Takes a sealed batch of a partition this shard owns.
-    pub fn submit(&mut self, batch: Box<Batch>) {
+    pub fn submit(&mut self, mut batch: Box<Batch>) {
         self.open_batches += 1;
-        let Some(place) = self.place_of(batch.part) else {
+        let Some(place) = self.open_place(&mut batch) else {
             return self.answered.push_back(Answered { batch, outcome: Outcome::Failed(FailReason::UnknownTopic) });
         };
         self.partition_mut(place).queue.push_back(Shipment::of(batch));
@@ -180,6 +169,9 @@ impl Produce {
     /// Sends what can be sent; returns when to be called again at the latest.
     pub fn end_round(&mut self, now: Now, io: &mut impl Io) -> Option<Mono> {
         let now = now.mono;
+        if self.gives_up_at.take_if(|at| *at <= now).is_some() {
+            self.changed = true;
+        }
         self.cluster.step(now, io);
         self.ask_producer_id(now, io);
         self.settle_failures(now);
@@ -187,7 +179,8 @@ impl Produce {
         let asks = self.producer_id.due_at().filter(|_| self.idempotent && self.cluster.takes_questions());
         let pauses = self.listed.iter().filter_map(|&place| self.partition(place)?.pause_ends(now)).min();
         let ages = self.listed.iter().filter_map(|&place| self.expires_at(place)).filter(|&at| at > now).min();
-        [self.cluster.deadline(now), asks, pauses, ages].into_iter().flatten().min()
+        self.gives_up_at = self.cluster.gives_up_at(now);
+        [self.cluster.deadline(now), asks, pauses, ages, self.gives_up_at].into_iter().flatten().min()
     }
 
     /// The next batch with an outcome.
@@ -217,8 +210,10 @@ impl Produce {
             return Health::Stopped(why.to_string());
         }
         let patience_ns = self.patience_ns.get(usize::from(sink)).copied().unwrap_or(u64::MAX);
-        let cluster = self.cluster.trouble(terms.topic).or_else(|| self.cluster.silence(now, patience_ns));
-        let own = self.topics.get(usize::from(terms.topic)).and_then(|topic| topic.trouble.clone());
+        let of_topic = terms.topic.map(|topic| self.cluster.trouble(topic));
+        let cluster = of_topic.unwrap_or_else(|| self.cluster.trouble_at_all());
+        let cluster = cluster.or_else(|| self.cluster.silence(now, patience_ns));
+        let own = terms.topic.and_then(|topic| self.topics.get(usize::from(topic))?.trouble.clone());
         match cluster.or(own) {
             None => Health::Connected,
             Some(why) if self.cluster.is_reached() => Health::Connecting(why),
@@ -313,10 +308,6 @@ impl Produce {
         self.terms.get(usize::from(sink))?.as_ref()
     }
 
-    fn place_of(&self, part: PartKey) -> Option<Place> {
-        Some(Place { topic: self.terms_of(part.sink)?.topic, partition: part.partition })
-    }
-
     fn partition(&self, place: Place) -> Option<&Partition> {
         self.topics.get(usize::from(place.topic))?.partitions.get(place.partition as usize)
     }
@@ -353,7 +344,8 @@ impl Produce {
 
 /// Sinks that write one topic share its limits.
 fn topic_states(settings: &Settings) -> Vec<TopicState> {
-    let of_topic = |topic: usize| settings.terms.iter().flatten().find(|terms| usize::from(terms.topic) == topic);
+    let of_topic =
+        |topic: usize| settings.terms.iter().flatten().find(|terms| terms.topic.map(usize::from) == Some(topic));
     // Every topic of a connector is there for the sake of a sink.
     (0..settings.cluster.topics.len()).filter_map(of_topic).map(TopicState::new).collect()
 }

@@ -4,7 +4,7 @@ use kafka::partitioner;
 
 use crate::config::{KeyHash, PartitionStrategy};
 use crate::shard::ShardId;
-use crate::shard::placement::owner_of;
+use crate::shard::placement::owner_in;
 
 /// SplitMix64: small, seeded at start-up, so that a run can be repeated.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub struct Partitioner {
     shard: ShardId,
     shards: u16,
     random: Random,
+    /// By how many shards the owners of the partitions are shifted.
+    base: u16,
     /// Partition of the present sticky batch.
     sticky: Option<u32>,
     /// `sticky` keeps to the partitions this shard owns.
@@ -70,7 +72,19 @@ pub struct Choice<'a> {
 impl Partitioner {
     /// A partitioner for `shard` of `shards`.
     pub fn new(strategy: PartitionStrategy, hash: KeyHash, shard: ShardId, shards: u16, seed: u64) -> Self {
-        Self { strategy, hash, shard, shards, random: Random::new(seed), sticky: None, prefers_owned: true }
+        Self { strategy, hash, shard, shards, random: Random::new(seed), base: 0, sticky: None, prefers_owned: true }
+    }
+
+    /// A partitioner of the same kind for another topic.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        Self::new(self.strategy, self.hash, self.shard, self.shards, self.random.next_u64())
+    }
+
+    /// The same for a topic the owners of whose partitions are shifted.
+    #[must_use]
+    pub fn based(self, base: u16) -> Self {
+        Self { base, ..self }
     }
 
     /// Whether equal client, topic and key always mean the same partition, so that a memo may keep it.
@@ -142,7 +156,7 @@ impl Partitioner {
     /// Prefers usable partitions this shard owns, the less loaded the likelier; all partitions if there is none, or if this
     /// shard brings more or less than its share.
     fn weighted(&mut self, partitions: &impl Partitions) -> u32 {
-        let owned = |p: &u32| self.prefers_owned && owner_of(*p, self.shards) == self.shard;
+        let owned = |p: &u32| self.prefers_owned && owner_in(self.base, *p, self.shards) == self.shard;
         let count = partitions.count();
         let any_owned = (0..count).any(|p| owned(&p) && partitions.usable(p));
         let any_usable = (0..count).any(|p| partitions.usable(p));

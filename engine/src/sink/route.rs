@@ -6,11 +6,14 @@ use mqtt::topic;
 use crate::config::{self, MissingValue, PayloadEncoding};
 use crate::event::Event;
 use crate::rule::{Columns, Depends, Headers, Template, TemplateError};
+use crate::ticket::FailReason;
 
 /// Filters and compiled templates of one sink.
 #[derive(Debug, Clone)]
 pub struct Route {
     filters: Vec<String>,
+    /// Template of the Kafka topic, where that is one.
+    pub topic: Option<Template>,
     /// Template of the record key.
     pub key: Template,
     /// Template of the record value.
@@ -24,6 +27,8 @@ pub struct Route {
 /// What a record is rendered into where it is no part of the event; kept for its capacity.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    /// The Kafka topic.
+    pub topic: Vec<u8>,
     /// The key.
     pub key: Vec<u8>,
     /// The value.
@@ -52,6 +57,7 @@ impl Route {
         let compile = |option, text: &str| Template::compile(text, Columns::Publish).map_err(|e| (option, e));
         Ok(Self {
             filters: sink.source_topics.clone(),
+            topic: if sink.is_topic_live() { Some(compile("topic", &sink.topic)?) } else { None },
             key: compile("key", &sink.key)?,
             value: match sink.payload_encoding {
                 PayloadEncoding::Plain => compile("value", &sink.value)?,
@@ -116,8 +122,17 @@ pub struct MemoRoute {
     pub key: Option<Option<Box<[u8]>>>,
     /// The partition chosen before, while the choice holds.
     pub partition: Option<Chosen>,
-    /// The partition in which room was reserved for the present PUBLISH.
+    /// The slot in which room was reserved for the present PUBLISH.
     pub reserved: u32,
+    /// The present PUBLISH's record can never be written.
+    pub never: Option<FailReason>,
+}
+
+impl MemoRoute {
+    /// A route to a sink, about which nothing is known yet.
+    pub fn to(sink: u16) -> Self {
+        Self { sink, key: None, partition: None, reserved: 0, never: None }
+    }
 }
 
 /// A partition, and how long the choice holds.

@@ -4,10 +4,7 @@
 //! that is not the publisher's, are violations at that step. What is only known at the end is judged there.
 
 use crate::message::{Message, MessageId};
-use crate::plan::{Buffer, Plan};
-
-/// Sinks a world has at most, that of the dead letters included.
-const SINKS: usize = 3;
+use crate::plan::{Buffer, Plan, SINKS_MAX as SINKS, TOPICS_MAX, topic_index};
 
 /// What is true of one message.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,7 +34,7 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     entries: Vec<Vec<Entry>>,
-    /// By client, sink and partition: the newest first copy, plus one.
+    /// By client, topic and partition: the newest first copy, plus one.
     newest: Vec<u32>,
     partitions: usize,
     sinks: usize,
@@ -47,7 +44,7 @@ pub(crate) struct Ledger {
     pub(crate) acked: u64,
     /// Records stored.
     pub(crate) stored: u64,
-    /// A record that was stored out of order: its sink, its partition, and what to say of it. The cluster may have an excuse.
+    /// A record that was stored out of order: its topic, its partition, and what to say of it. The cluster may have an excuse.
     pub(crate) disorder: Option<(usize, usize, String)>,
     rules: Rules,
 }
@@ -88,7 +85,7 @@ impl Ledger {
         let certain = plan.acks_all;
         Self {
             entries: vec![Vec::new(); plan.clients.len()],
-            newest: vec![0; plan.clients.len() * SINKS * partitions],
+            newest: vec![0; plan.clients.len() * TOPICS_MAX * partitions],
             partitions,
             sinks: plan.sinks,
             dead: plan.dead_letters.then_some(plan.sinks),
@@ -152,18 +149,21 @@ impl Ledger {
     ///
     /// # Panics
     /// If it should not be there, or not there.
-    pub(crate) fn stored(&mut self, plan: &Plan, sink: usize, partition: usize, key: Option<&[u8]>, value: &[u8]) {
+    pub(crate) fn stored(&mut self, plan: &Plan, topic: usize, partition: usize, key: Option<&[u8]>, value: &[u8]) {
         if self.entries.is_empty() {
             // A world that plays a script: what comes of it is judged against other worlds.
             return;
         }
+        let sink = plan.sink_of(topic);
         let id = MessageId::read(value)
-            .unwrap_or_else(|why| panic!("VIOLATION topic t{sink}, partition {partition}: {why}"));
+            .unwrap_or_else(|why| panic!("VIOLATION topic {topic}, partition {partition}: {why}"));
         let known = self.entries.get(usize::from(id.client)).is_some_and(|entries| entries.len() > id.seq as usize);
         assert!(known && self.entry(id).sent > 0, "VIOLATION {id:?} is stored and was never sent");
         let message = plan.kinds.message(id);
         assert!(value.len() == message.len, "VIOLATION {id:?} has {} bytes", value.len());
         let is_dead = self.dead == Some(sink);
+        let named = !plan.live || is_dead || topic == usize::from(topic_index(sink as u16, &message.qos.to_string()));
+        assert!(named, "VIOLATION {id:?} is in topic {topic}");
         assert!(is_dead || takes(sink, &plan.topics[message.topic]), "VIOLATION {id:?} is in topic t{sink}");
         let name = plan.clients[usize::from(id.client)].name.as_bytes();
         assert!(key == Some(name), "VIOLATION {id:?} has the key {key:?}");
@@ -173,13 +173,13 @@ impl Ledger {
         entry.stored[sink] += 1;
         let copies = entry.stored[sink];
         if copies == 1 && rules.ordered && !is_dead {
-            let at = (usize::from(id.client) * SINKS + sink) * self.partitions + partition;
+            let at = (usize::from(id.client) * TOPICS_MAX + topic) * self.partitions + partition;
             let newest = &mut self.newest[at];
             let again = self.entries[usize::from(id.client)][id.seq as usize].sent > 1;
             if id.seq + 1 < *newest && !again {
                 let text =
                     format!("{id:?} is stored after {} of the same publisher in partition {partition}", *newest - 1);
-                self.disorder.get_or_insert((sink, partition, text));
+                self.disorder.get_or_insert((topic, partition, text));
             }
             *newest = (*newest).max(id.seq + 1);
         }

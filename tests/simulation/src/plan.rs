@@ -55,6 +55,10 @@ pub struct Plan {
     pub sinks: usize,
     /// One more sink takes what these can never write, into one more topic.
     pub dead_letters: bool,
+    /// Messages name the topics of all sinks but that of the dead letters: there is one for each QoS.
+    pub live: bool,
+    /// Of those the ones for QoS 2 do not exist.
+    pub missing: bool,
     /// Batch bytes: most, and target.
     pub batch_bytes: (usize, usize),
     /// Most batches of a partition without an answer.
@@ -89,6 +93,23 @@ pub struct Plan {
     pub kafka_trouble: u32,
     /// Strength of the disk's faults, 0 to 3.
     pub disk_trouble: u32,
+}
+
+/// Sinks there are at most, that of the dead letters included.
+pub const SINKS_MAX: usize = 3;
+
+/// Topics that the messages of a sink name.
+const LIVE_TOPICS: usize = 3;
+
+/// Topics of a cluster there are at most.
+pub const TOPICS_MAX: usize = SINKS_MAX + 2 * LIVE_TOPICS;
+
+/// Index of the topic that a batch of `sink` goes to, by the name that messages gave it.
+pub fn topic_index(sink: u16, name: &str) -> u16 {
+    match name.bytes().last() {
+        None => sink,
+        Some(qos) => (SINKS_MAX + usize::from(sink) * LIVE_TOPICS) as u16 + u16::from(qos - b'0'),
+    }
 }
 
 /// One client.
@@ -196,6 +217,8 @@ impl Plan {
             config: String::new(),
             sinks,
             dead_letters: kafka && r.below(3) == 0,
+            live: buffer == Buffer::Memory && kafka && r.below(3) == 0,
+            missing: r.below(3) == 0,
             batch_bytes,
             inflight_max,
             idempotent,
@@ -228,9 +251,29 @@ impl Plan {
         self.partitions + 2
     }
 
-    /// Topics that records go to: one for each sink, that of the dead letters last.
-    pub fn logs(&self) -> usize {
+    /// Sinks of the configuration: that of the dead letters is the last.
+    pub fn sinks_in_all(&self) -> usize {
         self.sinks + usize::from(self.dead_letters)
+    }
+
+    /// Topics of the cluster, by their index: one for each sink, then those that messages name, a few for each sink.
+    pub fn kafka_topics(&self) -> Vec<String> {
+        if !self.live {
+            return (0..self.sinks_in_all()).map(|sink| format!("t{sink}")).collect();
+        }
+        // Without dead letters nobody could say what became of a record that has no topic.
+        let missing = self.missing && self.dead_letters;
+        let named = |at: usize| match (at / LIVE_TOPICS, at % LIVE_TOPICS) {
+            (sink, 2) if missing => format!("unused-{sink}"),
+            (sink, qos) => format!("t{sink}-{qos}"),
+        };
+        let fixed = (0..SINKS_MAX).map(|sink| format!("t{sink}"));
+        fixed.chain((0..self.sinks * LIVE_TOPICS).map(named)).collect()
+    }
+
+    /// The sink whose records lie in the topic with this index.
+    pub fn sink_of(&self, topic: usize) -> usize {
+        if topic < SINKS_MAX { topic } else { (topic - SINKS_MAX) / LIVE_TOPICS }
     }
 
     /// A plan for scripts: nobody but their clients, and of faults only these.
@@ -260,6 +303,8 @@ impl Plan {
             config,
             sinks: script::SINKS.len(),
             dead_letters: false,
+            live: false,
+            missing: false,
             batch_bytes: (32 << 10, 16 << 10),
             inflight_max: 5,
             idempotent: true,
@@ -336,8 +381,13 @@ impl Plan {
                 let _ = writeln!(text, "segment_bytes = \"64KB\"\nretention_bytes = \"1GB\"");
             }
         }
-        for sink in 0..self.logs() {
-            let _ = writeln!(text, "[sinks.s{sink}]\nconnector = \"c\"\ntopic = \"t{sink}\"");
+        for sink in 0..self.sinks_in_all() {
+            let live = self.live && sink < self.sinks;
+            let topic = if live { format!("t{sink}-${{qos}}") } else { format!("t{sink}") };
+            let _ = writeln!(text, "[sinks.s{sink}]\nconnector = \"c\"\ntopic = \"{topic}\"");
+            if live {
+                let _ = writeln!(text, "live_topics_max = {}", r.one_of(&[1, 2, 3]));
+            }
             if let Some(filter) = ["#", "b/#"][..self.sinks].get(sink) {
                 let _ = writeln!(text, "source_topics = [\"{filter}\"]");
                 if self.dead_letters {

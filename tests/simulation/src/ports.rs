@@ -12,6 +12,7 @@ use aqueduct::shard::io::{BrokerAddr, CloseReason, ConnKey, Io, LinkKey, Recv, R
 use aqueduct::shard::mesh::{MeshMsg, Moved};
 
 use crate::net::{Holder, Net};
+use crate::plan::topic_index;
 use crate::random::Random;
 use crate::sequences::{Numbers, Sequences};
 
@@ -119,7 +120,7 @@ pub(crate) struct Ports {
     pub(crate) again: Vec<usize>,
     /// Requests given for links that are gone.
     pub(crate) strays: Vec<(LinkKey, Request)>,
-    /// Batches away, by sink and partition.
+    /// Batches away, by topic and partition.
     away: BTreeMap<(u16, u32), u32>,
     /// Batches that were given while no other of their partition was away.
     pub(crate) alone: Vec<(u16, u32, Numbers)>,
@@ -189,7 +190,10 @@ impl Ports {
     /// The batches of a request are back.
     pub(crate) fn returned(&mut self, request: &Request) {
         for batch in &request.batches {
-            let away = self.away.get_mut(&(batch.part.sink, batch.part.partition)).expect("what returns was away");
+            let away = self
+                .away
+                .get_mut(&(topic_index(batch.part.sink, &batch.topic_name), batch.part.partition))
+                .expect("what returns was away");
             *away -= 1;
         }
     }
@@ -294,7 +298,7 @@ impl Io for Port<'_> {
 
     fn request(&mut self, key: LinkKey, request: Request) {
         for batch in &request.batches {
-            let part = (batch.part.sink, batch.part.partition);
+            let part = (topic_index(batch.part.sink, &batch.topic_name), batch.part.partition);
             let away = self.own.away.entry(part).or_default();
             *away += 1;
             assert!(*away <= self.own.inflight_max, "VIOLATION {away} batches of {part:?} are away");

@@ -341,7 +341,7 @@ impl World {
 
     /// What may be stored twice without blame: what brokers may have stored, and what an earlier life had left on disk.
     fn possible_duplicates(&self) -> u64 {
-        let sinks = 0..self.plan.logs() as u16;
+        let sinks = 0..self.plan.sinks_in_all() as u16;
         let doubtful = |node: &Node, sink| node.shard.written(sink).possible_duplicate + node.shard.replayed(sink);
         let of = |node: &Node| sinks.clone().map(|sink| doubtful(node, sink)).sum::<u64>();
         self.nodes.iter().map(of).sum()

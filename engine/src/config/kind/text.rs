@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use kafka::topic_name::is_topic_name;
+
 use super::{Complaint, Described, Kind, World};
 use crate::config::value::{Raw, Value, quote};
 use crate::rule::{Columns, Template, TemplateError};
@@ -118,9 +120,6 @@ impl Kind for Filters {
 /// The name of a Kafka topic.
 pub(crate) struct TopicName;
 
-/// Longest name of a topic, in bytes; Kafka's own limit.
-const TOPIC_NAME_MAX: usize = 249;
-
 impl Described for TopicName {
     fn noun(&self) -> String {
         "name of a Kafka topic".to_string()
@@ -134,17 +133,27 @@ impl Kind for TopicName {
         let remedy = "write 1 to 249 of the characters A-Z a-z 0-9 . _ -";
         let name = value.text().ok_or_else(|| Complaint::not("the name of a topic", value, remedy))?;
         if name.contains("${") {
-            let fault = format!("is a template: {}; a topic for each message comes with a later version", quote(name));
-            return Err(Complaint::new(fault, "write the name of one topic, or a sink for each"));
+            return template_of_topics(name, value, remedy);
         }
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        let valid =
-            (1..=TOPIC_NAME_MAX).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != "..";
-        if !valid {
+        if !is_topic_name(name.as_bytes()) {
             return Err(Complaint::new(format!("cannot be the name of a Kafka topic: {}", quote(name)), remedy));
         }
         Ok(name.to_string())
     }
+}
+
+/// Its placeholders exist, and what stands between them may stand in a name.
+fn template_of_topics(text: &str, value: &Value, remedy: &str) -> Result<String, Complaint> {
+    let compiled = Template::compile(text, Columns::Publish).map_err(|TemplateError { span, what, remedy }| {
+        let fault = format!("is an impossible template: {what}");
+        Complaint { span: value.part(span), ..Complaint::new(fault, remedy) }
+    })?;
+    let between: String = compiled.literals().collect();
+    if !between.is_empty() && !is_topic_name(format!("t{between}").as_bytes()) {
+        let fault = format!("cannot give the name of a Kafka topic: {}", quote(text));
+        return Err(Complaint::new(fault, remedy));
+    }
+    Ok(text.to_string())
 }
 
 /// A text with placeholders; kept as text once it has been compiled for a check.

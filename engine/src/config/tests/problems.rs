@@ -20,7 +20,13 @@ const MISTAKES: &[(&str, &str)] = &[
     ("headers from more than one placeholder", "headers = \"x${payload.h}\"\n"),
     ("a header without a value", "ext_headers = [{ key = \"a\", value = \"1\" }, { key = \"b\" }]\n"),
     ("a header from nowhere", "ext_headers = [{ key = \"a\", value = \"${clientd}\" }]\n"),
-    ("a topic made from the message", "[sinks.x]\nconnector = \"k\"\ntopic = \"t-${clientid}\"\n"),
+    ("a topic from what cannot be", "[sinks.x]\nconnector = \"k\"\ntopic = \"t-${clientd}\"\n"),
+    ("a topic that no message can name", "[sinks.x]\nconnector = \"k\"\ntopic = \"t/${clientid}\"\n"),
+    (
+        "a topic from messages in the local log",
+        "[connectors.log]\ntype = \"embedded\"\nbind = \"127.0.0.1:9192\"\n\
+         [sinks.x]\nconnector = \"log\"\ntopic = \"t-${clientid}\"\n",
+    ),
     ("an impossible Kafka topic", "[sinks.x]\nconnector = \"k\"\ntopic = \"plant 3/temperature\"\n"),
     ("an impossible filter", "[sinks.x]\nconnector = \"k\"\ntopic = \"t\"\nsource_topics = [\"ok/#\", \"a/#/b\"]\n"),
     ("a bind that is no address", "[listeners.tcp]\nbind = \"example.org:1883\"\n"),
@@ -59,6 +65,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "dead_letter = \"a\"\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\ndead_letter = \"b\"\n\
          [sinks.b]\nconnector = \"k\"\ntopic = \"b\"\n",
     ),
+    ("a dead letter anywhere", "dead_letter = \"a\"\n[sinks.a]\nconnector = \"k\"\ntopic = \"a-${clientid}\"\n"),
     ("a dead letter for nobody", "dead_letter = \"a\"\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\nenable = false\n"),
     (
         "a user without a password",

@@ -44,7 +44,7 @@ impl Produce {
         // Brokers mostly answer in the order of the request.
         let mut in_order = response.partitions();
         for batch in request.batches.drain(..) {
-            let Some(place) = self.place_of(batch.part) else { continue };
+            let Some(place) = self.place_of(&batch) else { continue };
             let topic = self.cluster.topic(place.topic).map_or("", |topic| topic.name.as_str());
             let own = |r: &PartitionResult<'_>| r.partition == place.partition as i32 && r.topic == topic;
             let result = in_order.next().filter(own).or_else(|| response.partitions().find(own));
@@ -59,7 +59,7 @@ impl Produce {
     /// A request that is not answered has left: that is all that was asked for.
     pub(super) fn on_sent(&mut self, now: Mono, mut request: Request) {
         for batch in request.batches.drain(..) {
-            if let Some(place) = self.place_of(batch.part) {
+            if let Some(place) = self.place_of(&batch) {
                 let at = self.land(place, batch);
                 self.stored(now, place, at, -1);
             }
@@ -70,7 +70,7 @@ impl Produce {
     /// A request whose link is gone: whether anything of it was stored is open.
     pub(super) fn on_lost(&mut self, mut request: Request) {
         for batch in request.batches.drain(..) {
-            if let Some(place) = self.place_of(batch.part) {
+            if let Some(place) = self.place_of(&batch) {
                 self.on_no_answer(place, batch);
             }
         }
@@ -245,7 +245,7 @@ impl Produce {
 
     /// A part of a batch as a shipment of its own.
     fn piece(&mut self, split: u32, first: u32, n: u32) -> Option<Shipment> {
-        let carrier = self.carriers.take(self.splits.batch(split).part);
+        let carrier = self.carriers.take(self.splits.batch(split));
         match Shipment::piece(split, self.splits.batch(split), first, n, carrier) {
             Ok(shipment) => Some(shipment),
             Err(error) => {

@@ -207,6 +207,7 @@ impl Produce {
             if self.topics[usize::from(place.topic)].ends_at.is_some_and(|end| place.partition >= end) {
                 self.give_up(place);
             }
+            self.give_up_missing(now, place);
             if self.partition_mut(place).is_idle() {
                 self.partition_mut(place).listed = false;
                 self.listed.swap_remove(at);
@@ -247,9 +248,7 @@ impl Produce {
 
     /// The topic was made anew with fewer partitions: nobody will ever lead this one.
     fn give_up(&mut self, place: Place) {
-        for shipment in std::mem::take(&mut self.partition_mut(place).queue) {
-            self.complete(shipment, Outcome::Failed(FailReason::UnknownTopic));
-        }
+        self.fail_queue(place, FailReason::UnknownTopic);
     }
 
     /// No producer id is to be had: batches that need one fail, and their clients hear of it.

@@ -108,6 +108,17 @@ impl Partition {
         self.queue.is_empty() && self.flights.is_empty()
     }
 
+    /// Whether nothing is away and no failure waits for its end.
+    pub(super) fn is_idle_aloft(&self) -> bool {
+        self.flights.is_empty() && !self.recovering
+    }
+
+    /// Forgets the identity it was last written under. Some of its numbers may have been given to what was never stored, so
+    /// nothing may be written under it again.
+    pub(super) fn forget_identity(&mut self) -> Option<Producer> {
+        self.identity.take().map(|identity| identity.producer)
+    }
+
     /// All shipments, those on their way first.
     pub(super) fn shipments(&self) -> impl Iterator<Item = &Shipment> {
         self.flights.iter().chain(&self.queue)

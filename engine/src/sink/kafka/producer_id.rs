@@ -96,6 +96,19 @@ impl ProducerId {
         news.then_some(line)
     }
 
+    /// A partition is forgotten that was written under this identity. Should it be written again, its numbers begin anew, and
+    /// must not look like the old ones: the broker would take new records for repeats.
+    pub(super) fn retire(&mut self, used: Producer) {
+        let State::Known(known) = &mut self.state else { return };
+        if known.id != used.id {
+            return;
+        }
+        match used.epoch.checked_add(1) {
+            Some(next) => known.epoch = known.epoch.max(next),
+            None => self.state = State::Wanted(Mono::default()),
+        }
+    }
+
     /// The epochs of `id` are used up.
     pub(super) fn used_up(&mut self, id: i64) {
         if self.known().is_some_and(|producer| producer.id == id) {

@@ -13,8 +13,8 @@ use crate::sink::packing::Packing;
 /// How the batches of one sink are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Terms {
-    /// Index of its topic among those of the connector.
-    pub(super) topic: u16,
+    /// Index of its topic among those of the connector; none where messages name it.
+    pub(super) topic: Option<u16>,
     pub(super) acks: Acks,
     pub(super) ack_timeout_ms: i32,
     pub(super) idempotent: bool,
@@ -70,11 +70,15 @@ impl Settings {
                 terms.push(None);
                 continue;
             }
+            if sink.is_topic_live() {
+                terms.push(Some(terms_of(sink, None)));
+                continue;
+            }
             let topic = topics.iter().position(|name| *name == sink.topic).unwrap_or_else(|| {
                 topics.push(sink.topic.clone());
                 topics.len() - 1
             });
-            terms.push(Some(terms_of(sink, topic as u16)));
+            terms.push(Some(terms_of(sink, Some(topic as u16))));
         }
         share_limits(&mut terms);
         let refresh_max_ms = (config.sinks.iter())
@@ -116,7 +120,7 @@ fn bootstrap(kafka: &KafkaConnector, connector: u16) -> Vec<BrokerAddr> {
     kafka.bootstrap_hosts.iter().map(addr).collect()
 }
 
-fn terms_of(sink: &Sink, topic: u16) -> Terms {
+fn terms_of(sink: &Sink, topic: Option<u16>) -> Terms {
     Terms {
         topic,
         acks: match sink.required_acks {
@@ -138,6 +142,9 @@ fn terms_of(sink: &Sink, topic: u16) -> Terms {
 fn share_limits(terms: &mut [Option<Terms>]) {
     for at in 0..terms.len() {
         let Some(own) = terms[at] else { continue };
+        if own.topic.is_none() {
+            continue;
+        }
         let same = terms.iter().flatten().filter(|other| other.topic == own.topic);
         let inflight_max = same.clone().map(|other| other.inflight_max).min().unwrap_or(own.inflight_max);
         let batch_bytes_max = same.clone().map(|other| other.batch_bytes_max).min().unwrap_or(own.batch_bytes_max);

@@ -13,7 +13,7 @@
 use kafka::message::init_producer_id::Producer;
 use kafka::record_batch::{self, NO_PRODUCER_ID, Span, Stamp};
 
-use crate::buffer::{Batch, PartKey};
+use crate::buffer::Batch;
 use crate::clock::Mono;
 use crate::shard::ShardId;
 
@@ -203,7 +203,9 @@ impl Carriers {
         Self { home, bytes_max, bytes: 0, idle: Vec::new(), lists: Vec::new() }
     }
 
-    pub(super) fn take(&mut self, part: PartKey) -> Box<Batch> {
+    /// An empty carrier for records that go where `like` goes.
+    pub(super) fn take(&mut self, like: &Batch) -> Box<Batch> {
+        let part = like.part;
         let mut carrier = self.idle.pop().unwrap_or_else(|| {
             Box::new(Batch {
                 bytes: Vec::new(),
@@ -213,6 +215,10 @@ impl Carriers {
                 too_large: false,
                 packed: None,
                 part,
+                slot: 0,
+                live: 0,
+                topic_name: String::new(),
+                topic: 0,
                 epoch: 0,
                 home: self.home,
                 charge_bytes: 0,
@@ -224,6 +230,8 @@ impl Carriers {
             })
         });
         carrier.part = part;
+        carrier.topic = like.topic;
+        carrier.topic_name.clone_from(&like.topic_name);
         carrier.packed = None;
         carrier.bytes.clear();
         carrier
@@ -294,7 +302,7 @@ impl Carriers {
     /// Turns a batch into a merged shipment with a single source.
     fn make_carrier(&mut self, shipment: &mut Shipment) -> bool {
         let Some(source) = shipment.batch.take() else { return false };
-        let mut carrier = self.take(source.part);
+        let mut carrier = self.take(&source);
         (carrier.records, carrier.opened) = (0, source.opened);
         if !copy_into(&mut carrier, &source) {
             shipment.batch = Some(source);

@@ -1,6 +1,7 @@
 //! The writer before a cluster that behaves, and before one that does not.
 
 mod cluster;
+mod live;
 mod rig;
 
 use std::collections::BTreeMap;

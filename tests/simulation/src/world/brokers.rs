@@ -14,7 +14,7 @@ use crate::kafka::{
     Cluster, ClusterPlan, Committed, Connect, Expected, Faults, Place, Released, Reply, Token, TopicPlan,
 };
 use crate::message::{MessageId, is_poison};
-use crate::plan::{Buffer, Plan};
+use crate::plan::{Buffer, Plan, topic_index};
 use crate::random::Random;
 use crate::sequences::{Numbers, ahead};
 
@@ -33,16 +33,16 @@ pub(super) struct Zombie {
 pub(super) fn cluster(plan: &Plan, random: &mut Random) -> Cluster {
     let r = random;
     let replicas = usize::from(plan.brokers).min(3);
-    let topic = |sink: usize| TopicPlan {
-        name: format!("t{sink}"),
-        takes_poison: sink == plan.sinks,
+    let topic = |(at, name): (usize, String)| TopicPlan {
+        name,
+        takes_poison: at == plan.sinks && plan.dead_letters,
         partitions: plan.partitions,
         replicas,
         insync_min: if replicas == 3 { 2 } else { 1 },
     };
     let cluster = ClusterPlan {
         brokers: usize::from(plan.brokers),
-        topics: (0..plan.logs()).map(topic).collect(),
+        topics: plan.kafka_topics().into_iter().enumerate().map(topic).collect(),
         produce_version: r.one_of(&[3, 7, 8, 9, 10, 12, 12]),
         batch_bytes_max: (plan.batch_bytes.0 + 2_000) as u32,
         session_ns: r.one_of(&[300 * MS, 2_000 * MS]),
@@ -389,8 +389,8 @@ impl World {
                 println!("{:>12.6} committed: {}", now as f64 / 1e9, shown(batch));
             }
             for record in batch.records() {
-                let (sink, partition) = (usize::from(batch.place.topic), batch.place.partition as usize);
-                ledger.stored(plan, sink, partition, record.key, record.value.unwrap_or_default());
+                let (topic, partition) = (usize::from(batch.place.topic), batch.place.partition as usize);
+                ledger.stored(plan, topic, partition, record.key, record.value.unwrap_or_default());
             }
         });
         // What an earlier life was refused, for its clock say, may be stored when it comes back from a buffer on disk.
@@ -404,7 +404,7 @@ impl World {
     /// How often each message lies in the logs of the cluster.
     pub(super) fn count_cluster(&self, mut found: impl FnMut(usize, MessageId)) {
         self.for_each_record(|topic, partition, _, value| match MessageId::read(value) {
-            Ok(id) => found(topic, id),
+            Ok(id) => found(self.plan.sink_of(topic), id),
             Err(why) => panic!("VIOLATION t{topic}-{partition}: {why}"),
         });
     }
@@ -412,7 +412,7 @@ impl World {
     /// Every record of the cluster, partition by partition: topic, partition, key and value.
     pub(super) fn for_each_record(&self, mut show: impl FnMut(usize, u32, Option<&[u8]>, &[u8])) {
         let Some(cluster) = &self.cluster else { return };
-        for topic in 0..self.plan.logs() {
+        for topic in 0..self.plan.kafka_topics().len() {
             cluster.for_each_batch(topic, |batch| {
                 for record in batch.records() {
                     show(topic, batch.place.partition, record.key, record.value.unwrap_or_default());
@@ -424,8 +424,8 @@ impl World {
     /// Whether the cluster has given a reason for records that are there twice.
     pub(super) fn duplicates_are_excused(&self) -> bool {
         let Some(cluster) = &self.cluster else { return false };
-        let places =
-            (0..self.plan.logs()).flat_map(|topic| (0..cluster.partitions(topic)).map(move |p| (topic as u16, p)));
+        let places = (0..self.plan.kafka_topics().len())
+            .flat_map(|topic| (0..cluster.partitions(topic)).map(move |p| (topic as u16, p)));
         places.into_iter().any(|(topic, partition)| {
             cluster.is_excused(Place { topic, life: cluster.life(usize::from(topic)), partition })
         })
@@ -448,7 +448,8 @@ fn sent(batch: &Batch) -> String {
     let Numbers { producer_id, epoch, first, records } = Numbers::of(&batch.bytes);
     format!(
         "t{}-{} producer {producer_id}.{epoch} from {first}, {records} records",
-        batch.part.sink, batch.part.partition
+        topic_index(batch.part.sink, &batch.topic_name),
+        batch.part.partition
     )
 }
 

@@ -226,6 +226,11 @@ impl Rig {
 
     /// Gives the writer a batch with these values.
     pub(super) fn submit(&mut self, sink: u16, partition: u32, values: Vec<Vec<u8>>) {
+        self.submit_to("", sink, partition, values);
+    }
+
+    /// As [`submit`](Self::submit), for a topic that a message has named.
+    pub(super) fn submit_to(&mut self, topic: &str, sink: u16, partition: u32, values: Vec<Vec<u8>>) {
         let part = PartKey { sink, partition };
         let mut bytes = Vec::new();
         kafka::record_batch::begin(&mut bytes);
@@ -248,6 +253,10 @@ impl Rig {
             too_large: false,
             packed: None,
             part,
+            slot: partition,
+            live: 0,
+            topic_name: topic.to_string(),
+            topic: 0,
             epoch: 0,
             home: ShardId(0),
             charge_bytes: self.sent.len(),

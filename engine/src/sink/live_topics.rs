@@ -1,0 +1,189 @@
+//! The topics that messages name, as one sink sees them at one shard: `topic = "t-${payload.site}"`.
+//!
+//! ```text
+//! name ─ live topic ┬ partitioner of its own
+//!                   └ partitions ─ slots of the accumulator
+//! ```
+//!
+//! There are at most `live_topics_max`. For one more the topic that was idle for longest gives up its place; where all have
+//! batches open, the message waits. Shards count for themselves: who owns the partitions is told a topic's name with each
+//! batch, and knows it by a number of its own.
+
+use crate::hash::{Keyed, Map};
+use crate::shard::placement::base_of;
+use crate::ticket::FailReason;
+
+use super::accumulator::Accumulator;
+use super::partitioning::Partitioner;
+
+/// A slot that no partition has.
+const NO_SLOT: u32 = u32::MAX;
+
+/// One topic.
+#[derive(Debug)]
+struct LiveTopic {
+    /// Empty where the place is free.
+    name: String,
+    /// Its number at the writer of this shard.
+    writer_topic: u16,
+    base: u16,
+    partitioner: Partitioner,
+    /// By partition.
+    slots: Vec<u32>,
+    /// When it was last named, as a count.
+    used: u64,
+}
+
+/// All of a sink's topics.
+#[derive(Debug)]
+pub struct LiveTopics {
+    max: usize,
+    topics: Vec<LiveTopic>,
+    names: Map<Box<str>, u16>,
+    shards: u16,
+    uses: u64,
+    /// Topics that gave up their place.
+    pub evicted: u64,
+}
+
+/// A topic that gave up its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evicted {
+    /// Its number at the writer.
+    pub writer_topic: u16,
+}
+
+impl LiveTopics {
+    /// No topics yet, and at most `max`.
+    pub fn new(max: usize, shards: u16, keyed: Keyed) -> Self {
+        Self { max, topics: Vec::new(), names: Map::with_hasher(keyed), shards, uses: 0, evicted: 0 }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The number of a topic that is live.
+    #[inline]
+    pub fn find(&mut self, name: &str) -> Option<u16> {
+        let at = *self.names.get(name)?;
+        self.uses += 1;
+        self.topics[usize::from(at)].used = self.uses;
+        Some(at)
+    }
+
+    /// Makes room for one more: the idle topic whose place it may have, or nothing if there is room.
+    ///
+    /// # Errors
+    /// If all that may be live have batches open.
+    pub fn make_room(&mut self, accumulator: &mut Accumulator) -> Result<Option<Evicted>, NoRoom> {
+        if self.len() < self.max {
+            return Ok(None);
+        }
+        let is_idle = |topic: &LiveTopic| {
+            !topic.name.is_empty() && topic.slots.iter().all(|&slot| slot == NO_SLOT || accumulator.is_slot_idle(slot))
+        };
+        let idle = self.topics.iter_mut().filter(|topic| is_idle(topic)).min_by_key(|topic| topic.used);
+        let topic = idle.ok_or(NoRoom)?;
+        self.names.remove(topic.name.as_str());
+        topic.name.clear();
+        topic.slots.drain(..).filter(|&slot| slot != NO_SLOT).for_each(|slot| accumulator.close_slot(slot));
+        self.evicted += 1;
+        Ok(Some(Evicted { writer_topic: topic.writer_topic }))
+    }
+
+    /// Adds a topic, for which there is room.
+    pub fn add(&mut self, name: &str, writer_topic: u16, partitioner: Partitioner) -> Option<u16> {
+        self.uses += 1;
+        let base = base_of(name, self.shards);
+        let partitioner = partitioner.based(base);
+        let topic =
+            LiveTopic { name: name.to_string(), writer_topic, base, partitioner, slots: Vec::new(), used: self.uses };
+        let at = match self.topics.iter().position(|topic| topic.name.is_empty()) {
+            Some(at) => {
+                self.topics[at] = topic;
+                at
+            }
+            None => {
+                self.topics.push(topic);
+                self.topics.len() - 1
+            }
+        };
+        let at = u16::try_from(at).ok()?;
+        self.names.insert(name.into(), at);
+        Some(at)
+    }
+
+    /// What choosing a partition of it needs.
+    #[inline]
+    pub fn parts(&mut self, topic: u16) -> (&mut Partitioner, LiveSlots<'_>) {
+        let LiveTopic { partitioner, slots, writer_topic, .. } = &mut self.topics[usize::from(topic)];
+        (partitioner, LiveSlots { slots, writer_topic: *writer_topic })
+    }
+
+    /// Its name, and by how much the owners of its partitions are shifted.
+    pub fn name(&self, topic: u16) -> (&str, u16) {
+        let topic = &self.topics[usize::from(topic)];
+        (&topic.name, topic.base)
+    }
+
+    /// Its partitioner.
+    pub fn partitioner(&mut self, topic: u16) -> &mut Partitioner {
+        &mut self.topics[usize::from(topic)].partitioner
+    }
+
+    /// All partitioners.
+    pub fn partitioners(&mut self) -> impl Iterator<Item = &mut Partitioner> {
+        self.topics.iter_mut().map(|topic| &mut topic.partitioner)
+    }
+
+    /// The slot of a partition; it is given one if it has none.
+    #[inline]
+    pub fn open_slot(&mut self, topic: u16, partition: u32, accumulator: &mut Accumulator) -> u32 {
+        if let Some(slot) = self.parts(topic).1.slot(partition) {
+            return slot;
+        }
+        let slots = &mut self.topics[usize::from(topic)].slots;
+        let at = partition as usize;
+        if at >= slots.len() {
+            slots.resize(at + 1, NO_SLOT);
+        }
+        slots[at] = accumulator.open_slot(topic, partition);
+        slots[at]
+    }
+}
+
+/// The slots of one topic's partitions.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveSlots<'a> {
+    slots: &'a [u32],
+    /// The topic's number at the writer.
+    pub writer_topic: u16,
+}
+
+impl LiveSlots<'_> {
+    /// The slot of a partition, if it has one.
+    #[inline]
+    pub fn slot(&self, partition: u32) -> Option<u32> {
+        self.slots.get(partition as usize).copied().filter(|&slot| slot != NO_SLOT)
+    }
+}
+
+/// All topics that may be live have batches open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// Where a record goes whose topic is a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aim {
+    /// To this slot of the accumulator.
+    Slot(u32),
+    /// Nowhere, ever.
+    Never(FailReason),
+}

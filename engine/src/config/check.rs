@@ -12,8 +12,8 @@ use super::option::Section;
 use super::problem::{Place, Problem};
 use super::reader::Load;
 use super::{
-    Config, Connector, ConnectorKind, Deliver, Listener, QueryMode, RequiredAcks, Sink, connector, http, listener, log,
-    node, sink, unit,
+    BufferMode, Config, Connector, ConnectorKind, Deliver, Listener, QueryMode, RequiredAcks, Sink, connector, http,
+    listener, log, node, sink, unit,
 };
 
 /// Checks a configuration whose options are each in order, settles what depends on several, and drops what is not

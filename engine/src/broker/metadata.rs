@@ -51,7 +51,16 @@ pub struct Change {
 impl Topic {
     /// A topic nothing is known of.
     pub fn new(name: String) -> Self {
-        Self { name, base: 0, live: false, missing_since: None, id: [0; 16], leaders: Vec::new(), links: Vec::new(), trouble: None }
+        Self {
+            name,
+            base: 0,
+            live: false,
+            missing_since: None,
+            id: [0; 16],
+            leaders: Vec::new(),
+            links: Vec::new(),
+            trouble: None,
+        }
     }
 
     /// A topic that a message has named.

@@ -44,6 +44,7 @@ pub struct Plan {
     more: String,
     node: String,
     arguments: Vec<String>,
+    file: Option<PathBuf>,
 }
 
 /// Where it listens, all on 127.0.0.1.
@@ -69,6 +70,7 @@ impl Plan {
             more: String::new(),
             node: "shards = 1\npin = false\n".to_owned(),
             arguments: Vec::new(),
+            file: None,
         }
     }
 
@@ -123,6 +125,23 @@ impl Plan {
         self
     }
 
+    /// Starts from a file as it is, with ports and a data directory of its own.
+    #[must_use]
+    pub fn file(mut self, path: &Path) -> Self {
+        let Ports { mqtt, http, .. } = self.ports;
+        self.file = Some(path.to_owned());
+        let data = self.scratch.file("data").display().to_string();
+        self.set("listeners.tcp.bind", &format!("127.0.0.1:{mqtt}"))
+            .set("http.bind", &format!("127.0.0.1:{http}"))
+            .set("node.data_dir", &data)
+    }
+
+    /// Sets an option on the command line.
+    #[must_use]
+    pub fn set(self, option: &str, value: &str) -> Self {
+        self.argument("--set").argument(&format!("{option}={value}"))
+    }
+
     /// Where it will listen.
     pub fn ports(&self) -> Ports {
         self.ports
@@ -163,7 +182,7 @@ impl Plan {
     /// If it ends instead, or takes 20 s.
     #[track_caller]
     pub fn start(self) -> Node {
-        let config = self.write();
+        let config = self.file.clone().unwrap_or_else(|| self.write());
         let mut node = Node {
             process: None,
             ports: self.ports,

@@ -1,0 +1,89 @@
+//! The configuration files of docs/how-to do what their page says, from `mosquitto_pub` to Kafka's own console consumer.
+//!
+//! Setup: a Kafka with the matching listener, a node started from the file itself, with addresses and secrets replaced. Action: a
+//! client of others publishes. Expectation: Kafka's console consumer shows the message under its key.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use aqueduct_tests::support::kafka::Kafka;
+use aqueduct_tests::support::node::{Node, Plan};
+use aqueduct_tests::support::peer::{self, Peer};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/how-to/files").join(name)
+}
+
+fn or_skip(kafka: Result<Kafka, String>) -> Option<Kafka> {
+    kafka.inspect_err(|remedy| peer::skip("AQUEDUCT_REQUIRE_KAFKA", remedy)).ok()
+}
+
+#[track_caller]
+fn publish(node: &Node, topic: &str, payload: &str) -> Option<Output> {
+    let mut client = Peer::MosquittoPub.command()?;
+    let port = node.mqtt().port().to_string();
+    client.args(["-h", "127.0.0.1", "-p", &port, "-i", "device-1", "-q", "1", "-t", topic, "-m", payload]);
+    let output = peer::finish(&mut client, b"");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(output)
+}
+
+/// What Kafka's console consumer shows of the first record of a topic, `key` and `value` with a tab between.
+#[track_caller]
+fn consumed(kafka: &Kafka, topic: &str) -> (String, serde_json::Value) {
+    let line = peer::run(kafka.tool("consumer").args([
+        "--topic",
+        topic,
+        "--from-beginning",
+        "--max-messages",
+        "1",
+        "--timeout-ms",
+        "30000",
+        "--property",
+        "print.key=true",
+    ]));
+    let (key, value) = line.trim().split_once('\t').unwrap_or_else(|| panic!("a key and a value: {line}"));
+    (key.to_owned(), serde_json::from_str(value).unwrap_or_else(|error| panic!("{error}: {value}")))
+}
+
+#[test]
+fn those_who_come_from_emqx_5_begin_with_their_bridge() {
+    let Some(kafka) = or_skip(Kafka::start_secure("")) else { return };
+    kafka.create_topic("testtopic-in", 2);
+    let plain = Plan::embedded().file(&file("as-in-emqx-5.toml"));
+    let scram = Plan::embedded()
+        .file(&file("as-in-emqx-5-scram-tls.toml"))
+        .set("connectors.my_kafka.tls.cacertfile", &kafka.file("tls/ca.pem"));
+    for (plan, listener) in [(plain, "SASL"), (scram, "SASL_TLS")] {
+        let node = plan
+            .set("connectors.my_kafka.bootstrap_hosts", kafka.listener(listener))
+            .set("connectors.my_kafka.authentication.password", "alice-secret")
+            .start();
+        assert!(node.said().contains("idempotence"), "the file turns it off, and is told: {}", node.said());
+        let payload = r#"{"temp": 21.5}"#;
+        if publish(&node, "t/1", payload).is_none() {
+            return;
+        }
+        let (key, value) = consumed(&kafka, "testtopic-in");
+        assert_eq!(key, "device-1");
+        assert_eq!((&value["topic"], &value["payload"]), (&"t/1".into(), &payload.into()));
+        assert_eq!((&value["qos"], &value["clientid"]), (&1.into(), &"device-1".into()));
+    }
+    assert_eq!(kafka.read_count("testtopic-in", 2).len(), 2);
+}
+
+#[test]
+fn those_who_come_from_emqx_3_begin_with_their_plugin() {
+    let Some(kafka) = or_skip(Kafka::start(3, "")) else { return };
+    kafka.create_replicated_topic("sensor", 6, 3);
+    let node = Plan::embedded()
+        .file(&file("as-in-emqx-3.toml"))
+        .set("connectors.my_kafka.bootstrap_hosts", kafka.bootstrap())
+        .start();
+    if publish(&node, "sensor/7", "21.5").is_none() {
+        return;
+    }
+    let (key, value) = consumed(&kafka, "sensor");
+    assert_eq!(key, "device-1");
+    assert_eq!(value["payload"], "MjEuNQ==", "base64");
+}

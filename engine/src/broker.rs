@@ -14,8 +14,10 @@
 pub mod link;
 pub mod login;
 pub mod metadata;
+mod settings;
 mod table;
 
+pub use settings::{ClusterSettings, Division};
 pub use table::Slot;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,54 +33,13 @@ use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
 use crate::shard::placement::{base_of, owner_in};
 
-use link::{Asked, Heard, Link, LinkFault, Patience, Welcome};
+use link::{Asked, Heard, Link, LinkFault, Welcome};
 use login::{Credentials, Login};
 use metadata::{Change, Refresh, Topic};
-use table::Brokers;
+use table::{Brokers, LinkNumbers};
 
 /// Log lines kept for the shard; more in one round would be suppressed anyway.
 const NOTES_MAX: usize = 16;
-
-/// How to reach a cluster.
-#[derive(Debug, Clone)]
-pub struct ClusterSettings {
-    /// The shard that reaches it.
-    pub shard: ShardId,
-    /// Shards of this process.
-    pub shards: u16,
-    /// Name of the connector, for log lines.
-    pub name: String,
-    /// Name by which brokers know us.
-    pub client_id: String,
-    /// How we prove to brokers who we are.
-    pub credentials: Credentials,
-    /// What nonces are made from; secret, and the same for all shards.
-    pub nonce_key: [u8; 32],
-    /// Brokers to ask first; not empty.
-    pub bootstrap: Vec<BrokerAddr>,
-    /// How long things may take.
-    pub patience: Patience,
-    /// Links of this shard to each broker.
-    pub links: Division,
-    /// Whether asking for a topic may create it.
-    pub create_topics: bool,
-    /// Least time between two questions about topics, milliseconds.
-    pub refresh_min_ms: u64,
-    /// Most time between two questions about topics, milliseconds.
-    pub refresh_max_ms: u64,
-    /// Names of the topics written to; elsewhere a topic is an index here.
-    pub topics: Vec<String>,
-}
-
-/// How partitions are divided over the links to their leader. A partition keeps its link as long as it keeps its leader, so its
-/// requests are handled in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Division {
-    /// So many links to each broker, shared by the partitions it leads.
-    PerBroker(u16),
-    /// One link for each partition: none waits behind another's request.
-    PerPartition,
-}
 
 /// What an input meant.
 #[derive(Debug)]
@@ -128,8 +89,7 @@ pub struct Cluster {
     turn: usize,
     brokers: Brokers,
     topics: Vec<Topic>,
-    /// Links that partitions have of their own, of each broker.
-    links_numbered: u16,
+    link_numbers: LinkNumbers,
     /// Their places by name.
     names: BTreeMap<Box<str>, u16>,
     refresh: Refresh,
@@ -172,7 +132,7 @@ impl Cluster {
             turn: 0,
             brokers: Brokers::default(),
             topics: settings.topics.iter().cloned().map(Topic::new).collect(),
-            links_numbered: 0,
+            link_numbers: LinkNumbers::default(),
             names: (0..).zip(&settings.topics).map(|(at, name)| (name.as_str().into(), at)).collect(),
             refresh: Refresh::new(settings.refresh_min_ms, settings.refresh_max_ms),
             last_error: None,
@@ -329,6 +289,7 @@ impl Cluster {
     pub fn remove_topic(&mut self, topic: u16) {
         if let Some(known) = self.topics.get_mut(usize::from(topic)) {
             self.names.remove(known.name.as_str());
+            known.give_links(&mut self.link_numbers);
             *known = Topic::vacant();
         }
     }
@@ -638,7 +599,7 @@ impl Cluster {
         learned.counts |= count || known.is_live() && known.trouble != trouble_before;
         if self.settings.links == Division::PerPartition {
             let (shard, shards, base) = (self.settings.shard, self.settings.shards, known.base);
-            known.number_links(&mut self.links_numbered, |partition| owner_in(base, partition, shards) == shard);
+            known.number_links(&mut self.link_numbers, |partition| owner_in(base, partition, shards) == shard);
         }
         if recreated {
             learned.recreated.push(at as u16);

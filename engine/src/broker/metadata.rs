@@ -3,6 +3,7 @@
 use kafka::ErrorCode;
 use kafka::message::metadata;
 
+use super::table::LinkNumbers;
 use crate::clock::Mono;
 use crate::ticket::FailReason;
 
@@ -124,12 +125,16 @@ impl Topic {
         self.links.get(partition as usize).copied().flatten()
     }
 
-    /// Gives each partition that is `ours` a link of its own; `numbered` have been given before, in all topics.
-    pub fn number_links(&mut self, numbered: &mut u16, ours: impl Fn(u32) -> bool) {
+    /// Gives each partition that is `ours` and has none a link of its own.
+    pub(super) fn number_links(&mut self, numbers: &mut LinkNumbers, ours: impl Fn(u32) -> bool) {
         for partition in self.links.len()..self.leaders.len() {
-            let own = ours(partition as u32).then(|| numbered.checked_add(1)).flatten();
-            self.links.push(own.map(|next| std::mem::replace(numbered, next)));
+            self.links.push(ours(partition as u32).then(|| numbers.take()));
         }
+    }
+
+    /// Gives back the links that partitions had of their own.
+    pub(super) fn give_links(&self, numbers: &mut LinkNumbers) {
+        self.links.iter().flatten().for_each(|&number| numbers.give(number));
     }
 
     /// Whether every partition has a leader.

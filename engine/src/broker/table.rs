@@ -105,3 +105,44 @@ impl Brokers {
         })
     }
 }
+
+/// Which links of a broker partitions have for their own: a number is the same at every broker, and given again when its
+/// partition is gone.
+#[derive(Debug, Default)]
+pub(super) struct LinkNumbers {
+    next: u16,
+    free: Vec<u16>,
+}
+
+impl LinkNumbers {
+    /// A number that no other partition has, or the last one once there are no more.
+    pub(super) fn take(&mut self) -> u16 {
+        self.free.pop().unwrap_or_else(|| {
+            let number = self.next;
+            self.next = self.next.saturating_add(1);
+            number
+        })
+    }
+
+    /// The partition is gone.
+    pub(super) fn give(&mut self, number: u16) {
+        if number < u16::MAX {
+            self.free.push(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_given_again_when_its_partition_is_gone() {
+        let mut numbers = LinkNumbers::default();
+        assert_eq!([numbers.take(), numbers.take()], [0, 1]);
+        numbers.give(0);
+        assert_eq!([numbers.take(), numbers.take()], [0, 2]);
+        let last = (0..70_000).map(|_| numbers.take()).last();
+        assert_eq!(last, Some(u16::MAX), "partitions share the last link rather than have none");
+    }
+}

@@ -1,6 +1,8 @@
 //! The writer before a cluster that behaves, and before one that does not.
 
+mod acked_loss;
 mod cluster;
+mod links;
 mod live;
 mod rig;
 
@@ -490,36 +492,6 @@ fn a_forgotten_producer_begins_anew_without_loss_or_duplicate() {
 }
 
 #[test]
-fn acknowledged_records_that_kafka_has_lost_are_told_of_within_a_second() {
-    let mut rig = connected("", "");
-    for number in 0..5 {
-        rig.submit(0, 0, vec![value(number, 20_000)]);
-    }
-    rig.run_ms(100);
-    assert_eq!(rig.writer.counts(0).acked_loss, 0);
-    rig.world.cluster.truncate("t", 0, 2);
-    rig.submit(0, 0, vec![value(5, 100)]);
-    rig.run_ms(1_000);
-    assert_eq!(rig.writer.counts(0).acked_loss, 3);
-    let told = rig.notes.iter().find(|text| text.contains("lost records that it had acknowledged: offsets 2 to 4"));
-    assert!(told.is_some(), "{:?}", rig.notes);
-}
-
-#[test]
-fn a_topic_made_anew_has_lost_nothing() {
-    let mut rig = connected("", "");
-    for number in 0..5 {
-        rig.submit(0, 0, vec![value(number, 20_000)]);
-    }
-    rig.run_ms(100);
-    rig.world.cluster.create("t", 4);
-    rig.submit(0, 0, vec![value(5, 100)]);
-    rig.run_ms(10_000);
-    assert_eq!(rig.writer.counts(0).acked_loss, 0);
-    assert!(matches!(rig.sent[5].outcome, Some(Outcome::Stored { base_offset: 0 })), "{:?}", rig.sent[5].outcome);
-}
-
-#[test]
 fn without_acks_the_hand_over_is_the_outcome() {
     let mut rig = connected("", "required_acks = \"none\"");
     for number in 0..10 {
@@ -528,41 +500,6 @@ fn without_acks_the_hand_over_is_the_outcome() {
     rig.run_ms(100);
     assert!(rig.sent.iter().all(|s| s.outcome == Some(Outcome::Stored { base_offset: -1 })));
     check(&rig, 0, true);
-}
-
-#[test]
-fn partitions_are_divided_over_the_links_of_a_broker() {
-    let mut rig = Rig::new(1, 1, &config("connections_per_broker = 2", ""));
-    rig.world.cluster.create("t", 4);
-    rig.round();
-    rig.run_ms(100);
-    for number in 0..40 {
-        rig.submit(0, number % 4, vec![value(u64::from(number), 20_000)]);
-    }
-    rig.run_ms(1_000);
-    check(&rig, 0, true);
-    assert_eq!(rig.world.dials, 3, "two links for records, one for questions");
-}
-
-#[test]
-fn each_partition_has_a_link_of_its_own_if_that_is_wanted() {
-    let mut rig = Rig::new(1, 2, &config("connection_strategy = \"per_partition\"", ""));
-    rig.world.cluster.create("t", 4);
-    rig.round();
-    rig.run_ms(100);
-    for number in 0..40 {
-        rig.submit(0, number % 4, vec![value(u64::from(number), 20_000)]);
-    }
-    rig.run_ms(1_000);
-    check(&rig, 0, true);
-    assert_eq!(rig.world.dials, 5, "four links for records, one for questions");
-    assert_eq!(rig.world.cluster.widest_request, 1, "no request has batches of two partitions");
-    // A leader that moves takes its partition's link along: the other broker gets one for it, and no more.
-    rig.world.cluster.move_leader("t", 0, 1);
-    rig.submit(0, 0, vec![value(100, 20_000)]);
-    rig.run_ms(4_000);
-    check(&rig, 0, true);
-    assert_eq!(rig.world.dials, 6);
 }
 
 #[test]

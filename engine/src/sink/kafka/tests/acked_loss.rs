@@ -1,0 +1,34 @@
+//! What Kafka acknowledged and has no more is told of.
+
+use super::{connected, value};
+use crate::ticket::Outcome;
+
+#[test]
+fn acknowledged_records_that_kafka_has_lost_are_told_of_within_a_second() {
+    let mut rig = connected("", "");
+    for number in 0..5 {
+        rig.submit(0, 0, vec![value(number, 20_000)]);
+    }
+    rig.run_ms(100);
+    assert_eq!(rig.writer.counts(0).acked_loss, 0);
+    rig.world.cluster.truncate("t", 0, 2);
+    rig.submit(0, 0, vec![value(5, 100)]);
+    rig.run_ms(1_000);
+    assert_eq!(rig.writer.counts(0).acked_loss, 3);
+    let told = rig.notes.iter().find(|text| text.contains("lost records that it had acknowledged: offsets 2 to 4"));
+    assert!(told.is_some(), "{:?}", rig.notes);
+}
+
+#[test]
+fn a_topic_made_anew_has_lost_nothing() {
+    let mut rig = connected("", "");
+    for number in 0..5 {
+        rig.submit(0, 0, vec![value(number, 20_000)]);
+    }
+    rig.run_ms(100);
+    rig.world.cluster.create("t", 4);
+    rig.submit(0, 0, vec![value(5, 100)]);
+    rig.run_ms(10_000);
+    assert_eq!(rig.writer.counts(0).acked_loss, 0);
+    assert!(matches!(rig.sent[5].outcome, Some(Outcome::Stored { base_offset: 0 })), "{:?}", rig.sent[5].outcome);
+}

@@ -10,6 +10,7 @@ pub mod discard;
 pub mod embedded;
 pub mod kafka;
 pub mod live_topics;
+pub mod mapping;
 pub mod packing;
 pub mod partitioning;
 pub mod route;
@@ -32,6 +33,7 @@ use ceiling::Ceiling;
 use discard::Discard;
 use embedded::Embedded;
 use live_topics::{Aim, LiveSlots, LiveTopics};
+use mapping::Mapping;
 use partitioning::{Choice, Partitioner, Partitions};
 
 /// A batch with the last word on it.
@@ -50,6 +52,8 @@ pub struct Sink {
     pub accumulator: Accumulator,
     /// How partitions are chosen.
     pub partitioner: Partitioner,
+    /// How many partitions keys are spread over.
+    pub mapping: Mapping,
     /// Index of its connector, and of the writer there.
     pub connector: usize,
     /// How large batches may get for now.

@@ -81,6 +81,52 @@ fn a_topic_deleted_and_made_anew_holds_up_its_own_publishers_only() {
     assert_eq!(of_changing(&node, "kafka_acked_loss_total"), 0.0, "a topic made anew has lost nothing");
 }
 
+/// Row T19: clients publish while the topic grows. Every record is there once; those of a key lie in order in the partition it had
+/// before and in the one it has then, and of two records in different partitions the earlier is not the later one.
+#[test]
+fn partitions_added_are_used_soon_and_keep_each_key_in_order() {
+    let Some(kafka) = kafka() else { return };
+    let node = node(&kafka);
+    const CLIENTS: usize = 16;
+    let mut clients: Vec<Client> =
+        (0..CLIENTS).map(|i| Client::connect(node.mqtt(), Version::V5, &format!("key-{i}"))).collect();
+    let mut sent = 0;
+    let mut round = |clients: &mut [Client]| {
+        let ids: Vec<u16> =
+            clients.iter_mut().map(|client| client.publish("changing/t", format!("{sent:06}").as_bytes(), 1)).collect();
+        for (client, id) in clients.iter_mut().zip(ids) {
+            client.expect(&Packet::PubAck { id, reason: 0 });
+        }
+        sent += 1;
+        sent
+    };
+    (0..50).for_each(|_| _ = round(&mut clients));
+    peer::run(kafka.tool("topics").args(["--alter", "--topic", "changing", "--partitions", "12"]));
+    let told = Instant::now();
+    let rounds = wait::until("records in the new partitions", 15, || {
+        let rounds = round(&mut clients);
+        (rounds % 20 == 0 && kafka.read("changing").iter().any(|record| record.partition >= 4)).then_some(rounds)
+    });
+    assert!(told.elapsed() < Duration::from_secs(10), "noticed after {:?}", told.elapsed());
+    let records = kafka.read_count("changing", rounds * CLIENTS);
+    for i in 0..CLIENTS {
+        let key = format!("key-{i}").into_bytes();
+        let mut own: Vec<_> = records.iter().filter(|record| record.key.as_ref() == Some(&key)).collect();
+        let mut partitions: Vec<i32> = own.iter().map(|record| record.partition).collect();
+        partitions.dedup();
+        assert!(partitions.len() <= 2, "key {i} lay in {partitions:?}");
+        for partition in partitions {
+            let values: Vec<_> = own.iter().filter(|r| r.partition == partition).map(|r| &r.value).collect();
+            assert!(values.is_sorted(), "key {i} in partition {partition}: {values:?}");
+        }
+        own.sort_by_key(|record| record.value.clone());
+        assert_eq!(own.len(), rounds, "key {i}, each once");
+        let mut places: Vec<i32> = own.iter().map(|record| record.partition).collect();
+        places.dedup();
+        assert!(places.len() <= 2, "key {i} moved once and for all: {places:?}");
+    }
+}
+
 /// Row T20: a topic that may no longer be written is fatal for its own publishers only, MQTT 5 clients are told 0x87, clients of
 /// MQTT 3.1.1 are closed, nobody gets an acknowledgement of what is not there; and when it may be written again it is.
 #[test]

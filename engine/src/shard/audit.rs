@@ -6,6 +6,7 @@ use crate::buffer::Batch;
 use crate::session::Will;
 use crate::session::deliveries::ENTRY_BYTES;
 use crate::shard::io::{ConnKey, Wait};
+use crate::shard::settings::ROUND_WAIT_NS_MAX;
 use crate::shard::will::DueWill;
 use crate::shard::{Shard, ShardId};
 use crate::sink::WriterCounts;
@@ -133,8 +134,7 @@ impl Shard {
         work |= self.round.released && !self.lists.held.is_empty();
         work |= self.sinks.iter().any(|s| s.accumulator.can_seal(now.mono));
         assert!(soon || !work, "something to do, and no wake-up: {wait:?}, {:?}", self.round);
-        let quiet_ns = 5_000_000;
-        let wakes = wait.deadline.is_some_and(|at| at <= now.mono + quiet_ns);
-        assert!(wait.clients || wakes, "clients are left alone for longer than 5 ms: {wait:?}");
+        let wakes = wait.deadline.is_some_and(|at| at <= now.mono + ROUND_WAIT_NS_MAX);
+        assert!(wait.clients || wakes, "clients are left alone for too long: {wait:?}");
     }
 }

@@ -159,7 +159,7 @@ impl Placer<'_> {
         if self.settings.sinks[usize::from(route.sink)].route.topic.is_some() {
             return self.aim(route, event, scratch);
         }
-        route.reserved = self.partition(route, event, scratch).ok_or(NoPlace::Hold)?;
+        route.reserved = self.partition(route, event, scratch)?;
         Ok(())
     }
 
@@ -383,16 +383,20 @@ impl Placer<'_> {
 
     /// The record's partition: from the memo if it is fixed there and the count is still the same.
     #[inline]
-    fn partition(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Scratch) -> Option<u32> {
+    fn partition(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Scratch) -> Result<u32, NoPlace> {
         let index = usize::from(route.sink);
         let sink = &mut self.sinks[index];
         let writer = &self.writers[sink.connector];
-        let count = writer.partitions(route.sink)?;
+        let mut count = writer.partitions(route.sink).ok_or(NoPlace::Hold)?;
+        if sink.partitioner.is_by_key() {
+            let accumulator = &sink.accumulator;
+            count = sink.mapping.count(count, self.at.now, || accumulator.is_idle()).ok_or(NoPlace::Wait)?;
+        }
         if let Some(chosen) = route.partition
             && chosen.count == count
             && chosen.read.is_none_or(|read| read == self.read)
         {
-            return Some(chosen.partition);
+            return Ok(chosen.partition);
         }
         let key = match &route.key {
             Some(key) => key.as_deref(),
@@ -401,11 +405,11 @@ impl Placer<'_> {
         let choice = Choice { key, client_id: event.client_id, topic: event.topic };
         let fixed = route.key.is_some() && sink.partitioner.is_fixed(key.is_none_or(<[u8]>::is_empty));
         let for_a_read = sink.partitioner.holds_for_a_read();
-        let partition = sink.choose(route.sink, &choice, writer, self.at.now)?;
+        let partition = sink.choose(route.sink, &choice, writer, self.at.now).ok_or(NoPlace::Hold)?;
         if fixed || for_a_read {
             route.partition = Some(Chosen { partition, count, read: for_a_read.then_some(self.read) });
         }
-        Some(partition)
+        Ok(partition)
     }
 }
 

@@ -108,6 +108,8 @@ impl Shard {
         self.release_publications(now, io);
         for sink in &mut self.sinks {
             self.round.released |= sink.accumulator.take_ahead(now.mono);
+            let accumulator = &sink.accumulator;
+            self.round.released |= sink.mapping.settle(now.mono, || accumulator.is_idle());
         }
         if self.round.released {
             self.round.released = false;
@@ -163,7 +165,9 @@ impl Shard {
             let stored = &mut sink.journal;
             let settings = &self.settings.sinks[index];
             self.stored_now.clear();
-            sink.accumulator.seal_due(now.mono, drain, |mut batch| {
+            // What was placed by the old number of partitions is waited for.
+            let hurry = drain || sink.mapping.is_waiting();
+            sink.accumulator.seal_due(now.mono, hurry, |mut batch| {
                 Sink::sealed(partitioner, live.as_deref_mut(), &batch);
                 let mut owner = owner_of(batch.part.partition, shards);
                 if let Some(live) = live.as_deref() {
@@ -360,11 +364,13 @@ impl Shard {
         let quiet = (!clients).then_some(self.round.quiet_until);
         let sinks = self.sinks.iter().filter_map(|s| s.accumulator.deadline()).min();
         let ahead = self.sinks.iter().filter_map(|s| s.accumulator.ahead_until()).min();
+        let mapping = self.sinks.iter().filter_map(|s| s.mapping.until()).min();
         let stored = self.journals_deadline(now.mono);
         let deadlines = [
             late,
             stored,
             ahead,
+            mapping,
             ration,
             again,
             quiet,

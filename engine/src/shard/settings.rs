@@ -14,9 +14,13 @@ use crate::sink::Sink;
 use crate::sink::accumulator::{Accumulator, BatchLimits};
 use crate::sink::ceiling::Ceiling;
 use crate::sink::live_topics::LiveTopics;
+use crate::sink::mapping::Mapping;
 use crate::sink::packing::{PACK_HERE_BYTES, Packing};
 use crate::sink::partitioning::{Partitioner, Random};
 use crate::sink::route::Route;
+
+/// Longest time for which client sockets are left alone after a busy round, nanoseconds.
+pub(super) const ROUND_WAIT_NS_MAX: u64 = 10_000_000;
 
 /// What every shard knows of the configuration.
 #[derive(Debug, Clone)]
@@ -253,6 +257,7 @@ impl SinkSettings {
             live,
             accumulator: Accumulator::new(index, self.limits),
             partitioner: Partitioner::new(self.partition_strategy, self.key_hash, shard, shards, random.next_u64()),
+            mapping: Mapping::default(),
             connector: self.connector,
             ceiling: Ceiling::new(self.limits.bytes_max),
             journal: None,
@@ -296,7 +301,6 @@ impl Settings {
 
     /// How long client sockets may be left alone after a busy round: the shortest linger, at most 10 ms, none without sinks.
     pub(super) fn round_wait_ns(&self) -> u64 {
-        const ROUND_WAIT_NS_MAX: u64 = 10_000_000;
         self.sinks.iter().map(|s| s.limits.linger_ns).min().unwrap_or(0).min(ROUND_WAIT_NS_MAX)
     }
 }

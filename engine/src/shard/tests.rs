@@ -5,6 +5,7 @@ mod batch_size;
 mod cluster;
 mod dead_letter;
 mod deliver;
+mod growth;
 mod live_topics;
 mod mqtt_client;
 mod overload;

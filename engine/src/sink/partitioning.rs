@@ -96,6 +96,12 @@ impl Partitioner {
         }
     }
 
+    /// Whether what a record says decides on its partition, and not load or chance.
+    #[inline]
+    pub fn is_by_key(&self) -> bool {
+        !matches!(self.strategy, PartitionStrategy::Sticky | PartitionStrategy::Random)
+    }
+
     /// Whether one choice holds for all the messages that one read brings from one session.
     pub fn holds_for_a_read(&self) -> bool {
         self.strategy == PartitionStrategy::Random

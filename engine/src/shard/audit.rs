@@ -106,6 +106,11 @@ impl Shard {
         }
     }
 
+    /// Charges for the lists of entries in journals: what lies on disk when a drain has ended is sent after the next start.
+    pub fn index_bytes(&self) -> usize {
+        self.stored_bytes().1
+    }
+
     /// Charges of the batches in journals, and for their lists.
     fn stored_bytes(&self) -> (usize, usize) {
         let mut bytes = 0;

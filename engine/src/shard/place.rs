@@ -120,28 +120,21 @@ impl Placer<'_> {
         // Several sinks: reserve for each first. Records are rendered twice, which costs less than keeping them.
         if let Err(why) = self.reserve_all(memo, event, scratch) {
             for route in &mut memo.routes {
-                let accumulator = &mut self.sinks[usize::from(route.sink)].accumulator;
+                let sink = self.settings.sinks[usize::from(route.sink)].dead_letter.filter(|_| route.never.is_some());
+                let accumulator = &mut self.sinks[usize::from(sink.unwrap_or(route.sink))].accumulator;
                 accumulator.cancel(route.reserved, self.pool, self.budget);
-                self.cancel_dead(route);
                 choose_anew(route);
             }
             return Err(why);
         }
+        // Several records may meet in one dead-letter sink, where room was looked for each by itself.
+        self.budget.open_beyond(memo.routes.iter().any(|route| route.never.is_some()));
         for route in &mut memo.routes {
             let written = self.place_one(route, event, seat, scratch, true, &mut placed);
             assert!(written.is_ok(), "a record is written where room was reserved for it");
         }
-        // A dead-letter sink that chooses at random has written elsewhere than it had reserved.
-        memo.routes.iter().for_each(|route| self.cancel_dead(route));
+        self.budget.open_beyond(false);
         Ok(placed)
-    }
-
-    /// Gives up what was reserved in the dead-letter sink of a record that can never be written.
-    #[inline]
-    fn cancel_dead(&mut self, route: &MemoRoute) {
-        if let (Some(_), Some(grave)) = (route.never, self.settings.sinks[usize::from(route.sink)].dead_letter) {
-            self.sinks[usize::from(grave)].accumulator.cancel_all(self.pool, self.budget);
-        }
     }
 
     fn reserve_all(&mut self, memo: &mut RouteMemo, event: &Event<'_>, scratch: &mut Scratch) -> Result<(), NoPlace> {
@@ -170,7 +163,7 @@ impl Placer<'_> {
         Ok(())
     }
 
-    /// Finds the topic that the message names, and a partition of it.
+    /// Finds the topic that the message names, and a partition of it; or one of the dead-letter sink if there can be none.
     #[inline(never)]
     fn aim(&mut self, route: &mut MemoRoute, event: &Event<'_>, scratch: &mut Scratch) -> Result<(), NoPlace> {
         let index = usize::from(route.sink);
@@ -178,10 +171,6 @@ impl Placer<'_> {
         route.never = None;
         let name = direct.topic.as_ref().and_then(|topic| topic.render_whole(event, &mut scratch.topic));
         let name = name.filter(|name| is_topic_name(name)).and_then(|name| std::str::from_utf8(name).ok());
-        let Some(name) = name else {
-            route.never = Some(FailReason::Invalid);
-            return Ok(());
-        };
         let key = match &route.key {
             Some(key) => key.as_deref(),
             None => direct.key.render(event, &mut scratch.key),
@@ -189,9 +178,21 @@ impl Placer<'_> {
         let choice = Choice { key, client_id: event.client_id, topic: event.topic };
         let sink = &mut self.sinks[index];
         let writer = &mut self.writers[sink.connector];
-        match sink.aim(route.sink, name, &choice, writer, self.at.now).ok_or(NoPlace::Hold)? {
+        let aim = match name {
+            Some(name) => sink.aim(route.sink, name, &choice, writer, self.at.now).ok_or(NoPlace::Hold)?,
+            None => Aim::Never(FailReason::Invalid),
+        };
+        match aim {
             Aim::Slot(slot) => route.reserved = slot,
-            Aim::Never(why) => route.never = Some(why),
+            Aim::Never(why) => {
+                route.never = Some(why);
+                if let Some(grave) = self.settings.sinks[index].dead_letter {
+                    let sink = &mut self.sinks[usize::from(grave)];
+                    let writer = &self.writers[sink.connector];
+                    let partition = sink.choose(grave, &dead_letter::choice(key), writer, self.at.now);
+                    route.reserved = partition.ok_or(NoPlace::Hold)?;
+                }
+            }
         }
         Ok(())
     }
@@ -228,7 +229,7 @@ impl Placer<'_> {
         let record = Record { key, value, timestamp_ms, headers };
         if let Some(why) = route.never {
             let topic = String::from_utf8_lossy(&scratch.topic);
-            return self.never(index, &record, &topic, why, seat, write, placed);
+            return self.never(index, partition, &record, &topic, why, seat, write, placed);
         }
         let room = self.reserve(index, partition, record.bytes_max());
         if room != Room::Ready
@@ -290,12 +291,14 @@ impl Placer<'_> {
         }
     }
 
-    /// A record whose topic cannot be: it goes to the dead-letter sink with its tickets, or its publisher is refused.
+    /// A record whose topic cannot be: it goes to `partition` of the dead-letter sink with its tickets, or its publisher is
+    /// refused.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "what placing a record needs, and why it has no place")]
     fn never(
         &mut self,
         index: usize,
+        partition: u32,
         record: &Record<'_>,
         topic: &str,
         why: FailReason,
@@ -321,8 +324,6 @@ impl Placer<'_> {
         origin.put(record.headers, why, &mut headers);
         let copy = Record { timestamp_ms: record.timestamp_ms, headers: headers.raw(), ..*record };
         let sink = &mut self.sinks[usize::from(grave)];
-        let choice = dead_letter::choice(record.key);
-        let partition = sink.choose(grave, &choice, &self.writers[sink.connector], self.at.now).ok_or(NoPlace::Hold)?;
         let room = sink.accumulator.reserve(partition, copy.bytes_max(), self.at, self.pool, self.budget);
         if room != Room::Ready {
             return Err(NoPlace::Hold);

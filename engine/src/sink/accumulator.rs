@@ -261,12 +261,6 @@ impl Accumulator {
         }
     }
 
-    /// As [`cancel`](Self::cancel), wherever room was reserved.
-    #[cold]
-    pub fn cancel_all(&mut self, pool: &mut BatchPool, budget: &mut Budget) {
-        (0..self.partitions.len() as u32).for_each(|slot| self.cancel(slot, pool, budget));
-    }
-
     /// Appends a record for which `reserve` said `Ready`. Returns its encoded size in bytes.
     #[inline]
     pub fn append(&mut self, partition: u32, record: &Record<'_>) -> u32 {

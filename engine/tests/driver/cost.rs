@@ -84,6 +84,17 @@ impl Machine for Sink {
 
 /// Sends `messages` by `send`, and prints what the shard's thread spent.
 fn measure(name: &str, pause_ms: u64, messages: u64, send: impl FnOnce(&mut [TcpStream])) {
+    measure_with(Options::default(), name, pause_ms, messages, send);
+}
+
+/// As [`measure`]; returns the CPU time of the shard's thread, nanoseconds.
+fn measure_with(
+    options: Options,
+    name: &str,
+    pause_ms: u64,
+    messages: u64,
+    send: impl FnOnce(&mut [TcpStream]),
+) -> u64 {
     let seen = Arc::new(Seen::default());
     let shared = Arc::clone(&seen);
     let make = move |_| Sink {
@@ -93,7 +104,7 @@ fn measure(name: &str, pause_ms: u64, messages: u64, send: impl FnOnce(&mut [Tcp
         paused_until: None,
         seen: Arc::clone(&shared),
     };
-    let rig = rig::start(Options::default(), make);
+    let rig = rig::start(options, make);
     let mut streams: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(rig.addr).expect("connects")).collect();
     streams.iter().for_each(|stream| stream.set_nodelay(true).expect("nodelay"));
     std::thread::sleep(Duration::from_millis(50));
@@ -119,6 +130,7 @@ fn measure(name: &str, pause_ms: u64, messages: u64, send: impl FnOnce(&mut [Tcp
         reads as f64 / messages as f64,
         wall.as_secs_f64()
     );
+    cpu
 }
 
 /// As fast as it goes, 16 KiB a write.
@@ -152,4 +164,16 @@ fn every_shape_of_load_is_read_to_the_end() {
         measure("20 a ms, no pause", 0, burst_messages, |s| bursts(s, burst_messages, 20));
         measure("1 a ms", 0, lone_messages, |s| bursts(s, lone_messages, 1));
     }
+}
+
+/// With `busy_poll_ns` a shard looks around where it would sleep, and hears sockets and commands all the same.
+#[test]
+fn a_shard_that_looks_around_does_not_sleep_between_messages() {
+    const MESSAGES: u64 = 200;
+    let cpu_ns = |busy_poll_ns| {
+        let options = Options { busy_poll_ns, ..Options::default() };
+        measure_with(options, "1 a ms, looking around", 0, MESSAGES, |s| bursts(s, MESSAGES, 1))
+    };
+    let (asleep, awake) = (cpu_ns(0), cpu_ns(10_000_000));
+    assert!(awake > 3 * asleep, "{awake} ns awake, {asleep} ns with sleep");
 }

@@ -1,6 +1,7 @@
 //! Topics that messages name.
 
 use super::rig::{Rig, publish, settings, sink};
+use crate::config::PartitionStrategy;
 use crate::rule::{Columns, Template};
 use crate::shard::SinkSettings;
 use crate::shard::io::ConnKey;
@@ -102,4 +103,44 @@ fn or_it_goes_to_the_dead_letters() {
     rig.round();
     assert_eq!(rig.sent(conn), [0x40, 2, 0, 1]);
     audit(&mut rig);
+}
+
+/// Answers whatever waits, until nothing comes after it.
+fn store_all(rig: &mut Rig) {
+    for _ in 0..100 {
+        rig.round();
+        while !script(rig).open.is_empty() {
+            script(rig).answer(0, STORED);
+        }
+    }
+}
+
+/// Three records that can never be written share one dead-letter sink, which chooses at random, and little memory.
+#[test]
+fn several_sinks_may_share_the_dead_letters_and_the_last_of_the_memory() {
+    let grave = SinkSettings { partition_strategy: PartitionStrategy::Random, ..live(None).swap_remove(1) };
+    let mut sinks: Vec<_> = (0..3).map(|_| live(Some(3)).swap_remove(0)).collect();
+    sinks.push(grave);
+    let mut small = settings(sinks);
+    small.memory_bytes = 40_000;
+    small.pool_bytes = 0;
+    let mut rig = Rig::with_writer(small, Writer::Script(Script::new(Some(3))));
+    let conn = rig.connect("c", 5);
+    let mut answered = Vec::new();
+    for id in 1..=100u16 {
+        let payload = format!(r#"{{"site":"a b","fill":"{}"}}"#, "x".repeat(usize::from(id * 37 % 1_500)));
+        say(&mut rig, conn, id, &payload);
+        audit(&mut rig);
+        if id % 20 == 0 {
+            store_all(&mut rig);
+        }
+        answered.extend(rig.sent(conn).chunks(4).map(|ack| ack[3]));
+    }
+    store_all(&mut rig);
+    answered.extend(rig.sent(conn).chunks(4).map(|ack| ack[3]));
+    assert_eq!(answered, (1..=100).collect::<Vec<u8>>());
+    assert!(rig.shard.counters.backpressure_pauses > 0, "memory was short");
+    assert_eq!(rig.shard.sink_counters[3].matched, 300);
+    audit(&mut rig);
+    assert_eq!(rig.shard.charged_bytes().0, 0);
 }

@@ -82,6 +82,17 @@ fn one_file_knows_the_runtime() {
     );
 }
 
+/// Tests run development builds only: an item that a release build lacks would break it unseen.
+#[test]
+fn every_build_has_the_same_items() {
+    let is_attribute = |line: &&String| line.trim_start().starts_with("#[cfg") && line.contains("debug_assertions");
+    none(sources().iter().flat_map(|source| {
+        let hits = source.lines.iter().filter(is_attribute);
+        hits.map(|line| format!("{}: {}: ask cfg!(debug_assertions) inside", source.path, line.trim()))
+            .collect::<Vec<_>>()
+    }));
+}
+
 #[test]
 fn unsafe_has_two_addresses() {
     let allowed = |path: &str| UNSAFE_ADDRESSES.iter().any(|address| path.starts_with(address));

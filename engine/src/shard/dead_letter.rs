@@ -52,7 +52,6 @@ impl DeadLetters {
     }
 
     /// Bytes that the batches have charged.
-    #[cfg(any(test, debug_assertions))]
     pub(super) fn charged_bytes(&self) -> usize {
         self.waiting.iter().map(|dead| dead.batch.charge_bytes).sum()
     }

@@ -486,7 +486,6 @@ impl Journal {
     }
 
     /// Shows every batch it holds; not those that the writer has.
-    #[cfg(any(test, debug_assertions))]
     pub fn each_batch(&self, show: &mut impl FnMut(&Batch)) {
         self.waiting.iter().for_each(|batch| show(batch));
         self.gone.iter().filter_map(|gone| gone.batch.as_deref()).for_each(&mut *show);

@@ -15,16 +15,17 @@ use aqueduct::sink::discard::Discard;
 
 use crate::packets::connect;
 
-const CONFIG: &str = r##"
-[connectors.c]
-type = "discard"
-[sinks.s]
-connector = "c"
-source_topics = ["#"]
-topic = "t"
-value = "${payload}"
-linger = "0ms"
-"##;
+/// A discarding connector with a sink for everything, and `others` for topics that nobody publishes to.
+fn config(others: u32) -> String {
+    let sink = |name: &str, filter: &str| {
+        format!(
+            "[sinks.{name}]\nconnector = \"c\"\nsource_topics = [\"{filter}\"]\ntopic = \"t\"\n\
+             value = \"${{payload}}\"\nlinger = \"0ms\"\n"
+        )
+    };
+    let others = (0..others).map(|i| sink(&format!("other-{i}"), &format!("others/{i}/+/#")));
+    ["[connectors.c]\ntype = \"discard\"\n".to_owned(), sink("s", "#")].into_iter().chain(others).collect()
+}
 
 /// Gives each connection the same bytes once per turn and takes whatever is sent.
 #[derive(Debug, Default)]
@@ -73,10 +74,16 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A shard with `clients` connected clients.
+    /// A shard with `clients` connected clients and a sink for what they publish.
     pub fn new(clients: u32) -> Self {
+        Self::among(clients, 0)
+    }
+
+    /// The same, where `others` sinks are for topics that nobody publishes to.
+    pub fn among(clients: u32, others: u32) -> Self {
         let machine = Facts { memory_bytes: 1 << 30, cores: 1, descriptors: 10_000 };
-        let loaded = Loaded::load(&Sources::file(Document::new("bench.toml", CONFIG)), &machine).expect("valid");
+        let loaded =
+            Loaded::load(&Sources::file(Document::new("bench.toml", &config(others))), &machine).expect("valid");
         let plan = Plan::new(&loaded.config, &machine).expect("a plan");
         let settings = Settings::new(&loaded.config, &plan).expect("valid templates");
         let now = Now { mono: Mono::from_ms(1_000), wall_ms: 1_700_000_000_000 };

@@ -4,7 +4,6 @@
 //! Setup: a cluster of its own, a node with 64 MB of memory, clients that publish at QoS 0 as fast as the node takes it, which no
 //! receive maximum holds back. Action: SIGSTOP to the broker until nothing more is taken, then SIGCONT.
 
-use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
@@ -53,12 +52,6 @@ fn publishers(node: &Node) -> Vec<thread::JoinHandle<()>> {
     (0..CLIENTS).map(start).collect()
 }
 
-fn resident_bytes(node: &Node) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", node.pid().as_raw_nonzero())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") << 10
-}
-
 /// Waits until the node has taken nothing for two seconds; says how many messages it has.
 fn standstill(node: &Node) -> f64 {
     let mut last = (node.metrics().sink("matched_total"), Instant::now());
@@ -82,14 +75,14 @@ fn publishers_wait_and_lose_nothing() {
     let bytes = taken * PAYLOAD.len() as f64;
     assert!(bytes > 10e6, "the buffer is there to be used: {taken} messages");
     assert!(bytes < MEMORY_BYTES as f64, "{taken} messages fit into no {MEMORY_BYTES} bytes");
-    let resident = resident_bytes(&node);
+    let resident = node.peak_bytes();
     assert!(resident < MEMORY_BYTES * 11 / 10, "{resident} bytes resident");
     drop(frozen);
     for publisher in publishers {
         publisher.join().expect("it ends");
     }
     kafka.read_count("bounded", PUBLISHES as usize + 1);
-    assert!(resident_bytes(&node) < MEMORY_BYTES * 11 / 10);
+    assert!(node.peak_bytes() < MEMORY_BYTES * 11 / 10);
 }
 
 /// `qos0_on_full = "drop"`: clients never wait; what does not fit is dropped, and counted to the last message.
@@ -107,7 +100,7 @@ fn or_messages_are_dropped_and_counted() {
         (matched == PUBLISHES as f64 + 1.0).then_some((matched, metrics.sink("dropped_total")))
     });
     assert!(dropped > 0.0 && dropped < matched, "{dropped} of {matched} dropped");
-    assert!(resident_bytes(&node) < MEMORY_BYTES * 11 / 10);
+    assert!(node.peak_bytes() < MEMORY_BYTES * 11 / 10);
     drop(frozen);
     kafka.read_count("bounded", (matched - dropped) as usize);
 }

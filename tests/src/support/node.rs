@@ -242,6 +242,16 @@ impl Node {
         Pid::from_raw(i32::try_from(id).expect("a process id")).expect("not 0")
     }
 
+    /// The most memory its present process has had resident, bytes.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn peak_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") << 10
+    }
+
     /// Starts it once more on the data it had.
     ///
     /// # Panics

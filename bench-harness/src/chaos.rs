@@ -348,7 +348,12 @@ fn start_kafka(args: &ChaosArgs, world: &mut World, dir: &Path) -> Result<()> {
     let proxy = FaultProxy::start(args.brokers)?;
     let settings: Vec<String> =
         [BROKER_SETTINGS.to_owned()].into_iter().chain(args.broker_set.iter().cloned()).collect();
-    let plan = ClusterPlan { brokers: args.brokers, settings: settings.join(";"), front: Some(proxy.first_port()) };
+    let plan = ClusterPlan {
+        brokers: args.brokers,
+        settings: settings.join(";"),
+        front: Some(proxy.first_port()),
+        secure: false,
+    };
     let kafka_dir = args.system_args.kafka_dir.clone().unwrap_or_else(|| dir.join("kafka"));
     let cluster = Cluster::start_as(&kafka_dir, &plan)?;
     proxy.stand_before(cluster.back.clone());

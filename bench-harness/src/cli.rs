@@ -80,6 +80,9 @@ pub struct SystemArgs {
     /// Send so many messages instead of the workload's number
     #[arg(long, value_name = "N")]
     pub messages: Option<u64>,
+    /// Kafka listens for TLS as well, and the product uses that where it is set to (connectors.k.tls.enable=true)
+    #[arg(long)]
+    pub secure: bool,
     /// Where Kafka lives while it is needed; wiped afterwards [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     pub kafka_dir: Option<PathBuf>,
@@ -113,6 +116,7 @@ impl SystemArgs {
             dir: PathBuf::new(),
             connector: self.connector,
             bootstrap: None,
+            tls: None,
             topic: String::new(),
             partitions: 1,
             shards: self.shards,

@@ -79,7 +79,7 @@ impl Bench {
         if args.connector == Connector::Kafka {
             bench.progress.step("starting Kafka");
             let kafka_dir = args.kafka_dir.clone().unwrap_or_else(|| bench.dir.join("kafka"));
-            bench.cluster = Some(Cluster::start(&kafka_dir)?);
+            bench.cluster = Some(Cluster::start(&kafka_dir, args.secure)?);
         }
         Ok(bench)
     }
@@ -105,6 +105,7 @@ impl Bench {
         let run = self.runs;
         let mut setup = setup.clone();
         setup.bootstrap = self.bootstrap();
+        setup.tls = self.cluster.as_ref().and_then(|cluster| cluster.tls.clone());
         setup.topic = format!("bench-{run}");
         setup.partitions = workload.partitions;
         setup.dir = self.dir.join(format!("run-{run}"));

@@ -17,6 +17,7 @@ use clap::ValueEnum;
 use miette::{Result, bail};
 use serde::Serialize;
 
+use self::kafka::TlsListener;
 use self::peer::{Peer, Puback};
 use self::process::Process;
 use crate::measure::{CpuSample, Memory};
@@ -79,6 +80,8 @@ pub struct Setup {
     pub connector: Connector,
     /// Kafka's address, with the Kafka connector.
     pub bootstrap: Option<String>,
+    /// Where Kafka is reached over TLS, if it can be; the product is where it is set to use TLS.
+    pub tls: Option<TlsListener>,
     /// The Kafka topic.
     pub topic: String,
     /// Partitions of the topic.

@@ -12,6 +12,9 @@ use super::process::Process;
 use super::{Connector, Running, Setup, free_port};
 use crate::scrape;
 
+/// The setting that has it use Kafka's listener for TLS.
+const TLS: &str = "connectors.k.tls.enable=true";
+
 /// How long it may take from listening to being ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -79,9 +82,13 @@ fn free_port_beside(taken: &[SocketAddr]) -> Result<SocketAddr> {
 fn configuration(setup: &Setup, mqtt: SocketAddr, http: SocketAddr, embedded: SocketAddr) -> Result<Table> {
     let connector = match setup.connector {
         Connector::Kafka => {
-            let bootstrap = setup.bootstrap.as_deref().ok_or_else(|| miette!("the Kafka connector needs a Kafka"))?;
+            let tls = setup.tls.as_ref().filter(|_| setup.set.iter().any(|pair| pair == TLS));
+            let bootstrap = tls.map_or(setup.bootstrap.as_deref(), |tls| Some(&tls.bootstrap));
+            let bootstrap = bootstrap.ok_or_else(|| miette!("the Kafka connector needs a Kafka"))?;
             let hosts: Vec<&str> = bootstrap.split(',').collect();
-            table([("type", "kafka".into()), ("bootstrap_hosts", texts(&hosts))])
+            let authority = tls.map(|tls| table([("cacertfile", tls.authority.display().to_string().into())]));
+            let hosts = [("type", "kafka".into()), ("bootstrap_hosts", texts(&hosts))];
+            pairs(hosts.into_iter().chain(authority.map(|authority| ("tls", authority))))
         }
         Connector::Discard => table([("type", "discard".into())]),
         Connector::Embedded => table([
@@ -120,8 +127,12 @@ fn configuration(setup: &Setup, mqtt: SocketAddr, http: SocketAddr, embedded: So
     Ok(whole)
 }
 
-fn table<const N: usize>(pairs: [(&str, Value); N]) -> Value {
-    Value::Table(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    pairs(entries)
+}
+
+fn pairs<'k>(entries: impl IntoIterator<Item = (&'k str, Value)>) -> Value {
+    Value::Table(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 fn texts(texts: &[&str]) -> Value {
@@ -142,6 +153,7 @@ mod tests {
             dir: PathBuf::from("/x"),
             connector: Connector::Kafka,
             bootstrap: Some("127.0.0.1:9092".to_owned()),
+            tls: None,
             topic: "bench".to_owned(),
             partitions: 4,
             shards: 2,

@@ -31,6 +31,17 @@ pub struct ClusterPlan {
     pub settings: String,
     /// First of the ports on which a proxy stands in front of the brokers.
     pub front: Option<u16>,
+    /// Whether they have listeners with TLS and SASL as well.
+    pub secure: bool,
+}
+
+/// Where a cluster is reached over TLS.
+#[derive(Debug, Clone)]
+pub struct TlsListener {
+    /// Its bootstrap address.
+    pub bootstrap: String,
+    /// The certificate of the authority to trust.
+    pub authority: PathBuf,
 }
 
 /// A running cluster.
@@ -43,6 +54,8 @@ pub struct Cluster {
     pub bootstrap: String,
     /// Where the brokers listen for what comes through a proxy; empty without one.
     pub back: Vec<SocketAddr>,
+    /// Where they listen for TLS, if they do.
+    pub tls: Option<TlsListener>,
     /// Process id of the first broker.
     pub broker: u32,
     /// How many brokers it has.
@@ -51,8 +64,8 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts a fresh cluster of one broker in `dir`, with its script beside it.
-    pub fn start(dir: &Path) -> Result<Self> {
-        Self::start_as(dir, &ClusterPlan { brokers: 1, settings: String::new(), front: None })
+    pub fn start(dir: &Path, secure: bool) -> Result<Self> {
+        Self::start_as(dir, &ClusterPlan { brokers: 1, settings: String::new(), front: None, secure })
     }
 
     /// Starts a fresh cluster in `dir`.
@@ -62,7 +75,7 @@ impl Cluster {
         reaper::enrol(duty.clone());
         let mut up = Command::new("bash");
         up.arg(&script).args(["up", "--brokers", &plan.brokers.to_string()]).env("KAFKA_DIR", dir);
-        up.env("KAFKA_SET", &plan.settings);
+        up.args(plan.secure.then_some("--secure")).env("KAFKA_SET", &plan.settings);
         if let Some(front) = plan.front {
             up.env("KAFKA_FRONT", front.to_string());
         }
@@ -74,12 +87,15 @@ impl Cluster {
             _ => bail!("Kafka did not start\n{errors}"),
         }
         let text = String::from_utf8_lossy(&up.stdout).into_owned();
-        let bootstrap = text.lines().find_map(|line| line.strip_prefix("BOOTSTRAP="));
-        let bootstrap = bootstrap.ok_or_else(|| miette!("kafka.sh did not say where Kafka listens"))?.to_owned();
-        let back = text.lines().find_map(|line| line.strip_prefix("BACK=")).unwrap_or_default();
+        let said = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let bootstrap =
+            said("BOOTSTRAP").ok_or_else(|| miette!("kafka.sh did not say where Kafka listens"))?.to_owned();
+        let authority = dir.join("tls/ca.pem");
+        let tls = said("TLS").map(|hosts| TlsListener { bootstrap: hosts.to_owned(), authority });
+        let back = said("BACK").unwrap_or_default();
         let back = back.split(',').filter(|at| !at.is_empty()).map(str::parse).collect::<Result<_, _>>();
         let (back, brokers) = (back.into_diagnostic()?, plan.brokers);
-        let mut cluster = Self { duty, script, dir: dir.to_owned(), bootstrap, back, broker: 0, brokers };
+        let mut cluster = Self { duty, script, dir: dir.to_owned(), bootstrap, back, tls, broker: 0, brokers };
         cluster.broker = cluster.pid(1)?.as_raw_nonzero().get() as u32;
         Ok(cluster)
     }

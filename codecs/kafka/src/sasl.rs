@@ -10,13 +10,14 @@
 //! | PLAIN | [`plain`] | user and password, as they are |
 //! | SCRAM-SHA-256, SCRAM-SHA-512 | [`scram`] | proofs on both sides that the password is known |
 //! | OAUTHBEARER | [`oauthbearer`] | a token that somebody else issued |
-//! | GSSAPI | [`Exchange::Outside`] | what the caller's Kerberos library says |
+//! | GSSAPI | [`gssapi`] | what the caller's Kerberos library says ([`Exchange::Outside`]) |
 //!
 //! What a mechanism needs at every connection comes with [`Exchange`]; a nonce comes from the caller's randomness.
 //!
 //! Left out: the requests that carry it ([`crate::message::sasl_handshake`], [`crate::message::sasl_authenticate`]), their
 //! order ([`crate::connection`]), and where passwords and tokens come from.
 
+pub mod gssapi;
 pub mod oauthbearer;
 pub mod plain;
 pub mod scram;
@@ -102,6 +103,8 @@ pub enum Exchange {
 #[derive(Debug)]
 pub struct Outside {
     mechanism: Mechanism,
+    /// What to say first, if the caller has found that already.
+    first: Option<Vec<u8>>,
     /// The caller has said that its last answer was the last.
     ended: bool,
 }
@@ -111,16 +114,30 @@ pub struct Outside {
 pub enum Step {
     /// Send this to the broker.
     Send(Vec<u8>),
-    /// Find an answer to this challenge, then go on.
-    Ask(Vec<u8>),
+    /// Find an answer to this, then go on.
+    Ask(Question),
     /// The broker has accepted us, and proven itself where the mechanism has that.
     Done,
+}
+
+/// What the caller is asked, where the answers are its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// What to say first.
+    Begin,
+    /// What to say to this challenge, which may be empty.
+    Answer(Vec<u8>),
 }
 
 impl Exchange {
     /// One whose answers the caller finds.
     pub fn outside(mechanism: Mechanism) -> Self {
-        Self::Outside(Outside { mechanism, ended: false })
+        Self::Outside(Outside { mechanism, first: None, ended: false })
+    }
+
+    /// The same, with the first message found before it is asked for.
+    pub fn outside_from(mechanism: Mechanism, first: Vec<u8>) -> Self {
+        Self::Outside(Outside { mechanism, first: Some(first), ended: false })
     }
 
     /// Which mechanism.
@@ -139,7 +156,10 @@ impl Exchange {
             Self::Plain(plain) => Step::Send(plain.message()),
             Self::Scram(scram) => Step::Send(scram.client_first()),
             Self::OauthBearer(bearer) => Step::Send(bearer.message()),
-            Self::Outside(_) => Step::Ask(Vec::new()),
+            Self::Outside(outside) => match outside.first.take() {
+                Some(first) => Step::Send(first),
+                None => Step::Ask(Question::Begin),
+            },
         }
     }
 
@@ -153,11 +173,13 @@ impl Exchange {
             Self::Scram(scram) => scram.answer(challenge),
             Self::OauthBearer(_) => oauthbearer::OauthBearer::answer(challenge),
             Self::Outside(outside) if outside.ended => Ok(Step::Done),
-            Self::Outside(_) => Ok(Step::Ask(challenge.to_vec())),
+            Self::Outside(_) => Ok(Step::Ask(Question::Answer(challenge.to_vec()))),
         }
     }
 
     /// The caller's answer that was asked for is the last: what the broker says next is its consent.
+    ///
+    /// A broker that consents before that is asked about like any other challenge: whether it may is not for us to say.
     pub(crate) fn end_outside(&mut self) {
         if let Self::Outside(outside) = self {
             outside.ended = true;

@@ -11,7 +11,7 @@ use super::{BrokerConnection, Event, LinkError, Open};
 use crate::ErrorCode;
 use crate::cluster::{NoCommonVersion, Versions};
 use crate::message::{ApiKey, sasl_authenticate, sasl_handshake};
-use crate::sasl::{Exchange, Fault, Step};
+use crate::sasl::{Exchange, Fault, Question, Step};
 
 /// One authentication under way.
 #[derive(Debug)]
@@ -19,8 +19,10 @@ pub(super) struct Ongoing {
     exchange: Exchange,
     /// Agreed for SaslAuthenticate.
     version: i16,
-    /// A challenge that the caller has not taken yet.
-    challenge: Option<Vec<u8>>,
+    /// What the caller has not been asked yet.
+    question: Option<Question>,
+    /// The caller owes an answer.
+    asked: bool,
 }
 
 impl BrokerConnection {
@@ -55,19 +57,25 @@ impl BrokerConnection {
         u64::try_from(self.session_lifetime_ms).ok().filter(|&ms| ms > 0)
     }
 
-    /// A challenge that the caller has to answer, of a mechanism whose answers come from outside.
-    pub fn poll_challenge(&mut self) -> Option<Vec<u8>> {
-        self.ongoing.as_mut()?.challenge.take()
+    /// What the caller has to find an answer to, of a mechanism whose answers come from outside.
+    pub fn poll_question(&mut self) -> Option<Question> {
+        self.ongoing.as_mut()?.question.take()
     }
 
-    /// The caller's answer to the last challenge; then see [`BrokerConnection::poll_transmit`]. `last`: the broker's next
-    /// word is its consent.
+    /// The caller's answer to the last question; then see [`BrokerConnection::poll_transmit`]. `last`: the broker's next
+    /// word is its consent. An answer that nobody waits for is nothing.
     pub fn handle_answer(&mut self, bytes: &[u8], last: bool) {
-        let Some(ongoing) = &mut self.ongoing else { return };
+        let Some(ongoing) = self.ongoing.as_mut().filter(|ongoing| ongoing.asked) else { return };
+        ongoing.asked = false;
         if last {
             ongoing.exchange.end_outside();
         }
         self.send_authenticate(bytes);
+    }
+
+    /// Whether the caller owes an answer.
+    pub fn awaits_answer(&self) -> bool {
+        self.ongoing.as_ref().is_some_and(|ongoing| ongoing.asked)
     }
 
     /// What the last exchange has computed and the next need not.
@@ -89,7 +97,7 @@ impl BrokerConnection {
         sasl_handshake::encode_request(handshake, correlation_id, &self.client_id, mechanism, &mut out);
         self.transmit = Some(out);
         self.open.push_back(Open { correlation_id, api: ApiKey::SaslHandshake, version: handshake });
-        self.ongoing = Some(Ongoing { exchange, version, challenge: None });
+        self.ongoing = Some(Ongoing { exchange, version, question: None, asked: false });
         Ok(())
     }
 
@@ -135,9 +143,10 @@ impl BrokerConnection {
     fn take_step(&mut self, step: Step) {
         match step {
             Step::Send(bytes) => self.send_authenticate(&bytes),
-            Step::Ask(challenge) => {
+            Step::Ask(question) => {
                 if let Some(ongoing) = &mut self.ongoing {
-                    ongoing.challenge = Some(challenge);
+                    ongoing.question = Some(question);
+                    ongoing.asked = true;
                 }
             }
             Step::Done => {}

@@ -7,11 +7,12 @@
 //! ```
 //!
 //! Promises: no panic; nothing is accepted after the end; a broker that does not know the password is never accepted by SCRAM;
-//! no error repeats the password.
+//! no error repeats the password; whatever layers a broker offers after GSSAPI, none is chosen.
 //!
 //! The nonce stands in no input of the corpus: a message that continued it would be answered with thousands of hashes, and a
 //! million of those take an hour.
 
+use kafka::sasl::gssapi;
 use kafka::sasl::oauthbearer::OauthBearer;
 use kafka::sasl::plain::Plain;
 use kafka::sasl::scram::{Hash, Scram};
@@ -31,6 +32,10 @@ pub(super) fn run(bytes: &[u8]) {
     let is_scram = matches!(exchange.mechanism(), Mechanism::ScramSha256 | Mechanism::ScramSha512);
     exchange.begin();
     for message in lines {
+        if let (Mechanism::Gssapi, Ok(choice)) = (exchange.mechanism(), gssapi::choose_layer(message)) {
+            assert!(choice == [1, 0, 0, 0] && message[0] & 1 == 1, "a layer was chosen");
+            trail::mark(53, u64::from(message[0]));
+        }
         match exchange.answer(message) {
             Ok(Step::Done) => {
                 assert!(!is_scram, "a broker without the password was accepted");

@@ -112,3 +112,61 @@ fn a_broker_from_before_its_time_is_told_apart() {
     let error = hear(&mut link, 0, &old).unwrap_err().to_string();
     assert!(error.contains("use Apache Kafka 1.0 or later"), "{error}");
 }
+
+/// A link whose answers come from outside, after the broker has heard of the mechanism.
+fn asked_outside() -> BrokerConnection {
+    let mut link = BrokerConnection::new("me", "1.0");
+    link.authenticate_with(Exchange::outside(Mechanism::Gssapi));
+    link.handle_connected();
+    link.poll_transmit().unwrap();
+    hear(&mut link, 0, VERSIONS).unwrap();
+    assert!(link.poll_transmit().unwrap().ends_with(b"\0\x06GSSAPI"));
+    hear(&mut link, 1, &[0, 0, 0, 0, 0, 0]).unwrap();
+    link
+}
+
+/// SaslAuthenticate, version 1, without an error: these bytes.
+fn challenge(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0, 0, 0xff, 0xff, 0, 0, 0, bytes.len() as u8];
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(&[0; 8]);
+    out
+}
+
+#[test]
+fn answers_come_from_outside() {
+    let mut link = asked_outside();
+    assert_eq!((link.poll_transmit(), link.poll_question()), (None, Some(Question::Begin)));
+    assert!(link.awaits_answer() && link.poll_question().is_none());
+    link.handle_answer(b"ticket", false);
+    assert!(link.poll_transmit().unwrap().ends_with(b"\0\0\0\x06ticket"));
+    // Only what was asked for is said.
+    link.handle_answer(b"ticket", true);
+    assert_eq!(link.poll_transmit(), None);
+    assert_eq!(hear(&mut link, 2, &challenge(b"proof")), Ok(false));
+    assert_eq!(link.poll_question(), Some(Question::Answer(b"proof".to_vec())));
+    link.handle_answer(b"choice", true);
+    link.poll_transmit().unwrap();
+    assert_eq!(hear(&mut link, 3, &challenge(b"")), Ok(true), "the last answer was the last");
+    assert!(link.has_authenticated());
+}
+
+#[test]
+fn a_broker_that_consents_too_early_is_asked_about() {
+    let mut link = asked_outside();
+    link.handle_answer(b"ticket", false);
+    link.poll_transmit().unwrap();
+    assert_eq!(hear(&mut link, 2, &challenge(b"")), Ok(false));
+    assert_eq!(link.poll_question(), Some(Question::Answer(Vec::new())));
+    assert!(!link.has_authenticated());
+}
+
+#[test]
+fn the_first_answer_may_be_there_already() {
+    let mut link = logged_in(200);
+    link.authenticate_again(Exchange::outside_from(Mechanism::Gssapi, b"ticket".to_vec())).unwrap();
+    link.poll_transmit().unwrap();
+    assert_eq!(hear(&mut link, 3, &[0, 0, 0, 0, 0, 0]), Ok(false));
+    assert_eq!(link.poll_question(), None);
+    assert!(link.poll_transmit().unwrap().ends_with(b"\0\0\0\x06ticket"));
+}

@@ -6,7 +6,7 @@ use aqueduct::log::DiskOp;
 use aqueduct::plan::Plan;
 use aqueduct::shard::control::ControlMsg;
 use aqueduct::shard::io::{
-    BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, ListenerId, Machine, Recv, Request, ShardId,
+    BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, ListenerId, LoginQuestion, Machine, Recv, Request, ShardId,
 };
 use aqueduct::shard::mesh::{MeshMsg, Moved};
 use aqueduct::shard::{Settings, Shard};
@@ -58,6 +58,9 @@ impl Io for World {
     }
     fn request(&mut self, _: LinkKey, _: Request) {}
     fn drop_link(&mut self, _: LinkKey) {}
+    fn find_answer(&mut self, _: LinkKey, _: LoginQuestion) {
+        unreachable!("nobody logs in here")
+    }
     fn mesh(&mut self, _: ShardId, _: MeshMsg) {}
     fn disk(&mut self, _: DiskOp) {}
     fn control(&mut self, _: ControlMsg) {}

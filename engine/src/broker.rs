@@ -11,6 +11,7 @@
 //!
 //! Left out: records and their fate (`sink::kafka`), sockets (the driver).
 
+mod authentication;
 pub mod link;
 pub mod login;
 pub mod metadata;
@@ -33,7 +34,7 @@ use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
 use crate::shard::placement::{base_of, owner_in};
 
-use link::{Asked, Heard, Link, LinkFault, Welcome};
+use link::{Asked, Heard, Link, LinkFault};
 use login::{Credentials, Login};
 use metadata::{Change, Refresh, Topic};
 use table::{Brokers, LinkNumbers};
@@ -145,6 +146,7 @@ impl Cluster {
     pub fn on_input<'a>(&mut self, now: Mono, input: Input<'a>, io: &mut impl Io) -> Result<Event<'a>, Input<'a>> {
         let key = match &input {
             Input::LinkUp(link) => *link,
+            Input::LoginAnswer { link, .. } => *link,
             Input::Response { link, .. } | Input::Sent { link, .. } | Input::LinkDown { link, .. } => *link,
             _ => return Err(input),
         };
@@ -153,6 +155,10 @@ impl Cluster {
             Input::LinkUp(_) => {
                 let (client_id, login) = (self.settings.client_id.clone(), self.login.exchange());
                 self.at(place).on_up(now, &client_id, login, io);
+                Event::None
+            }
+            Input::LoginAnswer { answer, .. } => {
+                self.on_answer(now, place, answer, io);
                 Event::None
             }
             Input::Response { body, request, .. } => self.on_response(now, place, body, request, io),
@@ -179,20 +185,28 @@ impl Cluster {
         if self.control.takes_questions() && self.refresh.due_at().is_some_and(|at| at <= now) {
             self.ask_metadata(now, io);
         }
+        let mut library_silent = false;
+        let library_owes = self.control.awaits_answer();
         let mut silent = self.control.close_if_silent(now, &patience, io).then(|| "a broker".to_string());
+        library_silent |= library_owes && silent.is_some();
         for broker in self.brokers.iter_mut() {
             let mut silence = false;
             for link in &mut broker.links {
                 if may_dial && link.wanted && link.dial_at().is_some_and(|at| at <= now) {
                     link.dial(now, &broker.addr, &patience, io);
                 }
-                silence |= link.close_if_silent(now, &patience, io);
+                let library_owes = link.awaits_answer();
+                let is_silent = link.close_if_silent(now, &patience, io);
+                silence |= is_silent;
+                library_silent |= library_owes && is_silent;
             }
             if silence {
                 silent = Some(broker.name());
             }
         }
-        if let Some(who) = silent {
+        if library_silent {
+            self.on_library_silent();
+        } else if let Some(who) = silent {
             self.last_error = Some(format!("{who} does not answer"));
             self.note(
                 Level::Warn,
@@ -231,19 +245,6 @@ impl Cluster {
         init_producer_id::encode_request(begun.version, begun.correlation, &self.settings.client_id, &mut head);
         io.request(begun.key, question(begun.correlation, head));
         Ok(true)
-    }
-
-    /// A new token of the authorization server, or why there is none any more.
-    pub fn set_token(&mut self, token: Result<kafka::sasl::Secret, String>) {
-        if let Err(why) = &token {
-            self.last_error = Some(why.clone());
-        }
-        self.login.set_token(token);
-    }
-
-    /// How often brokers and we have met.
-    pub fn logins(&self) -> Logins {
-        self.logins
     }
 
     /// What is known of the topics is out of date.
@@ -479,32 +480,6 @@ impl Cluster {
             },
             (Asked::Handshake | Asked::Produce, _) => Event::None,
         }
-    }
-
-    /// Logs in again on the links whose logins end soon.
-    fn log_in_again(&mut self, now: Mono, io: &mut impl Io) {
-        let links = self.brokers.iter_mut().flat_map(|broker| &mut broker.links);
-        for link in links.chain([&mut self.control]) {
-            if link.login_at().is_some_and(|at| at <= now) {
-                link.log_in_again(now, self.login.exchange(), io);
-            }
-        }
-    }
-
-    fn on_welcome(&mut self, welcome: Welcome) {
-        self.logins.succeeded += u64::from(welcome.logged_in);
-        self.login.learn(welcome.salted);
-        self.forget_error();
-    }
-
-    /// Broker and we do not trust each other. The next try comes after the usual pause.
-    fn on_refused(&mut self, place: Place, fault: &kafka::sasl::Fault, io: &mut impl Io) {
-        self.logins.failed += 1;
-        let text = format!("{}: {fault}; {}", self.name_of(place), self.login.remedy());
-        if self.last_error.replace(text.clone()).as_ref() != Some(&text) {
-            self.note(Level::Error, text);
-        }
-        self.at(place).close(io);
     }
 
     /// What went wrong is over when every link that is needed is there again.

@@ -31,6 +31,7 @@ pub mod tls;
 pub mod unit;
 mod value;
 
+pub(crate) use authentication::KERBEROS_REMEDY;
 pub use authentication::{Authentication, OauthClient};
 pub use connector::{ConnectionStrategy, Connector, ConnectorKind, EmbeddedConnector, KafkaConnector, Security};
 pub use http::{Http, Metrics};

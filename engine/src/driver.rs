@@ -40,7 +40,7 @@ pub use disk::Disk;
 pub use doorbell::Doorbell;
 pub use io::{Executor, allowed_cpus, probe};
 pub use listener::{Listener, bind};
-pub use mailbox::{ControlPort, Letter, LetterReceiver, LetterSender, Mailbox, Order, letters};
+pub use mailbox::{ControlPort, Letter, LetterReceiver, LetterSender, LoginAsk, Mailbox, Order, letters};
 pub use mesh::{MeshEnd, weave};
 pub use shard_loop::{Parts, ShardLoop};
 pub use start_error::StartError;

@@ -10,6 +10,7 @@
 mod banner;
 mod control;
 mod data_dir;
+mod kerberos;
 mod logs;
 mod memory;
 mod random;
@@ -18,6 +19,7 @@ mod shards;
 mod tls;
 mod token;
 
+pub use kerberos::{Failure, Identity, Login, begin_login, fetch_ticket};
 pub use tls::tls_clients;
 pub use token::fetch_token;
 
@@ -96,6 +98,7 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
         token,
         tls: tls::Watched::new(config, &tls),
         tokens,
+        kerberos: kerberos::Keeper::new(config),
         shutdown_timeout: Duration::from_millis(config.node.shutdown_timeout_ms),
         memory_high_watermark_bytes: watermark(config),
         banner: banner::banner(config, plan, &addresses, demo.as_ref()),

@@ -234,6 +234,7 @@ impl Machine for Shard {
             | Input::Response { .. }
             | Input::Sent { .. }
             | Input::LinkDown { .. }
+            | Input::LoginAnswer { .. }
             | Input::Disk(_) => {
                 self.on_writer_input(now, input, io);
             }

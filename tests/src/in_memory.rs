@@ -13,7 +13,7 @@ use aqueduct::log::DiskOp;
 use aqueduct::plan::Plan;
 use aqueduct::shard::control::ControlMsg;
 use aqueduct::shard::io::{
-    BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, ListenerId, Machine, Recv, Request, ShardId,
+    BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, ListenerId, LoginQuestion, Machine, Recv, Request, ShardId,
 };
 use aqueduct::shard::mesh::{MeshMsg, Moved};
 use aqueduct::shard::{Settings, Shard};
@@ -67,6 +67,9 @@ impl Io for World {
     }
     fn drop_link(&mut self, link: LinkKey) {
         panic!("link {} was dropped", link.index);
+    }
+    fn find_answer(&mut self, _: LinkKey, _: LoginQuestion) {
+        unreachable!("nobody logs in here")
     }
     fn mesh(&mut self, _: ShardId, _: MeshMsg) {
         unreachable!("there is one shard")

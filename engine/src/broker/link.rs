@@ -10,7 +10,8 @@
 //! looked up by the driver at every dial.
 //!
 //! A broker may limit how long a login lasts (KIP-368). Well before the end we log in again on the same link: what is open is
-//! answered first, new requests wait until the broker has consented.
+//! answered first, new requests wait until the broker has consented. Where a library finds what to say, it is asked before that,
+//! while requests go on: it may have to wait for a server of its own.
 //!
 //! Left out: what is asked over a link and why ([`super::Cluster`] for questions about the cluster, the sink for records).
 
@@ -18,11 +19,11 @@ use std::collections::VecDeque;
 
 use kafka::connection::{BrokerConnection, Event, LinkError};
 use kafka::message::ApiKey;
-use kafka::sasl::Exchange;
 use kafka::sasl::scram::Salted;
+use kafka::sasl::{Exchange, Mechanism, Question};
 
 use crate::clock::Mono;
-use crate::shard::io::{BrokerAddr, Io, LinkKey, Request};
+use crate::shard::io::{BrokerAddr, Io, LinkKey, LoginAnswer, LoginQuestion, Request};
 
 /// What brokers show as the version of the software that talks to them.
 const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -34,6 +35,8 @@ const ANSWERS_WITHIN_NS: u64 = 1_000_000_000;
 const LOGIN_PERCENT: u64 = 85;
 /// Least time between two logins on a link: a broker refuses another within a second of the last (KIP-368).
 const LOGIN_PAUSE_MS: u64 = 1_050;
+/// Before the library is asked again that had nothing to say.
+const LIBRARY_PAUSE_MS: u64 = 5_000;
 
 /// How long things may take on a link, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +129,15 @@ pub enum LinkFault {
     Answer(String),
 }
 
+/// What an answer of the library came to that was none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The link waited for it, and is of no use.
+    Lost,
+    /// The link goes on with the login it has, and will ask again.
+    Later,
+}
+
 impl LinkFault {
     fn unasked() -> Self {
         Self::Answer("an answer without a question".to_string())
@@ -166,6 +178,8 @@ pub struct Link {
     connect_until: Mono,
     /// The broker asked us to stay quiet until then.
     quiet_until: Mono,
+    /// What was dialled last.
+    to: Option<BrokerAddr>,
     /// It carries a partition that this shard owns, so it is to be up.
     pub wanted: bool,
 }
@@ -180,6 +194,7 @@ impl Default for Link {
             dial_at: Mono::default(),
             connect_until: Mono::default(),
             quiet_until: Mono::default(),
+            to: None,
             wanted: false,
         }
     }
@@ -238,6 +253,7 @@ impl Link {
     /// Begins to connect.
     pub fn dial(&mut self, now: Mono, to: &BrokerAddr, patience: &Patience, io: &mut impl Io) {
         self.state = State::Dialling { key: io.dial(to) };
+        self.to = Some(to.clone());
         self.dial_at = now.plus_ms(patience.reconnect_delay_ms);
         self.connect_until = now.plus_ms(patience.connect_timeout_ms);
         self.quiet_until = now;
@@ -276,6 +292,7 @@ impl Link {
         match event {
             Event::Handshake => {
                 self.shake(now, io);
+                self.ask_library(io);
                 Ok(Heard::Handshake)
             }
             Event::Ready => Ok(Heard::Ready(self.become_ready(now))),
@@ -391,6 +408,47 @@ impl Link {
         }
     }
 
+    /// Finds out what to say first when we log in again; the login begins with the answer.
+    pub fn prepare_login(&mut self, io: &mut impl Io) {
+        let State::Ready { key, login_at, .. } = &mut self.state else { return };
+        *login_at = None;
+        let key = *key;
+        self.put_question(key, Question::Begin, io);
+    }
+
+    /// The library has found what to say next, or has not.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn on_answer(&mut self, now: Mono, answer: Option<LoginAnswer>, io: &mut impl Io) -> Result<(), Unanswered> {
+        match (&mut self.state, answer) {
+            (State::Ready { conn, login_at, .. }, answer) if !conn.is_authenticating() => {
+                let Some(answer) = answer else {
+                    *login_at = Some(now.plus_ms(LIBRARY_PAUSE_MS));
+                    return Err(Unanswered::Later);
+                };
+                self.log_in_again(now, Some(Exchange::outside_from(Mechanism::Gssapi, answer.bytes)), io);
+                Ok(())
+            }
+            (State::Negotiating { conn, .. } | State::Ready { conn, .. }, Some(answer)) => {
+                conn.handle_answer(&answer.bytes, answer.last);
+                self.shake(now, io);
+                Ok(())
+            }
+            (State::Negotiating { .. } | State::Ready { .. }, None) => Err(Unanswered::Lost),
+            // Too late.
+            (State::Down | State::Dialling { .. } | State::Closing { .. }, _) => Ok(()),
+        }
+    }
+
+    /// Whether it can go on only when the library has found what to say.
+    pub fn awaits_answer(&self) -> bool {
+        match &self.state {
+            State::Negotiating { conn, .. } | State::Ready { conn, .. } => conn.awaits_answer(),
+            State::Down | State::Dialling { .. } | State::Closing { .. } => false,
+        }
+    }
+
     /// When it may be dialled, if it is down.
     pub fn dial_at(&self) -> Option<Mono> {
         self.is_down().then_some(self.dial_at)
@@ -403,6 +461,20 @@ impl Link {
         let Some(correlation) = correlation_of(&head) else { return };
         self.open.push_back(Open { correlation, asked: Asked::Handshake, since: now });
         io.request(*key, Request { correlation, head, cuts: Vec::new(), batches: Vec::new(), answered: true });
+    }
+
+    /// Asks the library what the broker wants to know.
+    fn ask_library(&mut self, io: &mut impl Io) {
+        let (State::Negotiating { key, conn } | State::Ready { key, conn, .. }) = &mut self.state else { return };
+        let (key, question) = (*key, conn.poll_question());
+        if let Some(question) = question {
+            self.put_question(key, question, io);
+        }
+    }
+
+    fn put_question(&self, key: LinkKey, question: Question, io: &mut impl Io) {
+        let Some(BrokerAddr { connector, host, .. }) = self.to.clone() else { return };
+        io.find_answer(key, LoginQuestion { connector, host, question });
     }
 
     fn become_ready(&mut self, now: Mono) -> Welcome {
@@ -429,3 +501,6 @@ impl Link {
 fn correlation_of(head: &[u8]) -> Option<i32> {
     head.get(8..)?.first_chunk().map(|bytes| i32::from_be_bytes(*bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 use kafka::sasl::oauthbearer::OauthBearer;
 use kafka::sasl::plain::Plain;
 use kafka::sasl::scram::{Hash, Nonces, Salted, Scram};
-use kafka::sasl::{Exchange, Secret};
+use kafka::sasl::{Exchange, Mechanism, Secret};
 
 use crate::config::Authentication;
 
@@ -37,6 +37,8 @@ pub enum Credentials {
         /// Shown beside it.
         extensions: Vec<(String, String)>,
     },
+    /// Kerberos, whose library the control thread speaks to.
+    Gssapi,
 }
 
 /// The logins of one shard to one cluster.
@@ -54,8 +56,9 @@ impl From<&Authentication> for Credentials {
     fn from(authentication: &Authentication) -> Self {
         let secret = |secret: &crate::config::Secret| Secret::new(secret.expose());
         match authentication {
+            Authentication::None => Self::None,
             // A build without Kerberos has refused the configuration.
-            Authentication::None | Authentication::Gssapi { .. } => Self::None,
+            Authentication::Gssapi { .. } => Self::Gssapi,
             Authentication::Plain { username, password } => {
                 Self::Plain { username: username.clone(), password: secret(password) }
             }
@@ -89,6 +92,11 @@ impl Login {
         self.token = token;
     }
 
+    /// Whether what to say comes from a library that may take its time.
+    pub fn is_outside(&self) -> bool {
+        matches!(self.credentials, Credentials::Gssapi)
+    }
+
     /// The next authentication; `None` if none is asked of us, or there is nothing to show.
     pub fn exchange(&mut self) -> Option<Exchange> {
         match &self.credentials {
@@ -105,6 +113,7 @@ impl Login {
                 let token = self.token.as_ref().ok()?.clone();
                 Some(Exchange::OauthBearer(OauthBearer::new(token, extensions.clone())))
             }
+            Credentials::Gssapi => Some(Exchange::outside(Mechanism::Gssapi)),
         }
     }
 
@@ -121,6 +130,10 @@ impl Login {
             Credentials::None => "set authentication of the connector",
             Credentials::Plain { .. } | Credentials::Scram { .. } => {
                 "check authentication.mechanism, username and password of the connector, and the user at the broker"
+            }
+            Credentials::Gssapi => {
+                "check authentication.principal and service_name of the connector, the keytab of the broker, and that the \
+                 clocks agree"
             }
             Credentials::OauthBearer { .. } => {
                 "check authentication.client_id, scope and extensions of the connector, and which tokens the broker takes"

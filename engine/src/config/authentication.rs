@@ -40,12 +40,12 @@ options! {
         /// plain, scram: the password; the secret of the API key in Confluent Cloud.
         "authentication.password" => password: Option<Secret> =
             Optional(SecretText), absent("{ file = \"/run/secrets/kafka-password\" }");
-        /// gssapi: who we are in the realm. This version does not speak it yet, and says so.
+        /// gssapi: who we are in the realm. Needs a build with the feature `gssapi`; others refuse the mechanism.
         "authentication.principal" => principal: Option<String> = Optional(Text), absent("aqueduct@EXAMPLE.ORG");
-        /// gssapi: the file that holds the principal's key.
+        /// gssapi: the file that holds the principal's key. Tickets are fetched with it, kept in memory and renewed.
         "authentication.keytab_file" => keytab_file: Option<PathBuf> =
             Optional(File), absent("/etc/aqueduct/aqueduct.keytab");
-        /// gssapi: first part of the brokers' principals; `kafka` unless given.
+        /// gssapi: first part of the brokers' principals, `kafka` unless given; the second is the name a broker is dialled by.
         "authentication.service_name" => service_name: Option<String> = Optional(Text), absent("kafka");
         /// oauthbearer: where tokens are issued, http or https (verified against the system's authorities and
         /// `tls.cacertfile`).
@@ -113,6 +113,10 @@ pub struct OauthClient {
     /// Shown to the broker beside the token.
     pub extensions: Vec<(String, String)>,
 }
+
+/// How to get a build with Kerberos.
+pub(crate) const KERBEROS_REMEDY: &str = "build with it: cargo build --release -p aqueduct --features gssapi (Debian: after \
+     apt install libkrb5-dev libclang-dev pkg-config); or use scram_sha_512 over TLS, which is as safe against eavesdroppers";
 
 /// Which options belong to which mechanisms; those before the bar are needed.
 const BELONGS: &[(Mechanism, &[&str], &[&str])] = &[

@@ -11,11 +11,11 @@ use kafka::sasl::Secret;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::mailbox::{Letter, LetterReceiver, Mailbox, Order};
+use super::mailbox::{Letter, LetterReceiver, LoginAsk, Mailbox, Order};
 use crate::metrics::ShardSample;
 use crate::shard::ShardId;
 use crate::shard::control::{Command, ControlMsg, Level};
-use crate::shard::io::LinkKey;
+use crate::shard::io::{LinkKey, LoginAnswer};
 
 /// How long a scrape waits for shards that are late.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -135,8 +135,13 @@ impl Shards {
         }
     }
 
-    /// Takes in the shards' letters until no shard is left to write one.
-    pub async fn read_letters(self, mut letters: LetterReceiver) {
+    /// Answers a question of a login.
+    pub async fn answer_login(&self, shard: ShardId, link: LinkKey, answer: Result<LoginAnswer, String>) {
+        self.order(usize::from(shard.0), Order::LoginAnswer { link, answer }).await;
+    }
+
+    /// Takes in the shards' letters until no shard is left to write one. Questions of logins go to `asks`.
+    pub async fn read_letters(self, mut letters: LetterReceiver, asks: mpsc::UnboundedSender<LoginAsk>) {
         let mut notes = NoteLimit::default();
         while let Some((shard, letter)) = letters.recv().await {
             match letter {
@@ -157,6 +162,10 @@ impl Shards {
                 }
                 Letter::LookUp { link, host, port } => {
                     tokio::spawn(self.clone().look_up(shard, link, host, port));
+                }
+                Letter::FindAnswer { link, question } => {
+                    // Nobody listens in a build without the library, whose configurations ask nothing.
+                    let _ = asks.send(LoginAsk { shard, link, question });
                 }
             }
         }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::doorbell::Doorbell;
 use crate::shard::ShardId;
 use crate::shard::control::{Command, ControlMsg};
-use crate::shard::io::LinkKey;
+use crate::shard::io::{LinkKey, LoginAnswer, LoginQuestion};
 
 /// Orders a mailbox holds. Scrapes and answered look-ups come one by one; this is for days when the shard is late.
 const ORDERS_MAX: usize = 256;
@@ -29,6 +29,13 @@ pub enum Order {
         link: LinkKey,
         /// At least one address, or the reason.
         result: Result<Vec<SocketAddr>, String>,
+    },
+    /// For the shard: what to say in a login, or why there is nothing.
+    LoginAnswer {
+        /// The link that logs in.
+        link: LinkKey,
+        /// What to say, or the reason.
+        answer: Result<LoginAnswer, String>,
     },
     /// For the driver: leave the loop. Sent when every shard has drained.
     Stop,
@@ -48,6 +55,24 @@ pub enum Letter {
         /// TCP port.
         port: u16,
     },
+    /// What to say next in a login.
+    FindAnswer {
+        /// The link that logs in.
+        link: LinkKey,
+        /// What is asked.
+        question: LoginQuestion,
+    },
+}
+
+/// A question of a login, with where its answer goes.
+#[derive(Debug)]
+pub struct LoginAsk {
+    /// The shard that asks.
+    pub shard: ShardId,
+    /// The link that logs in.
+    pub link: LinkKey,
+    /// What is asked.
+    pub question: LoginQuestion,
 }
 
 /// Where the control thread puts orders for one shard.

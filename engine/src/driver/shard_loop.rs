@@ -201,6 +201,9 @@ impl<M: Machine> ShardLoop<M> {
                 Some(Order::Resolved { link, result }) => {
                     self.world.links.resolved(link, result, now.mono, &self.world.poller);
                 }
+                Some(Order::LoginAnswer { link, answer }) => {
+                    self.machine.on(now, Input::LoginAnswer { link, answer }, &mut self.world);
+                }
                 Some(Order::Command(command)) => {
                     if matches!(command, Command::Drain | Command::DrainNow) {
                         // A draining shard takes nobody in.

@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::log::DiskOp;
 use crate::shard::ShardId;
 use crate::shard::control::{ControlMsg, Level};
-use crate::shard::io::{BrokerAddr, CloseReason, ConnKey, Io, LinkKey, Recv, Request};
+use crate::shard::io::{BrokerAddr, CloseReason, ConnKey, Io, LinkKey, LoginQuestion, Recv, Request};
 use crate::shard::mesh::{MeshMsg, Moved};
 
 /// Everything a shard can touch. The loop hands it to the machine as its `Io`.
@@ -81,6 +81,10 @@ impl Io for World {
 
     fn drop_link(&mut self, link: LinkKey) {
         self.links.fail(link, "dropped".to_string());
+    }
+
+    fn find_answer(&mut self, link: LinkKey, question: LoginQuestion) {
+        self.control.send(Letter::FindAnswer { link, question });
     }
 
     fn mesh(&mut self, to: ShardId, message: MeshMsg) {

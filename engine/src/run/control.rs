@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::http::{self, Certificates, Http, Scrape, Stage};
 use crate::admin::kafka;
@@ -15,6 +15,7 @@ use crate::driver::{Dropped, LetterReceiver, Shards, StartError};
 use crate::log::Catalogue;
 use crate::shard::control::Command;
 
+use super::kerberos::Keeper;
 use super::tls::Watched;
 use super::token::TokenKeeper;
 use super::{memory, say};
@@ -40,6 +41,8 @@ pub(super) struct Control {
     pub tls: Watched,
     /// Connectors whose brokers want tokens.
     pub tokens: Vec<TokenKeeper>,
+    /// Tickets for brokers that want those.
+    pub kerberos: Keeper,
     pub shutdown_timeout: Duration,
     /// Memory in use above which sinks are told, if one wants to be.
     pub memory_high_watermark_bytes: Option<u64>,
@@ -60,8 +63,8 @@ pub(super) struct KafkaListener {
 pub(super) fn run(control: Control) -> Result<ExitCode, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Look-ups of names; more than this at once wait for each other.
-        .max_blocking_threads(8)
+        // Look-ups of names; more than this at once wait for each other. Whoever waits for a KDC holds up none of them.
+        .max_blocking_threads(8 + control.kerberos.threads())
         .build()
         .map_err(|e| StartError::new(format!("cannot start the control thread: {e}.")))?;
     let code = runtime.block_on(serve(control))?;
@@ -91,7 +94,9 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     if let Some(kafka) = control.kafka {
         serve_kafka(kafka)?;
     }
-    tokio::spawn(control.shards.clone().read_letters(control.letters));
+    let (asks, asked) = mpsc::unbounded_channel();
+    tokio::spawn(control.shards.clone().read_letters(control.letters, asks));
+    tokio::spawn(control.kerberos.keep(control.shards.clone(), asked));
     tokio::spawn(control.tls.watch());
     for keeper in control.tokens {
         tokio::spawn(keeper.keep(control.shards.clone()));

@@ -8,6 +8,8 @@
 
 use std::net::SocketAddr;
 
+use kafka::sasl::Question;
+
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
 use crate::log::{DiskDone, DiskOp};
@@ -104,6 +106,26 @@ pub struct Request {
     pub answered: bool,
 }
 
+/// What to say next in a login, asked of a library that may read files and speak to servers of its own: Kerberos.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LoginQuestion {
+    /// Index of the connector in the configuration.
+    pub connector: u16,
+    /// The broker, by the name it was dialled by.
+    pub host: String,
+    /// What to find. `Begin` is for a new login on the link, whatever became of the last.
+    pub question: Question,
+}
+
+/// What to say next in a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginAnswer {
+    /// For the broker.
+    pub bytes: Vec<u8>,
+    /// Whether the broker's next word is its consent.
+    pub last: bool,
+}
+
 /// A fact for the shard.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -145,6 +167,13 @@ pub enum Input<'a> {
         /// For people: what happened ("connection refused", "reset by peer", "cannot resolve name").
         why: String,
     },
+    /// The answer to a question of a login. It may come when nobody waits for it any more.
+    LoginAnswer {
+        /// The link.
+        link: LinkKey,
+        /// What to say, or for people: why there is nothing to say, and what to do.
+        answer: Result<LoginAnswer, String>,
+    },
     /// A message of another shard. FIFO per pair.
     Mesh(ShardId, MeshMsg),
     /// A disk operation ended.
@@ -171,6 +200,8 @@ pub trait Io {
     fn request(&mut self, link: LinkKey, request: Request);
     /// Closes a link; `LinkDown` with the unanswered requests follows as an input.
     fn drop_link(&mut self, link: LinkKey);
+    /// Asks what to say next in a login; `Input::LoginAnswer` follows.
+    fn find_answer(&mut self, link: LinkKey, question: LoginQuestion);
     /// Sends to another shard. The sender bounds what it sends by its own credits; the driver's ring is sized by the plan.
     fn mesh(&mut self, to: ShardId, message: MeshMsg);
     /// Queues a disk operation; `Input::Disk` returns its buffers.

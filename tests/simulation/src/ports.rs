@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use aqueduct::log::DiskOp;
 use aqueduct::shard::ShardId;
 use aqueduct::shard::control::ControlMsg;
-use aqueduct::shard::io::{BrokerAddr, CloseReason, ConnKey, Io, LinkKey, Recv, Request};
+use aqueduct::shard::io::{BrokerAddr, CloseReason, ConnKey, Io, LinkKey, LoginQuestion, Recv, Request};
 use aqueduct::shard::mesh::{MeshMsg, Moved};
 
 use crate::net::{Holder, Net};
@@ -322,6 +322,9 @@ impl Io for Port<'_> {
         self.own.dropped.push(link);
     }
 
+    fn find_answer(&mut self, _: LinkKey, _: LoginQuestion) {
+        unreachable!("nobody logs in here")
+    }
     fn mesh(&mut self, to: ShardId, message: MeshMsg) {
         self.own.parcels.push((to, Parcel::Message(message)));
     }

@@ -8,10 +8,12 @@ use kafka::message::ApiKey;
 use kafka::message::describe_configs;
 use kafka::message::init_producer_id::{self, Producer};
 use kafka::message::metadata::{self, Metadata};
+use kafka::sasl::Question;
 
 use super::access::Access;
 use super::stream::{Stream, words_of};
 use crate::config::HostPort;
+use crate::run::Login;
 
 /// Pause before a question is asked again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -87,7 +89,7 @@ impl Broker {
         broker.agree().map_err(|error| (Step::Agree, error))?;
         finish(Step::Agree, "a broker that speaks our versions".to_string());
         if let Some(mechanism) = mechanism {
-            broker.log_in().map_err(|error| (Step::LogIn, error))?;
+            broker.log_in(&host.host, access).map_err(|error| (Step::LogIn, error))?;
             finish(Step::LogIn, mechanism.to_string());
         }
         let answer = Duration::from_millis(access.kafka.metadata_request_timeout_ms);
@@ -144,8 +146,36 @@ impl Broker {
     }
 
     /// Proves who we are.
-    fn log_in(&mut self) -> Result<(), Failed> {
-        while !self.shake()? {}
+    fn log_in(&mut self, host: &str, access: &Access<'_>) -> Result<(), Failed> {
+        let mut kerberos = None;
+        while !self.shake()? {
+            if let Some(question) = self.link.poll_question() {
+                self.answer(question, &mut kerberos, host, access)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what the Kerberos library finds.
+    fn answer(
+        &mut self,
+        question: Question,
+        login: &mut Option<Login>,
+        host: &str,
+        access: &Access<'_>,
+    ) -> Result<(), Failed> {
+        match (question, login) {
+            (Question::Begin, login) => {
+                let (begun, bytes) = access.begin_kerberos(host)?;
+                *login = Some(begun);
+                self.link.handle_answer(&bytes, false);
+            }
+            (Question::Answer(challenge), Some(login)) => {
+                let answer = login.answer(&challenge)?;
+                self.link.handle_answer(&answer.bytes, answer.last);
+            }
+            (Question::Answer(_), None) => return Err("the broker challenges before it has been greeted".into()),
+        }
         Ok(())
     }
 

@@ -86,7 +86,7 @@ impl Probe<'_> {
         metadata
     }
 
-    /// Reads what TLS needs, and fetches a token if brokers want one.
+    /// Reads what TLS needs, and fetches a token or a ticket if brokers want one.
     fn access<'a>(&mut self, connector: &'a Connector) -> Option<Access<'a>>
     where
         Self: 'a,
@@ -109,6 +109,19 @@ impl Probe<'_> {
                     let why = "brokers let nobody in without a token";
                     let fix = "correct authentication.token_endpoint, client_id, client_secret or scope";
                     self.fail(format!("token from {endpoint}: {error}"), why, fix);
+                    return None;
+                }
+            }
+        }
+        if let Some(identity) = access.kerberos() {
+            let began = Instant::now();
+            let principal = &identity.principal;
+            match access.fetch_ticket(identity) {
+                Ok(()) => self.good(format!("ticket of {principal}: granted ({})", took(began.elapsed()))),
+                Err(error) => {
+                    let why = "brokers let nobody in without a ticket";
+                    let fix = "correct authentication.principal or keytab_file, or krb5.conf";
+                    self.fail(format!("ticket of {principal}: {error}"), why, fix);
                     return None;
                 }
             }

@@ -3,7 +3,7 @@
 use super::Check;
 use crate::config::problem::Problem;
 use crate::config::tls::{TlsOptions, TlsVerify};
-use crate::config::{Authentication, CipherSuite, Connector, Security, connector};
+use crate::config::{Authentication, CipherSuite, Connector, KERBEROS_REMEDY, Security, connector};
 
 impl Check<'_> {
     /// Passwords in clear, strangers trusted, keys without certificates.
@@ -14,11 +14,10 @@ impl Check<'_> {
         } else {
             self.secret_in_clear(connector, authentication);
         }
-        if matches!(authentication, Authentication::Gssapi { .. }) {
-            let remedy = "use another mechanism: scram_sha_512 over TLS is as safe against eavesdroppers";
-            let fault =
-                self.path_of(connector, "authentication.mechanism") + " is gssapi, which this build does not have";
-            self.about(connector, Problem::error(fault, remedy), "authentication.mechanism");
+        if matches!(authentication, Authentication::Gssapi { .. }) && !cfg!(feature = "gssapi") {
+            let fault = self.path_of(connector, "authentication.mechanism")
+                + " is gssapi, which this build does not have: the feature `gssapi` is off";
+            self.about(connector, Problem::error(fault, KERBEROS_REMEDY), "authentication.mechanism");
         }
     }
 

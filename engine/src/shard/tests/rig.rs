@@ -9,7 +9,8 @@ use crate::log::DiskOp;
 use crate::plan::Plan;
 use crate::shard::control::ControlMsg;
 use crate::shard::io::{
-    BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, ListenerId, Machine as _, Recv, Request, ShardId, Wait,
+    BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, ListenerId, LoginQuestion, Machine as _, Recv, Request,
+    ShardId, Wait,
 };
 use crate::shard::mesh::{MeshMsg, Moved};
 use crate::shard::{Settings, Shard, SinkSettings};
@@ -79,6 +80,9 @@ impl Io for World {
     }
     fn request(&mut self, _: LinkKey, _: Request) {}
     fn drop_link(&mut self, _: LinkKey) {}
+    fn find_answer(&mut self, _: LinkKey, _: LoginQuestion) {
+        unreachable!("nobody logs in here")
+    }
     fn mesh(&mut self, to: ShardId, message: MeshMsg) {
         self.mesh.push_back((to, message));
     }

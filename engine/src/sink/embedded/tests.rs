@@ -4,7 +4,7 @@ use super::*;
 use crate::buffer::{BatchPool, PartKey};
 use crate::log::{LogLimits, Mark};
 use crate::shard::control::ControlMsg;
-use crate::shard::io::{BrokerAddr, CloseReason, ConnKey, LinkKey, Recv, Request};
+use crate::shard::io::{BrokerAddr, CloseReason, ConnKey, LinkKey, LoginQuestion, Recv, Request};
 use crate::shard::mesh::{MeshMsg, Moved};
 
 /// An `Io` that keeps what is asked of the disk.
@@ -31,6 +31,9 @@ impl Io for Disk {
     }
     fn request(&mut self, _: LinkKey, _: Request) {}
     fn drop_link(&mut self, _: LinkKey) {}
+    fn find_answer(&mut self, _: LinkKey, _: LoginQuestion) {
+        unreachable!("nobody logs in here")
+    }
     fn mesh(&mut self, _: ShardId, _: MeshMsg) {}
 }
 

@@ -15,7 +15,7 @@ use crate::log::DiskOp;
 use crate::metrics::Health;
 use crate::shard::ShardId;
 use crate::shard::control::ControlMsg;
-use crate::shard::io::{BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, Recv, Request};
+use crate::shard::io::{BrokerAddr, CloseReason, ConnKey, Input, Io, LinkKey, LoginQuestion, Recv, Request};
 use crate::shard::mesh::{MeshMsg, Moved};
 use crate::sink::kafka::Produce;
 use crate::sink::packing::{PACK_HERE_BYTES, Packer, Packing};
@@ -151,6 +151,9 @@ impl Io for World {
     }
     fn close(&mut self, _: ConnKey, _: CloseReason) {}
     fn move_conn(&mut self, _: ConnKey, _: ShardId, _: Box<Moved>) {}
+    fn find_answer(&mut self, _: LinkKey, _: LoginQuestion) {
+        unreachable!("nobody logs in here")
+    }
     fn mesh(&mut self, _: ShardId, _: MeshMsg) {}
     fn disk(&mut self, _: DiskOp) {}
     fn control(&mut self, _: ControlMsg) {}

@@ -3,11 +3,12 @@
 # for the first fetch.
 #
 #   kafka.sh fetch                 download the jars, start nothing
-#   kafka.sh up [--brokers N] [--secure]
+#   kafka.sh up [--brokers N] [--secure] [--kerberos]
 #                                  a fresh cluster of N brokers (default 1); prints BOOTSTRAP=host:port[,...]
 #   kafka.sh down [--wipe]         end every broker (and remove the directory)
 #   kafka.sh stop|kill ID          one broker: a clean stop, or kill -9
 #   kafka.sh start ID              one broker again, on the data it had
+#   kafka.sh kdc stop|start        the KDC of --kerberos
 #   kafka.sh status                which brokers run, their process ids, the bootstrap address
 #   kafka.sh tool NAME [ARG...]    one of Kafka's own commands: topics, groups, configs, acls, producer, consumer, dump,
 #                                  or a full class name
@@ -28,11 +29,16 @@
 # User alice has the password alice-secret, bob (SCRAM only) bob-secret; OAUTHBEARER takes unsigned tokens. In tls/ stand
 # ca.pem, other-ca.pem, client.pem, client.key and client-encrypted.key (password key-secret). Needs openssl.
 #
-# Exit codes: 0 ok, 1 failed, 2 usage, 77 Java or Maven is missing (callers count that as skipped).
+# --kerberos starts a KDC with a realm of its own, and gives each broker one listener more, GSSAPI (service kafka, host
+# localhost). In kerberos/ stand krb5.conf, for KRB5_CONFIG, and keytabs: alice.keytab, stale.keytab (keys that alice had
+# before), brief.keytab (brief's tickets last 20 s). kdc.log tells what the KDC was asked. Needs MIT's krb5-kdc, krb5-admin-server and krb5-user.
+#
+# Exit codes: 0 ok, 1 failed, 2 usage, 77 something is missing that has to be installed (callers count that as skipped).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 libs=${KAFKA_LIBS:-$HOME/.cache/aqueduct/kafka-4.1.0}
+realm=TEST.AQUEDUCT
 
 main() {
   local command=${1:-}
@@ -44,6 +50,7 @@ main() {
     stop) open_dir; end_broker "${1:?which broker}" TERM 30 ;;
     kill) open_dir; end_broker "${1:?which broker}" KILL 5 ;;
     start) open_dir; launch "${1:?which broker}"; wait_ready "$1" ;;
+    kdc) open_dir; kdc "${1:?stop or start}" ;;
     status) open_dir; status ;;
     tool) open_dir; tool "$@" ;;
     *) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 2 ;;
@@ -82,23 +89,27 @@ fetch() {
 }
 
 up() {
-  local n=1 id first voters='' boot='' secure=0
+  local n=1 id first voters='' boot='' secure=0 kerberos=0
   while [ $# -gt 0 ]; do
     case $1 in
       --brokers) n=${2:?how many}; shift 2 ;;
       --secure) secure=1; shift ;;
+      --kerberos) kerberos=1; shift ;;
       *) die "unknown option $1" ;;
     esac
   done
   need_java
   fetch
   for id in $(brokers); do pid_of "$id" >/dev/null && die "already up in $dir; 'kafka.sh down' ends it"; done
-  rm -rf "${dir:?}"/[0-9]* "$dir/env" "$dir/tls"
+  stop_kdc
+  rm -rf "${dir:?}"/[0-9]* "$dir/env" "$dir/tls" "$dir/kerberos"
   local ports=$((2 * n)) back=''
   [ -z "${KAFKA_FRONT:-}" ] || ports=$((3 * n))
   # Behind all others, so that their numbers are the same with and without.
   local secure_first=$ports
   [ $secure = 0 ] || { ports=$((ports + 4 * n)); make_certificates; }
+  local kerberos_first=$ports
+  [ $kerberos = 0 ] || { need_kerberos; ports=$((ports + n + 1)); }
   first=${KAFKA_PORT:-$(free_ports $ports)}
   for ((id = 1; id <= n; id++)); do
     voters+=${voters:+,}$id@127.0.0.1:$((first + n + id - 1))
@@ -106,10 +117,12 @@ up() {
     back+=${back:+,}127.0.0.1:$((first + 2 * n + id - 1))
   done
   write_log_config
+  [ $kerberos = 0 ] || { make_realm $((first + kerberos_first + n)); start_kdc; }
   local formats=()
   for ((id = 1; id <= n; id++)); do
     write_properties "$id" "$n" "$first" "$voters"
     [ $secure = 0 ] || write_security "$id" $((first + secure_first + 4 * (id - 1)))
+    [ $kerberos = 0 ] || write_kerberos "$id" $((first + kerberos_first + id - 1))
     format "$id" &
     formats+=($!)
   done
@@ -117,6 +130,7 @@ up() {
   echo "BOOTSTRAP=$boot" >"$dir/env"
   [ -z "${KAFKA_FRONT:-}" ] || echo "BACK=$back" >>"$dir/env"
   [ $secure = 0 ] || say_secure "$n" $((first + secure_first)) >>"$dir/env"
+  [ $kerberos = 0 ] || say_kerberos "$n" $((first + kerberos_first)) >>"$dir/env"
   for ((id = 1; id <= n; id++)); do launch "$id"; done
   for ((id = 1; id <= n; id++)); do wait_ready "$id"; done
   cat "$dir/env"
@@ -126,6 +140,7 @@ down() {
   local id
   for id in $(brokers); do end_broker "$id" TERM 5 & done
   wait
+  stop_kdc
   [ "${1:-}" != --wipe ] || rm -rf "$dir"
 }
 
@@ -158,8 +173,10 @@ launch() {
   need_java
   pid_of "$1" >/dev/null && die "broker $1 is running"
   : >"$dir/$1/kafka.log"
+  local kerberos=()
+  [ ! -e "$dir/kerberos" ] || kerberos=("-Djava.security.krb5.conf=$dir/kerberos/krb5.conf")
   # shellcheck disable=SC2086  # KAFKA_JVM is a list of flags
-  (cd "$dir/$1" && exec setsid java "-Xmx${KAFKA_HEAP:-512m}" "-Xms${KAFKA_HEAP:-512m}" ${KAFKA_JVM:-} \
+  (cd "$dir/$1" && exec setsid java "-Xmx${KAFKA_HEAP:-512m}" "-Xms${KAFKA_HEAP:-512m}" ${KAFKA_JVM:-} "${kerberos[@]}" \
     "-Dlog4j2.configurationFile=$dir/log4j2.xml" -cp "$libs/*" kafka.Kafka "$dir/$1/server.properties" \
     >"$dir/$1/kafka.log" 2>&1 </dev/null) &
   echo $! >"$dir/$1/pid"
@@ -286,6 +303,105 @@ say_secure() { # brokers first-port
     for ((id = 1; id <= $1; id++)); do hosts+=${hosts:+,}127.0.0.1:$(($2 + 4 * (id - 1) + at)); done
     echo "${names[at]}=$hosts"
   done
+}
+
+need_kerberos() {
+  PATH=$PATH:/usr/sbin:/sbin
+  local name
+  for name in krb5kdc kdb5_util kadmin.local; do
+    command -v $name >/dev/null || missing "$name is missing (Debian: krb5-kdc krb5-admin-server krb5-user)"
+  done
+}
+
+# A realm that asks no name server: names of services are taken as they are written.
+make_realm() { # port
+  local k=$dir/kerberos name
+  mkdir -p "$k"
+  cat >"$k/krb5.conf" <<EOF
+[libdefaults]
+  default_realm = $realm
+  dns_lookup_kdc = false
+  dns_lookup_realm = false
+  dns_canonicalize_hostname = false
+  rdns = false
+  udp_preference_limit = 1
+[realms]
+  $realm = {
+    kdc = 127.0.0.1:$1
+  }
+EOF
+  cat >"$k/kdc.conf" <<EOF
+[realms]
+  $realm = {
+    database_name = $k/principal
+    key_stash_file = $k/stash
+    kdc_listen = 127.0.0.1:$1
+    kdc_tcp_listen = 127.0.0.1:$1
+  }
+[logging]
+  kdc = FILE:$k/kdc.log
+EOF
+  {
+    kerberos kdb5_util create -s -r $realm -P master
+    for name in kafka/localhost alice; do kerberos kadmin.local -r $realm addprinc -randkey $name; done
+    kerberos kadmin.local -r $realm addprinc -randkey -maxlife '20 seconds' brief
+    kerberos kadmin.local -r $realm ktadd -k "$k/kafka.keytab" kafka/localhost
+    # Each ktadd makes new keys, so that those of before are worth nothing.
+    for name in stale alice; do kerberos kadmin.local -r $realm ktadd -k "$k/$name.keytab" alice; done
+    kerberos kadmin.local -r $realm ktadd -k "$k/brief.keytab" brief
+  } >"$k/log" 2>&1 || die "the realm could not be made; see $k/log"
+}
+
+kerberos() { KRB5_CONFIG=$dir/kerberos/krb5.conf KRB5_KDC_PROFILE=$dir/kerberos/kdc.conf "$@"; }
+
+kdc() {
+  [ -e "$dir/kerberos/kdc.conf" ] || die "no KDC in $dir; 'kafka.sh up --kerberos' makes one"
+  case $1 in
+    stop) stop_kdc ;;
+    start) need_kerberos; start_kdc ;;
+    *) die "kdc stop or kdc start" ;;
+  esac
+}
+
+start_kdc() {
+  local k=$dir/kerberos port i
+  port=$(sed -n 's/.*kdc_tcp_listen = .*://p' "$k/kdc.conf")
+  (
+    export KRB5_CONFIG=$k/krb5.conf KRB5_KDC_PROFILE=$k/kdc.conf
+    exec setsid krb5kdc -n -r $realm -P "$k/kdc.pid" >>"$k/log" 2>&1 </dev/null
+  ) &
+  echo $! >"$k/pid"
+  for ((i = 0; i < 100; i++)); do busy "$port" && return; sleep 0.1; done
+  die "the KDC did not start; see $k/log"
+}
+
+stop_kdc() {
+  local k=$dir/kerberos pid i
+  pid=$(cat "$k/pid" 2>/dev/null) || return 0
+  rm -f "$k/pid"
+  [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *" $k/kdc.pid"* ]] || return 0
+  kill "$pid"
+  for ((i = 0; i < 50; i++)); do kill -0 "$pid" 2>/dev/null || return 0; sleep 0.1; done
+  kill -9 "$pid" 2>/dev/null || true
+}
+
+# One listener more for a broker whose properties are written.
+write_kerberos() { # id port
+  local f=$dir/$1/server.properties
+  sed -i -e "s|^listeners=.*|&,GSSAPI://localhost:$2|" -e "s|^advertised.listeners=.*|&,GSSAPI://localhost:$2|" \
+    -e "s|^listener.security.protocol.map=.*|&,GSSAPI:SASL_PLAINTEXT|" "$f"
+  cat >>"$f" <<EOF
+listener.name.gssapi.sasl.enabled.mechanisms=GSSAPI
+listener.name.gssapi.sasl.kerberos.service.name=kafka
+listener.name.gssapi.gssapi.sasl.jaas.config=com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true keyTab="$dir/kerberos/kafka.keytab" principal="kafka/localhost@$realm";
+EOF
+}
+
+say_kerberos() { # brokers first-port
+  local id hosts=''
+  for ((id = 1; id <= $1; id++)); do hosts+=${hosts:+,}localhost:$(($2 + id - 1)); done
+  echo "GSSAPI=$hosts"
+  echo "KRB5_CONFIG=$dir/kerberos/krb5.conf"
 }
 
 format() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use aqueduct_tests::support::kafka::Kafka;
-use aqueduct_tests::support::node::{Node, Plan};
+use aqueduct_tests::support::node::{Node, Plan, gssapi_binary};
 use aqueduct_tests::support::peer::{self, Peer};
 
 fn file(name: &str) -> PathBuf {
@@ -70,6 +70,31 @@ fn those_who_come_from_emqx_5_begin_with_their_bridge() {
         assert_eq!((&value["qos"], &value["clientid"]), (&1.into(), &"device-1".into()));
     }
     assert_eq!(kafka.read_count("testtopic-in", 2).len(), 2);
+}
+
+#[test]
+fn those_who_come_from_emqx_5_with_kerberos_begin_with_their_bridge() {
+    let Some(program) = gssapi_binary() else { return };
+    let Some(kafka) = or_skip(Kafka::start_kerberos("")) else { return };
+    kafka.create_topic("testtopic-in", 2);
+    let node = Plan::embedded()
+        .file(&file("as-in-emqx-5-kerberos.toml"))
+        .binary(program)
+        .environment("KRB5_CONFIG", kafka.listener("KRB5_CONFIG"))
+        .set("connectors.my_kafka.bootstrap_hosts", kafka.listener("GSSAPI"))
+        .set("connectors.my_kafka.authentication.principal", "alice@TEST.AQUEDUCT")
+        .set("connectors.my_kafka.authentication.keytab_file", &kafka.file("kerberos/alice.keytab"))
+        .start();
+    assert!(node.said().contains("idempotence"), "the file turns it off, and is told: {}", node.said());
+    let payload = r#"{"temp": 21.5}"#;
+    if publish(&node, "t/1", payload).is_none() {
+        return;
+    }
+    let (key, value) = consumed(&kafka, "testtopic-in");
+    assert_eq!(key, "device-1");
+    assert_eq!((&value["topic"], &value["payload"]), (&"t/1".into(), &payload.into()));
+    let logins = node.metrics().sum("aqueduct_kafka_logins_total", &["outcome=\"succeeded\""]);
+    assert!(logins > 0.0, "{logins}");
 }
 
 #[test]

@@ -104,6 +104,17 @@ impl Kafka {
         Self::start_with(&["--secure"], settings)
     }
 
+    /// As [`start`](Self::start): one broker with a listener for Kerberos, and a KDC.
+    ///
+    /// # Errors
+    /// As there, or of the KDC.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_kerberos(settings: &str) -> Result<Kafka, String> {
+        Self::start_with(&["--kerberos"], settings)
+    }
+
     fn start_with(arguments: &[&str], settings: &str) -> Result<Kafka, String> {
         let scratch = Scratch::new("kafka");
         let folder = scratch.path().to_owned();
@@ -124,7 +135,7 @@ impl Kafka {
         Ok(Self { folder, bootstrap, told })
     }
 
-    /// The address of a secured listener: `TLS`, `MTLS`, `SASL` or `SASL_TLS`.
+    /// The address of a secured listener: `TLS`, `MTLS`, `SASL`, `SASL_TLS` or `GSSAPI`; and `KRB5_CONFIG`.
     ///
     /// # Panics
     /// If it has none.
@@ -167,6 +178,15 @@ impl Kafka {
     #[track_caller]
     pub fn broker(&self, verb: &str, id: u32) {
         peer::run(script(&self.folder).args([verb, &id.to_string()]));
+    }
+
+    /// `stop` or `start` of the KDC.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[track_caller]
+    pub fn kdc(&self, verb: &str) {
+        peer::run(script(&self.folder).args(["kdc", verb]));
     }
 
     /// Process id of a broker.

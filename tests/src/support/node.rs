@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::build;
 use super::http;
-use super::peer::Background;
+use super::peer::{self, Background};
 use super::port;
 use super::scratch::Scratch;
 use super::wait;
@@ -26,9 +26,26 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| std::env::var_os("AQUEDUCT_BIN").map_or_else(|| build::binary("aqueduct"), Into::into))
 }
 
+/// The same with the feature `gssapi` (`AQUEDUCT_GSSAPI_BIN`, or what `cargo build` makes), or `None` (and a line on stderr) where what it needs is missing.
+///
+/// # Panics
+/// If it does not build; or cannot, and `AQUEDUCT_REQUIRE_PEERS=1`.
+pub fn gssapi_binary() -> Option<&'static Path> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| {
+        std::env::var_os("AQUEDUCT_GSSAPI_BIN").map_or_else(build::gssapi_binary, |path| Ok(path.into()))
+    });
+    built.as_deref().inspect_err(|remedy| peer::skip("AQUEDUCT_REQUIRE_PEERS", remedy)).ok()
+}
+
 /// `aqueduct` with these arguments, in `folder`.
 pub fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
+    command_of(binary(), folder, arguments)
+}
+
+/// The program at `binary` with these arguments, in `folder`.
+pub fn command_of(binary: &Path, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary);
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
     command
 }
@@ -45,6 +62,15 @@ pub struct Plan {
     node: String,
     arguments: Vec<String>,
     file: Option<PathBuf>,
+    program: Program,
+}
+
+/// What is run, and in which environment.
+#[derive(Debug, Default)]
+struct Program {
+    /// [`binary`] unless another is named.
+    binary: Option<PathBuf>,
+    environment: Vec<(String, String)>,
 }
 
 /// Where it listens, all on 127.0.0.1.
@@ -71,6 +97,7 @@ impl Plan {
             node: "shards = 1\npin = false\n".to_owned(),
             arguments: Vec::new(),
             file: None,
+            program: Program::default(),
         }
     }
 
@@ -136,6 +163,20 @@ impl Plan {
             .set("node.data_dir", &data)
     }
 
+    /// Runs another build of the program.
+    #[must_use]
+    pub fn binary(mut self, path: &Path) -> Self {
+        self.program.binary = Some(path.to_owned());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.program.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Sets an option on the command line.
     #[must_use]
     pub fn set(self, option: &str, value: &str) -> Self {
@@ -194,6 +235,7 @@ impl Plan {
                 .chain(self.arguments)
                 .collect(),
             scratch: self.scratch,
+            program: self.program,
             starts: 0,
         };
         node.start_again();
@@ -209,6 +251,7 @@ pub struct Node {
     kafka: Option<String>,
     arguments: Vec<String>,
     scratch: Scratch,
+    program: Program,
     starts: u32,
 }
 
@@ -261,7 +304,9 @@ impl Node {
         assert!(self.process.is_none(), "it runs");
         self.starts += 1;
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        let mut command = command(self.scratch.path(), &arguments);
+        let binary = self.program.binary.as_deref().unwrap_or_else(|| binary());
+        let mut command = command_of(binary, self.scratch.path(), &arguments);
+        command.envs(self.program.environment.iter().cloned());
         command.stdout(self.log("stdout")).stderr(self.log("stderr"));
         let mut process = Background::start(&mut command);
         let address = self.mqtt();

@@ -58,8 +58,9 @@ struct Rig {
     now: Mono,
 }
 
-/// ApiVersions, version 3: Metadata 0-12, SaslHandshake 0-1, SaslAuthenticate 0-1.
-const VERSIONS: &[u8] = &[0, 0, 4, 0, 3, 0, 0, 0, 12, 0, 0, 17, 0, 0, 0, 1, 0, 0, 36, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+/// ApiVersions, version 3: Produce 0-9, Metadata 0-12, SaslHandshake 0-1, SaslAuthenticate 0-1.
+const VERSIONS: &[u8] =
+    &[0, 0, 5, 0, 0, 0, 0, 0, 9, 0, 0, 3, 0, 0, 0, 12, 0, 0, 17, 0, 0, 0, 1, 0, 0, 36, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
 /// SaslHandshake: the mechanism is welcome.
 const WELCOME: &[u8] = &[0, 0, 0, 0, 0, 0];
 

@@ -4,6 +4,7 @@
 //! ends with its owner, by process id.
 
 pub mod build;
+pub mod cgroup;
 pub mod chaos;
 pub mod deadline;
 pub mod http;

@@ -1,6 +1,7 @@
 //! What the machine has: memory for percentages, cores for shards.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -19,7 +20,9 @@ impl Machine {
     /// Asks the kernel. What cannot be read is assumed small: 1 GB, one core.
     pub fn probe() -> Self {
         let physical = meminfo_total().unwrap_or(super::unit::GB);
-        let limits = [cgroup_v2_limit(), number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes")];
+        let v2 = cgroup_limit("0::", "/sys/fs/cgroup", "memory.max");
+        let v1 = cgroup_limit(":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes");
+        let limits = [v2, v1];
         let memory_bytes = limits.into_iter().flatten().fold(physical, u64::min);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
@@ -41,14 +44,15 @@ fn meminfo_total() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The least `memory.max` from this process's cgroup up to the root.
-fn cgroup_v2_limit() -> Option<u64> {
+/// The least limit from this process's cgroup up to the root: the group in the line with `mark`, its files called `file`. In a
+/// container the path may be the host's, of which nothing but the root is there.
+fn cgroup_limit(mark: &str, root: &str, file: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let parents = std::path::Path::new(path.trim_start_matches('/')).ancestors();
-    parents.filter_map(|dir| number_in(&format!("/sys/fs/cgroup/{}/memory.max", dir.display()))).min()
+    let path = text.lines().find_map(|line| line.split_once(mark).map(|(_, path)| path))?;
+    let parents = Path::new(path.trim_start_matches('/')).ancestors();
+    parents.filter_map(|dir| number_in(&Path::new(root).join(dir).join(file))).min()
 }
 
-fn number_in(path: &str) -> Option<u64> {
+fn number_in(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }

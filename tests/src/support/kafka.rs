@@ -248,6 +248,14 @@ impl Kafka {
         })
     }
 
+    /// How many records a topic has had, all its partitions together.
+    ///
+    /// # Panics
+    /// If that cannot be found out.
+    pub fn count(&self, topic: &str) -> i64 {
+        self.counts(topic).unwrap_or_default().into_iter().sum()
+    }
+
     /// Which broker leads each partition of a topic, by Kafka's own tool.
     ///
     /// # Panics

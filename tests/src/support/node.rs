@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::build;
+use super::cgroup::MemoryGroup;
 use super::http;
 use super::peer::{self, Background};
 use super::port;
@@ -71,6 +72,8 @@ struct Program {
     /// [`binary`] unless another is named.
     binary: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    /// The control group whose memory it may use, if not ours.
+    group: Option<PathBuf>,
 }
 
 /// Where it listens, all on 127.0.0.1.
@@ -181,6 +184,13 @@ impl Plan {
     #[must_use]
     pub fn set(self, option: &str, value: &str) -> Self {
         self.argument("--set").argument(&format!("{option}={value}"))
+    }
+
+    /// Starts it inside a control group.
+    #[must_use]
+    pub fn inside(mut self, group: &MemoryGroup) -> Self {
+        self.program.group = Some(group.processes());
+        self
     }
 
     /// Where it will listen.
@@ -306,6 +316,9 @@ impl Node {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let binary = self.program.binary.as_deref().unwrap_or_else(|| binary());
         let mut command = command_of(binary, self.scratch.path(), &arguments);
+        if let Some(group) = &self.program.group {
+            command = within(group, &command, self.scratch.path());
+        }
         command.envs(self.program.environment.iter().cloned());
         command.stdout(self.log("stdout")).stderr(self.log("stderr"));
         let mut process = Background::start(&mut command);
@@ -385,6 +398,14 @@ impl Node {
         assert_eq!(status, 200, "{text}");
         Metrics::parse(&text)
     }
+}
+
+/// The same command in a control group: a shell joins it, and becomes the command.
+fn within(processes: &Path, command: &Command, folder: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(processes);
+    shell.arg(command.get_program()).args(command.get_args()).current_dir(folder).stdin(Stdio::null());
+    shell
 }
 
 impl Drop for Node {

@@ -11,6 +11,7 @@ mod banner;
 mod control;
 mod data_dir;
 mod kerberos;
+mod lock;
 mod logs;
 mod memory;
 mod random;
@@ -73,7 +74,7 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
     driver::probe(count)?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let opened = logs::open_logs(config, data_dir.path())?;
-    let buffers = logs::open_buffers(config, data_dir.path(), plan.shards)?;
+    let (buffers, locks) = logs::open_buffers(config, data_dir.path(), plan.shards)?;
     for note in opened.iter().flat_map(|opened| &opened.notes).chain(&buffers.notes) {
         tracing::warn!("{note}");
     }
@@ -106,7 +107,7 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
     })?;
     threads.join();
     // Held to the very end: nobody else may write while a disk writer of ours still does.
-    drop(data_dir);
+    drop((data_dir, locks));
     Ok(code)
 }
 

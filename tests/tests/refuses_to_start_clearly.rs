@@ -32,6 +32,18 @@ fn when_another_node_has_the_data_directory() {
     refused(&output, 1, &[data.to_str().unwrap(), "another"]);
 }
 
+/// Two nodes with data directories of their own, whose sinks of the same name are told the same directory.
+#[test]
+fn when_another_node_has_the_directory_of_a_buffer() {
+    let shared = Scratch::new("buffers");
+    let sink = format!("query_mode = \"async\"\nbuffer.mode = \"disk\"\nbuffer.dir = \"{}\"", shared.path().display());
+    let node = Plan::embedded().sink(&sink).start();
+    let dir = shared.file("main");
+    refused(&run(&Plan::embedded().sink(&sink)), 1, &[dir.to_str().unwrap(), "another", "sinks.main.buffer.dir"]);
+    drop(node);
+    Plan::embedded().sink(&sink).start();
+}
+
 #[test]
 fn when_the_data_directory_cannot_be_written() {
     if rustix::process::geteuid().is_root() {
@@ -54,10 +66,13 @@ fn refused_on_data_dir(path: &str) {
     refused(&output, code, &[path]);
 }
 
+/// Row T23 of docs/explanation/faults.md, at start-up.
 #[test]
 fn when_the_kernel_forbids_io_uring() {
-    // As a container's seccomp profile does it (EPERM), and as the sysctl kernel.io_uring_disabled does.
-    for error in ["EPERM", "ENOSYS"] {
+    // As a container's seccomp profile does it (EPERM), a kernel without it or a sandbox, and a limit that others have used up.
+    for (error, remedy) in
+        [("EPERM", "seccomp"), ("ENOSYS", "Linux 5.8"), ("ENOMEM", "LimitMEMLOCK"), ("EMFILE", "ulimit -n")]
+    {
         let Some(mut strace) = Peer::Strace.command() else { return };
         let plan = Plan::embedded();
         let node = command(&plan, &[]);
@@ -72,8 +87,18 @@ fn when_the_kernel_forbids_io_uring() {
             "/dev/null",
         ]);
         strace.arg(node.get_program()).args(node.get_args());
-        refused(&peer::finish(&mut strace, b""), 1, &["io_uring"]);
+        refused(&peer::finish(&mut strace, b""), 1, &["io_uring", remedy]);
     }
+}
+
+/// Row T23 of docs/explanation/faults.md, at start-up: less memory may be locked than a shard needs for its rings.
+#[test]
+fn when_too_little_memory_may_be_locked() {
+    let plan = Plan::embedded();
+    let node = command(&plan, &[]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -l 64 && exec \"$0\" \"$@\""]).arg(node.get_program()).args(node.get_args());
+    refused(&peer::finish(&mut limited, b""), 1, &["64 KiB", "ulimit -l", "LimitMEMLOCK="]);
 }
 
 #[test]

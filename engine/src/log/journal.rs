@@ -12,6 +12,7 @@
 //!     0000000007.journal                entry, entry, … footer
 //!     positions-0, positions-1          what has been passed; the newer one that is whole counts
 //! <dir>/<sink>/quarantine/              bytes that were found damaged
+//! <dir>/<sink>/lock                     held while a process has it
 //! ```
 //!
 //! Every start begins directories of its own and takes over those of earlier ones, so files do not depend on the number of

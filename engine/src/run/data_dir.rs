@@ -8,14 +8,12 @@
 //! data_dir/token     what a request to the management port from elsewhere shows
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-
+use super::lock::Lock;
 use super::random;
 use crate::driver::StartError;
 
@@ -26,8 +24,7 @@ const FORMAT: u32 = 1;
 #[derive(Debug)]
 pub(super) struct DataDir {
     path: PathBuf,
-    /// Holds the lock.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl DataDir {
@@ -39,7 +36,7 @@ impl DataDir {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(path).map_err(|e| StartError::path("create the data directory", path, &e))?;
-        let lock = lock(path)?;
+        let lock = Lock::take(path, "data directory", "node.data_dir")?;
         check_format(path)?;
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
@@ -62,30 +59,6 @@ impl DataDir {
         write_private(&path, &format!("{token}\n")).map_err(|e| StartError::path("write", &path, &e))?;
         Ok(token)
     }
-}
-
-fn lock(dir: &Path) -> Result<File, StartError> {
-    let path = dir.join("lock");
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let mut file = open.map_err(|e| StartError::path("open", &path, &e))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
-            let mut owner = String::new();
-            let _ = file.read_to_string(&mut owner);
-            return Err(StartError::new(format!(
-                "the data directory {} is in use by another aqueduct (process {}). Stop that one, or set `node.data_dir` to \
-                 another directory.",
-                dir.display(),
-                owner.trim(),
-            )));
-        }
-        Err(errno) => return Err(StartError::path("lock", &path, &errno.into())),
-    }
-    // For the sentence above; the lock itself does not need it.
-    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(|e| StartError::path("write", &path, &e))?;
-    Ok(file)
 }
 
 fn check_format(dir: &Path) -> Result<(), StartError> {

@@ -1,7 +1,10 @@
 //! What lies on disk at start: the local log's topics and the writers over it, and sinks' buffers.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use super::lock::Lock;
 use super::random;
 use crate::config::{BufferMode, Config, ConnectorKind};
 use crate::driver::StartError;
@@ -28,8 +31,13 @@ pub(super) fn open_logs(config: &Config, data_dir: &Path) -> Result<Option<Opene
         .map_err(|e| StartError::new(format!("{e}. The embedded log lies in `node.data_dir`.")))
 }
 
-/// Opens the buffers of all sinks that have one on disk, or had one and left something there.
-pub(super) fn open_buffers(config: &Config, data_dir: &Path, shards: u16) -> Result<OpenedJournals, StartError> {
+/// Opens the buffers of all sinks that have one on disk, or had one and left something there. Each is this process's alone
+/// while its lock is held.
+pub(super) fn open_buffers(
+    config: &Config,
+    data_dir: &Path,
+    shards: u16,
+) -> Result<(OpenedJournals, Vec<Lock>), StartError> {
     let spec = |(index, sink): (usize, &crate::config::Sink)| {
         let root = sink.buffer_dir.clone().unwrap_or_else(|| data_dir.join("buffer"));
         let dir = root.join(&sink.name);
@@ -37,12 +45,24 @@ pub(super) fn open_buffers(config: &Config, data_dir: &Path, shards: u16) -> Res
         on_disk.then_some(JournalSpec { sink: index as u16, dir })
     };
     let specs: Vec<JournalSpec> = config.sinks.iter().enumerate().filter_map(spec).collect();
+    let locks = specs.iter().map(|spec| lock_buffer(config, spec)).collect::<Result<Vec<Lock>, StartError>>()?;
     let mut marks = Vec::new();
     for _ in 0..specs.len() * usize::from(shards) {
         marks.push(u32::from_ne_bytes(random::bytes()?));
     }
-    open_journals(&specs, shards, || marks.pop().unwrap_or_default())
-        .map_err(|e| StartError::new(format!("{e}. Buffers on disk lie in `buffer.dir` of their sinks.")))
+    let opened = open_journals(&specs, shards, || marks.pop().unwrap_or_default())
+        .map_err(|e| StartError::new(format!("{e}. Buffers on disk lie in `buffer.dir` of their sinks.")))?;
+    Ok((opened, locks))
+}
+
+/// A directory of its own may lie where other nodes look too, on a disk they share say.
+fn lock_buffer(config: &Config, spec: &JournalSpec) -> Result<Lock, StartError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    let option = format!("sinks.{}.buffer.dir", config.sinks[usize::from(spec.sink)].name);
+    let refuse = |e| StartError::new(format!("cannot create {} ({option}): {e}.", spec.dir.display()));
+    builder.create(&spec.dir).map_err(refuse)?;
+    Lock::take(&spec.dir, "buffer directory", &option)
 }
 
 /// The topic an embedded sink writes.

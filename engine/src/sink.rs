@@ -89,10 +89,17 @@ impl Sink {
         self.accumulator.set_bytes_max(self.ceiling.bytes());
     }
 
+    /// How many partitions the topic has: as Kafka says or, with a buffer on disk and as long as Kafka is away, as it said to an
+    /// earlier start. `None` while nobody knows.
+    #[inline]
+    pub fn partitions(&self, sink: u16, writer: &Writer) -> Option<u32> {
+        writer.partitions(sink).or_else(|| self.journal.as_ref()?.journal.topic_partitions())
+    }
+
     /// The partition for a record, or `None` while the topic's partitions are not known.
     #[inline]
     pub fn choose(&mut self, sink: u16, choice: &Choice<'_>, writer: &Writer, now: Mono) -> Option<u32> {
-        let count = writer.partitions(sink)?;
+        let count = self.partitions(sink, writer)?;
         let journal = self.journal.as_ref();
         let view = View { count, sink, topic: None, writer, accumulator: &self.accumulator, journal, now };
         Some(self.partitioner.choose(choice, &view))

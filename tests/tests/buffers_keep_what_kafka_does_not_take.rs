@@ -105,6 +105,32 @@ fn what_lies_on_disk_outlives_the_node() {
     assert!(node.terminate().success());
 }
 
+/// The node is started while Kafka is away, and takes messages all the same: an earlier start has heard how many partitions the topic
+/// has. It is killed, and started once more before Kafka comes back.
+#[test]
+fn a_start_without_kafka_takes_messages_and_keeps_them() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let _alone = alone();
+    kafka.create_topic("away", 4);
+    let mut node = Plan::kafka(kafka.bootstrap(), "away")
+        .node("shards = 2\npin = false")
+        .sink("value = \"${payload}\"\nquery_mode = \"async\"\nbuffer.mode = \"disk\"")
+        .start();
+    publish(&node, 0..100, 40);
+    assert!(node.terminate().success());
+    let broker = hang(kafka);
+    node.start_again();
+    publish(&node, 100..1_100, 200);
+    let metrics = node.metrics();
+    assert_eq!((metrics.sink("success_total"), metrics.sink("buffer_disk_records")), (0.0, 4_000.0));
+    node.kill();
+    node.start_again();
+    publish(&node, 1_100..2_100, 200);
+    drop(broker);
+    check_all_in_order(kafka, "away", 2_100);
+    assert!(node.terminate().success());
+}
+
 /// The failure that others had: a connector that was thought unhealthy took its buffer with it. Hybrid, beyond its share of memory.
 #[test]
 fn a_hybrid_buffer_spills_and_keeps_the_order() {

@@ -106,6 +106,9 @@ impl Shard {
                 kept_bytes_max,
             };
             let records = start.records();
+            // Memory keeps nothing for a start without Kafka.
+            let is_kept = settings.buffer != BufferMode::Memory;
+            let start = JournalStart { topic_partitions: start.topic_partitions * u32::from(is_kept), ..start };
             let journal = Journal::new(limits, start);
             let sink = &mut self.sinks[index];
             sink.accumulator.adopt(records);
@@ -208,6 +211,11 @@ impl Shard {
         let sink = &mut self.sinks[index];
         let (writer, accumulator) = (&mut self.writers[sink.connector], &sink.accumulator);
         let Some(stored) = &mut sink.journal else { return };
+        if self.settings.sinks[index].buffer != BufferMode::Memory
+            && let Some(count) = writer.partitions(index as u16)
+        {
+            stored.ready |= stored.journal.learn_partitions(now.mono, count);
+        }
         if !stored.ready && stored.deadline.is_none_or(|at| now.mono < at) && !drain {
             return;
         }

@@ -395,7 +395,7 @@ impl Placer<'_> {
         let index = usize::from(route.sink);
         let sink = &mut self.sinks[index];
         let writer = &self.writers[sink.connector];
-        let mut count = writer.partitions(route.sink).ok_or(NoPlace::Hold)?;
+        let mut count = sink.partitions(route.sink, writer).ok_or(NoPlace::Hold)?;
         if sink.partitioner.is_by_key() {
             let accumulator = &sink.accumulator;
             count = sink.mapping.count(count, self.at.now, || accumulator.is_idle()).ok_or(NoPlace::Wait)?;

@@ -121,6 +121,8 @@ pub struct Journal {
     kept_bytes: usize,
     entries: usize,
     gone: VecDeque<Gone>,
+    /// Partitions of the topic, as Kafka said last, perhaps to an earlier start; 0 if it has not.
+    topic_partitions: u32,
     /// Partitions for which everything of earlier starts has been passed.
     unblocked: Vec<u32>,
     notes: VecDeque<String>,
@@ -188,6 +190,7 @@ impl Journal {
             kept_bytes: 0,
             entries: 0,
             gone: VecDeque::new(),
+            topic_partitions: start.topic_partitions,
             unblocked: Vec::new(),
             notes: VecDeque::new(),
             counts: JournalCounts { damaged: start.damaged, ..JournalCounts::default() },
@@ -459,6 +462,20 @@ impl Journal {
         self.backlogs.get(partition as usize).is_some_and(|backlog| !backlog.is_passed() || backlog.blocked)
     }
 
+    /// How many partitions the topic had when Kafka was heard of last, in this start or an earlier one.
+    pub fn topic_partitions(&self) -> Option<u32> {
+        (self.topic_partitions > 0).then_some(self.topic_partitions)
+    }
+
+    /// Kafka says how many partitions the topic has. Whether that is news, to be noted on disk.
+    pub fn learn_partitions(&mut self, now: Mono, count: u32) -> bool {
+        let is_news = std::mem::replace(&mut self.topic_partitions, count) != count;
+        if is_news && let Some(directory) = self.directories.iter_mut().find(|d| d.journal == self.own) {
+            directory.dirty_since.get_or_insert(now);
+        }
+        is_news
+    }
+
     /// Bytes of a partition that wait here, not those on their way.
     pub fn held_bytes(&self, partition: u32) -> u64 {
         self.backlogs.get(partition as usize).map_or(0, |backlog| backlog.held_bytes)
@@ -581,7 +598,8 @@ impl Journal {
         let directory = &self.directories[at];
         let journal = directory.journal;
         let order = |entry: &Entry| self.directories.iter().position(|d| d.journal == entry.segment.journal);
-        let mut positions = Positions { count: directory.count, partitions: BTreeMap::new() };
+        let (count, topic_partitions) = (directory.count, self.topic_partitions);
+        let mut positions = Positions { count, topic_partitions, partitions: BTreeMap::new() };
         for (&partition, &resume) in &directory.resume {
             let Some(backlog) = self.backlogs.get(partition as usize) else {
                 positions.partitions.insert(partition, Position { resume, open: Vec::new() });

@@ -4,11 +4,12 @@
 //! lived. Else one shard takes over everything of the sink, oldest start first, and the others do not send to a partition
 //! before it has passed what it took over for it; so the records of a client keep their order, wherever it lives now.
 //!
-//! A start reads footers and positions, not entries; where a crash left no footer, it scans that segment.
+//! A start reads footers and positions, not entries; where a crash left no footer, it scans that segment. How many partitions
+//! the topic has is handed from start to start, before the directories of earlier ones go.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,6 +101,8 @@ pub struct JournalStart {
     pub(crate) adopted: Vec<Adopted>,
     /// Partitions that another shard took over something for.
     pub(crate) waits_for: Vec<u32>,
+    /// Partitions of the topic, as far as earlier starts knew; 0 if they did not.
+    pub topic_partitions: u32,
     /// Stretches that were found damaged.
     pub damaged: u64,
 }
@@ -107,7 +110,7 @@ pub struct JournalStart {
 impl JournalStart {
     /// A journal that begins empty.
     pub fn empty(sink: u16, own: JournalId, mark: u32) -> Self {
-        Self { sink, own, mark, adopted: Vec::new(), waits_for: Vec::new(), damaged: 0 }
+        Self { sink, own, mark, adopted: Vec::new(), waits_for: Vec::new(), topic_partitions: 0, damaged: 0 }
     }
 
     /// Entries that are taken over.
@@ -184,7 +187,9 @@ impl Opening {
         make_dir(&spec.dir)?;
         let earlier = earlier(&spec.dir)?;
         let start = earlier.last().map_or(1, |last| last.start + 1);
-        let mut left = Vec::new();
+        let (mut left, mut spent) = (Vec::new(), Vec::new());
+        // The newest start that knew it: by start, then by number of partitions.
+        let mut known = (0, 0);
         for found in earlier {
             let place = JournalPlace {
                 quarantine: spec.dir.join("quarantine"),
@@ -194,8 +199,11 @@ impl Opening {
                 dir: found.dir.clone(),
             };
             let (adopted, damaged, unread) = self.look_into(&place)?;
+            if adopted.positions.topic_partitions > 0 {
+                known = known.max((found.start, adopted.positions.topic_partitions));
+            }
             if adopted.entries.is_empty() && !unread {
-                remove_dir(&place)?;
+                spent.push(place);
             } else {
                 left.push((found, place, adopted, damaged));
             }
@@ -207,8 +215,14 @@ impl Opening {
             make_dir(&dir)?;
             let quarantine = spec.dir.join("quarantine");
             let own = self.add(JournalPlace { dir, quarantine, mark, sink: spec.sink, shard: ShardId(shard) });
-            starts.push(JournalStart::empty(spec.sink, own, mark));
+            let topic_partitions = known.1;
+            if topic_partitions > 0 {
+                let positions = Positions { topic_partitions, ..Positions::default() };
+                begin_positions(&self.places[own.0 as usize], &positions)?;
+            }
+            starts.push(JournalStart { topic_partitions, ..JournalStart::empty(spec.sink, own, mark) });
         }
+        spent.iter().try_for_each(remove_dir)?;
         let same = left.iter().all(|(found, ..)| found.shards == shards && found.shard < shards);
         let one_for_all = spec.sink % shards;
         for (found, place, mut adopted, damaged) in left {
@@ -328,6 +342,20 @@ fn open_file(path: &Path) -> io::Result<File> {
 fn newest_positions(place: &JournalPlace) -> Positions {
     let read = |slot| Positions::decode(&fs::read(place.positions_path(slot)).ok()?, place.mark);
     [read(0), read(1)].into_iter().flatten().max_by_key(|positions| positions.count).unwrap_or_default()
+}
+
+/// Writes the first positions of a directory.
+fn begin_positions(place: &JournalPlace, positions: &Positions) -> Result<(), OpenError> {
+    let path = place.positions_path(0);
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    let mut options = OpenOptions::new();
+    let open = options.write(true).create(true).truncate(true).custom_flags(nofollow).mode(0o600).open(&path);
+    let written = open.and_then(|mut file| {
+        file.write_all(&positions.encode(place.mark))?;
+        file.sync_all()
+    });
+    written.map_err(|error| OpenError::Io { what: "write", path, error })?;
+    sync_dir(&place.dir)
 }
 
 /// The directories of earlier starts, oldest first.

@@ -1,16 +1,17 @@
 //! What has been passed of a journal, as it is kept across starts.
 //!
 //! ```text
-//! "AQJP" | u32 CRC-32 of what follows | u32 mark | u64 count, ascends | u32 partitions
+//! "AQP2" | u32 CRC-32 of what follows | u32 mark | u64 count, ascends | u32 partitions of the topic | u32 partitions here
 //! for each:  u32 partition | u64 resume | u16 open | open × u64
 //! ```
 //!
 //! Of a partition all entries below `resume` have been passed, but for the `open` ones, which were on their way to Kafka.
 //! Two files are written in turn, so that one is always whole. An old one does no harm: what was passed since is sent again.
+//! How many partitions the topic has stands here too, so that a start without Kafka knows where records go.
 
 use std::collections::BTreeMap;
 
-const MAGIC: [u8; 4] = *b"AQJP";
+const MAGIC: [u8; 4] = *b"AQP2";
 const CRC_ENDS_AT: usize = 8;
 
 /// The positions of one journal.
@@ -18,6 +19,8 @@ const CRC_ENDS_AT: usize = 8;
 pub(crate) struct Positions {
     /// Which of two is newer.
     pub(crate) count: u64,
+    /// What Kafka has said last; 0 if it has not.
+    pub(crate) topic_partitions: u32,
     pub(crate) partitions: BTreeMap<u32, Position>,
 }
 
@@ -44,6 +47,7 @@ impl Positions {
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&mark.to_be_bytes());
         bytes.extend_from_slice(&self.count.to_be_bytes());
+        bytes.extend_from_slice(&self.topic_partitions.to_be_bytes());
         bytes.extend_from_slice(&(self.partitions.len() as u32).to_be_bytes());
         for (partition, position) in &self.partitions {
             bytes.extend_from_slice(&partition.to_be_bytes());
@@ -67,7 +71,8 @@ impl Positions {
         if take_u32(&mut left)? != mark {
             return None;
         }
-        let mut positions = Self { count: take_u64(&mut left)?, partitions: BTreeMap::new() };
+        let (count, topic_partitions) = (take_u64(&mut left)?, take_u32(&mut left)?);
+        let mut positions = Self { count, topic_partitions, partitions: BTreeMap::new() };
         for _ in 0..take_u32(&mut left)? {
             let partition = take_u32(&mut left)?;
             let resume = take_u64(&mut left)?;
@@ -101,7 +106,7 @@ mod tests {
         let position = Position { resume: 12, open: vec![3, 9] };
         assert!(position.has_passed(8) && !position.has_passed(9) && !position.has_passed(12));
         let partitions = BTreeMap::from([(4, position), (7, Position { resume: u64::MAX, open: Vec::new() })]);
-        let positions = Positions { count: 5, partitions };
+        let positions = Positions { count: 5, topic_partitions: 12, partitions };
         let mut bytes = positions.encode(77);
         assert_eq!(Positions::decode(&bytes, 77), Some(positions));
         assert_eq!(Positions::decode(&bytes, 78), None);

@@ -63,7 +63,11 @@ fn entries_that_have_not_been_passed_are_taken_over_in_order() {
     write(&place, 1, &[(3, 0), (4, 1), (5, 0)], false);
     let partitions = BTreeMap::from([(0, Position { resume: 3, open: vec![0] })]);
     for (slot, count) in [(0, 4), (1, 3)] {
-        let positions = Positions { count, partitions: if count == 4 { partitions.clone() } else { BTreeMap::new() } };
+        let positions = Positions {
+            count,
+            topic_partitions: 0,
+            partitions: if count == 4 { partitions.clone() } else { BTreeMap::new() },
+        };
         fs::write(place.positions_path(slot), positions.encode(11)).expect("a file");
     }
     let second = dir.open(1, 12);
@@ -80,7 +84,11 @@ fn what_has_been_passed_goes_with_its_directory() {
     let first = dir.open(2, 11);
     let place = first.journals.place(first.starts[1][0].own).clone();
     write(&place, 0, &[(0, 0)], true);
-    let positions = Positions { count: 1, partitions: BTreeMap::from([(0, Position { resume: 1, open: Vec::new() })]) };
+    let positions = Positions {
+        count: 1,
+        topic_partitions: 0,
+        partitions: BTreeMap::from([(0, Position { resume: 1, open: Vec::new() })]),
+    };
     fs::write(place.positions_path(1), positions.encode(11)).expect("a file");
     let second = dir.open(2, 12);
     assert!(!place.dir.exists());
@@ -136,4 +144,29 @@ fn other_files_are_left_alone() {
     fs::write(dir.spec().dir.join("000001.1.0.zz"), "x").expect("a file");
     assert!(dir.open(1, 1).starts[0][0].adopted.is_empty());
     assert!(dir.spec().dir.join("notes").exists());
+}
+
+#[test]
+fn what_was_known_of_the_topic_is_handed_from_start_to_start() {
+    let dir = Dir::new("topic");
+    let first = dir.open(2, 11);
+    assert_eq!(first.starts[0][0].topic_partitions, 0, "nobody has said it yet");
+    // One shard has heard of more partitions, the other has not written it down.
+    for (shard, topic_partitions) in [(0, 6), (1, 4)] {
+        let place = first.journals.place(first.starts[shard][0].own);
+        let positions = Positions { count: 9, topic_partitions, ..Positions::default() };
+        fs::write(place.positions_path(1), positions.encode(place.mark)).expect("a file");
+    }
+    let own = first.journals.place(first.starts[0][0].own).dir.clone();
+    for mark in 12..15 {
+        // Each start is killed before it has written anything by itself.
+        let next = dir.open(1, mark);
+        assert_eq!(next.starts[0][0].topic_partitions, 6);
+        assert!(!own.exists(), "what has been passed goes");
+    }
+    let last = dir.open(1, 15);
+    let place = last.journals.place(last.starts[0][0].own);
+    let positions = Positions { count: 1, topic_partitions: 3, ..Positions::default() };
+    fs::write(place.positions_path(1), positions.encode(place.mark)).expect("a file");
+    assert_eq!(dir.open(1, 16).starts[0][0].topic_partitions, 3, "the newest counts: the topic was made anew");
 }

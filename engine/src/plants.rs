@@ -29,6 +29,8 @@ const NAMES: &[(&str, Plant)] = &[
     ("reorder-spill", Plant::ReorderSpill),
     ("ack-before-sync", Plant::AckBeforeSync),
     ("resurrect-dropped", Plant::ResurrectDropped),
+    ("recycle-early", Plant::RecycleEarly),
+    ("fail-neighbour", Plant::FailNeighbour),
 ];
 
 /// A bug.
@@ -60,6 +62,10 @@ pub enum Plant {
     AckBeforeSync,
     /// What was displaced by `overflow = "drop_oldest"` stays in the journal and is sent all the same.
     ResurrectDropped,
+    /// A batch from a buffer on disk that failed for good takes the one behind it along, counted as all that fails.
+    FailNeighbour,
+    /// A batch whose link is gone has its buffer written into by others before it is sent again.
+    RecycleEarly,
 }
 
 /// Whether this bug is planted.

@@ -49,3 +49,28 @@ fn refusals_without_a_change_of_the_cluster_are_retried_soon() {
     assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
     assert!(verdict.longest_ack_ms() < 1_500 + 3_000, "{}", verdict.said());
 }
+
+/// Row T07 of the fault table: while the broker is stopped, `max_batch_age` passes. What waits for a partition fails as a whole and
+/// in order, its publishers are refused (MQTT 5: 0x83) or closed (MQTT 3.1.1), and what comes later is stored: never something
+/// behind a gap, and nothing acknowledged that is not there.
+#[test]
+fn a_deadline_that_passes_fails_all_that_waits() {
+    // At QoS 2 too a message that was refused may be sent again as a new one; what is counted as doubled there would be no fault.
+    let deadline = ["--qos", "1", "--set", "sinks.s1.max_batch_age=3s", "--set", "sinks.s2.max_batch_age=3s"];
+    let Some(verdict) = Chaos::plan("broker-pause=1@4+8").with(&deadline).acquitted() else { return };
+    assert!(verdict.json["nacks"]["131"].as_u64().is_some_and(|refused| refused > 100), "{}", verdict.said());
+    assert!(verdict.count("disconnects") > 0, "those of MQTT 3.1.1\n{}", verdict.said());
+    assert_eq!(verdict.count("gap_then_later"), 0, "{}", verdict.said());
+}
+
+/// Row T24 of the fault table: a batch is sent again after its link has died, while others of the same small pool come and go. Its
+/// buffer is nobody else's until it has its outcome: every record is what its client sent, to the last byte and its checksum.
+/// (`the_ledger_convicts` sees a node whose buffers are written into.)
+#[test]
+fn a_buffer_is_nobody_elses_before_its_outcome() {
+    let crowded = ["--payload-bytes", "1024", "--rate", "4000", "--set", "node.memory_limit=64MB"];
+    let plan = "reset=1@2+0.3,blackhole=1@3+4,reset=1@8+0.3,reset=1@9+0.3,blackhole=1@10+4";
+    let Some(verdict) = Chaos::plan(plan).with(&crowded).acquitted() else { return };
+    assert_eq!(verdict.count("corrupt") + verdict.count("misrouted"), 0, "{}", verdict.said());
+    assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+}

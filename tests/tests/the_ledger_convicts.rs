@@ -1,7 +1,7 @@
 //! A ledger that has never convicted anybody proves nothing: with a bug planted in the node, or with settings that are known to
 //! lose, the same faults end with a bad verdict.
 //!
-//! The first two run always, the others with `AQUEDUCT_LONG=1`. A release build holds no bugs, so there they are left out.
+//! The first three run always, the others with `AQUEDUCT_LONG=1`. A release build holds no bugs, so there they are left out.
 
 use aqueduct_tests::support::chaos::{Chaos, is_long_wanted};
 
@@ -27,6 +27,19 @@ fn a_node_that_numbers_what_it_sends_again_anew() {
     }
     let Some(verdict) = Chaos::plan("blackhole=1@2+4").plant("resend-anew").convicted() else { return };
     assert!(verdict.count("dup_own") + verdict.count("dup_across") > 0, "{}", verdict.said());
+}
+
+/// The plant `recycle-early`: while a batch waits to be sent again somebody else writes into its buffer. Row T24 of the fault
+/// table: checksums of the batch do not notice, those of each message do.
+#[test]
+fn a_node_that_lets_others_write_what_it_still_sends() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    // Answers that do not come are worth nothing here: what was stored already is recognised and not stored again.
+    let plan = "broker-pause=1@2+6,broker-kill=1@7+0.5";
+    let Some(verdict) = Chaos::plan(plan).plant("recycle-early").convicted() else { return };
+    assert!(verdict.count("corrupt") > 0, "{}", verdict.said());
 }
 
 /// The plant `ack-early`: a PUBLISH is acknowledged before it has an outcome.

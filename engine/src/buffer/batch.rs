@@ -21,6 +21,24 @@ pub struct PartKey {
 }
 
 /// Records of one partition on their way out and back.
+///
+/// A request takes its batches along by value, and there is no copy of them, so nobody can give back what is still being read:
+///
+/// ```compile_fail,E0382
+/// # use aqueduct::{buffer::{BatchPool, PartKey}, clock::Mono, shard::ShardId};
+/// # let mut pool = BatchPool::new(ShardId(0), 0);
+/// let batch = pool.take(PartKey { sink: 0, partition: 0 }, 0, Mono(0));
+/// let request = vec![batch];
+/// pool.give(batch);
+/// ```
+///
+/// ```compile_fail,E0599
+/// # use aqueduct::{buffer::{BatchPool, PartKey}, clock::Mono, shard::ShardId};
+/// # let mut pool = BatchPool::new(ShardId(0), 0);
+/// let batch = pool.take(PartKey { sink: 0, partition: 0 }, 0, Mono(0));
+/// let request = vec![batch.clone()];
+/// pool.give(batch);
+/// ```
 #[derive(Debug)]
 pub struct Batch {
     /// `record_batch::HEADER_LEN` bytes of gap, then the records. The header is written when the owner sends.

@@ -4,6 +4,10 @@ use super::batch::{Batch, PartKey};
 use crate::clock::Mono;
 use crate::shard::ShardId;
 
+/// What a buffer holds that nobody may read any more, in builds with debug assertions: whoever sends a batch that was given
+/// back sends this instead of records that might pass for his own.
+const POISON: u8 = 0xdb;
+
 /// Batches kept for reuse, in a stack: the one returned last is still in cache and goes out first.
 #[derive(Debug)]
 pub struct BatchPool {
@@ -66,6 +70,9 @@ impl BatchPool {
         if self.free_bytes + batch.bytes.capacity() > self.keep_bytes_max {
             return;
         }
+        if cfg!(debug_assertions) {
+            batch.bytes.fill(POISON);
+        }
         batch.runs.clear();
         batch.records = 0;
         batch.refused.clear();
@@ -80,5 +87,25 @@ impl BatchPool {
     /// Bytes of idle buffers.
     pub fn idle_bytes(&self) -> usize {
         self.free_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_can_be_read_by_nobody() {
+        let mut pool = BatchPool::new(ShardId(0), 1 << 20);
+        let part = PartKey { sink: 0, partition: 0 };
+        let mut batch = pool.take(part, 0, Mono(0));
+        batch.bytes.extend_from_slice(b"records of one client");
+        let place = batch.bytes.as_ptr();
+        pool.give(batch);
+        let poisoned = pool.free[0].bytes.iter().all(|&byte| byte == POISON);
+        assert_eq!(poisoned, cfg!(debug_assertions), "as long as it lies in the pool");
+        let batch = pool.take(part, 1, Mono(0));
+        assert_eq!(batch.bytes.as_ptr(), place, "the same buffer");
+        assert!(!batch.bytes.contains(&b'r'), "of the records before nothing is left");
     }
 }

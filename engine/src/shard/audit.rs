@@ -40,10 +40,9 @@ impl Shard {
         self.sinks[usize::from(sink)].journal.as_ref().map_or(0, |stored| stored.journal.counts().replayed)
     }
 
-    /// Records of a sink that came to an end and were not stored.
-    pub fn given_up(&self, sink: u16) -> u64 {
-        let counters = &self.sink_counters[usize::from(sink)];
-        counters.ended() - counters.success
+    /// Records of a sink that made room for newer ones.
+    pub fn displaced(&self, sink: u16) -> u64 {
+        self.sink_counters[usize::from(sink)].dropped_queue_full
     }
 
     /// Checks the shard between two inputs. `outside_bytes`: charges of its batches that writers or other shards hold.

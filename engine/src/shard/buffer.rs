@@ -295,6 +295,15 @@ impl Shard {
         journals.map(|stored| stored.journal.counts().records).sum()
     }
 
+    /// A planted bug: what lies behind a batch that failed is given up with it.
+    #[cold]
+    pub(super) fn fail_neighbour(&mut self, now: Now, part: PartKey) {
+        let stored = self.sinks[usize::from(part.sink)].journal.as_mut();
+        let Some(gone) = stored.and_then(|stored| stored.journal.drop_oldest(now.mono, part.partition)) else { return };
+        let batch = gone_batch(part.sink, gone, &mut self.pool, now.mono);
+        self.round.discarded.push(Answered { batch, outcome: Outcome::Failed(FailReason::Disk) });
+    }
+
     /// A planted bug: clients are told before anything is durable.
     #[cold]
     fn acknowledge_early(&mut self, index: usize) {

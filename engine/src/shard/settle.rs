@@ -54,6 +54,9 @@ impl Shard {
             0 => self.sinks[usize::from(batch.part.sink)].accumulator.answered(batch.slot),
             token => self.pass(now, batch.part, token),
         }
+        if is_planted(Plant::FailNeighbour) && batch.journal > 0 && matches!(outcome, Outcome::Failed(_)) {
+            self.fail_neighbour(now, batch.part);
+        }
         self.settle_at_home(now, batch, outcome);
     }
 

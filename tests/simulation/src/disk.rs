@@ -16,6 +16,7 @@ mod journal;
 mod media;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fs::{self, FileTimes};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aqueduct::buffer::Batch;
 use aqueduct::clock::{Mono, Now};
-use aqueduct::log::journal::{JournalPlace, Journals};
+use aqueduct::log::journal::{JournalPlace, Journals, SegmentId};
 use aqueduct::log::{Catalogue, DiskDone, DiskOp, LogId, OpenError, Opened, TopicSpec, open, segment};
 
 use crate::random::Random;
@@ -114,7 +115,13 @@ pub struct Disk {
     directories: Vec<Directory>,
     used: u64,
     counts: Counts,
+    unread: Unread,
 }
+
+/// Entries that could not be read: how often each, and its records.
+pub(crate) type Unread = BTreeMap<(SegmentId, u64), (u32, u32)>;
+/// After so many failures a node may give an entry up.
+const READ_TRIES: u32 = 3;
 
 /// Opens the logs under `dir` as the node does at start, so that the same seed gives the same logs: the mark of a new
 /// directory comes from `random`, and no segment is younger than `wall_ms`.
@@ -169,7 +176,13 @@ impl Disk {
         }
         let writers = (0..shards).map(|_| Writer::default()).collect();
         let (faults, counts) = (DiskFaults::default(), Counts::default());
-        Ok(Self { plan, faults, random, catalogue, places, journals, writers, directories, used, counts })
+        let unread = Unread::new();
+        Ok(Self { plan, faults, random, catalogue, places, journals, writers, directories, used, counts, unread })
+    }
+
+    /// Records of entries that could not be read so often that they may be given up.
+    pub fn unread_records(&self) -> u64 {
+        self.unread.values().filter(|(tries, _)| *tries >= READ_TRIES).map(|&(_, records)| u64::from(records)).sum()
     }
 
     /// What goes wrong from now on.
@@ -290,6 +303,7 @@ impl Disk {
             journals: &mut self.journals,
             used: &mut self.used,
             counts: &mut self.counts,
+            unread: &mut self.unread,
         };
         (&mut self.writers, ground)
     }

@@ -222,6 +222,8 @@ pub struct Cluster {
     broken: Vec<usize>,
     /// Partition and batch.
     committed: Vec<(u32, u32)>,
+    /// Values of records that were refused for good.
+    refused: Vec<Vec<u8>>,
     counts: Counts,
     producer_id_next: i64,
     // Kept for their capacity.
@@ -258,6 +260,7 @@ impl Cluster {
             released: Vec::new(),
             broken: Vec::new(),
             committed: Vec::new(),
+            refused: Vec::new(),
             counts: Counts::default(),
             producer_id_next,
             spare_frames: Vec::new(),
@@ -374,6 +377,12 @@ impl Cluster {
         self.wall_ms = now.wall_ms;
         self.faults = Faults::default();
         self.rescue(now.mono);
+    }
+
+    /// The values of records that have been refused for good since: those at fault, or whatever stood in a batch whose refusal
+    /// was for another reason than its records.
+    pub fn refused(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        self.refused.drain(..)
     }
 
     /// Shows batches that have been committed since: what no broker can lose any more. With acks 0 and 1 answers come

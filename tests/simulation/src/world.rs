@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use aqueduct::clock::{Mono, Now};
-use aqueduct::config::{Config, Document, Loaded, Machine, Sources};
+use aqueduct::config::{Config, Document, Loaded, Machine, Overflow, Sources};
 use aqueduct::plan::Plan as EnginePlan;
 use aqueduct::shard::io::{CloseReason, ConnKey};
 use aqueduct::shard::{Settings, Shard, ShardId};
@@ -105,7 +105,7 @@ pub(crate) struct World {
     disk_wakes: u64,
     /// Possible duplicates that ended nodes had counted, and records they had found in their buffers.
     admitted: u64,
-    /// Records that ended nodes had given up, and counted.
+    /// Records that ended nodes had displaced, and counted, or could not read.
     given_up: u64,
     /// How often the power was cut under a buffer.
     pub(crate) power_cuts: u64,
@@ -297,6 +297,7 @@ impl World {
         trace!(self, "the node is killed");
         self.admitted += self.possible_duplicates();
         self.given_up += self.records_given_up();
+        self.ledger.next_life();
         for shard in 0..self.nodes.len() {
             for (_, socket) in self.nodes[shard].ports.conn_keys().collect::<Vec<_>>() {
                 self.end_socket(socket, CloseReason::Peer);
@@ -347,11 +348,14 @@ impl World {
         self.nodes.iter().map(of).sum()
     }
 
-    /// Records that will never be stored, and were counted so.
+    /// Records that will never be stored although no broker refused them: displaced where that is the sink's rule, as many as
+    /// were counted, and what the disk did not give back.
     fn records_given_up(&self) -> u64 {
-        let sinks = 0..self.plan.sinks as u16;
-        let of = |node: &Node| sinks.clone().map(|sink| node.shard.given_up(sink)).sum::<u64>();
-        self.nodes.iter().map(of).sum()
+        let displaces = |&sink: &u16| self.settings.sinks[usize::from(sink)].overflow == Overflow::DropOldest;
+        let sinks = (0..self.plan.sinks as u16).filter(displaces);
+        let of = |node: &Node| sinks.clone().map(|sink| node.shard.displaced(sink)).sum::<u64>();
+        let unread = self.disks.as_ref().map_or(0, Disks::unread_records);
+        self.nodes.iter().map(of).sum::<u64>() + unread
     }
 
     /// Offsets that the node takes for acknowledged and lost.

@@ -222,6 +222,9 @@ impl Partition {
         if doubtful && is_planted(Plant::ResendAnew) {
             self.flights[at].unseal();
         }
+        if doubtful && is_planted(Plant::RecycleEarly) {
+            self.flights[at].overwrite();
+        }
         if doubtful && is_planted(Plant::BumpEarly) {
             self.flights[at].unseal();
             self.next_epoch();

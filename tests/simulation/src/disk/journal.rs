@@ -166,6 +166,9 @@ impl Journals {
     }
 }
 
+/// Where an envelope says how many records there are.
+const RECORDS_AT: usize = 24;
+
 fn read(segment: SegmentId, partition: u32, wanted: &[Wanted], ground: &mut Ground<'_>) -> JournalDone {
     let place = ground.places.place(segment.journal);
     let part = PartKey { sink: place.sink, partition };
@@ -176,6 +179,13 @@ fn read(segment: SegmentId, partition: u32, wanted: &[Wanted], ground: &mut Grou
         _ => ReadBack::Failed(error("read", EIO, "input/output error")),
     };
     let entries = wanted.iter().map(|wanted| (wanted.number, one(wanted))).collect();
+    if let Some(file) = file.filter(|_| fails) {
+        for Wanted { number, at, .. } in wanted {
+            let records = file.bytes().get(*at as usize + RECORDS_AT..).and_then(|bytes| bytes.first_chunk());
+            let (tries, of) = ground.unread.entry((segment, *number)).or_default();
+            (*tries, *of) = (*tries + 1, records.map_or(0, |bytes| u32::from_be_bytes(*bytes)));
+        }
+    }
     JournalDone::Read { segment, partition, entries }
 }
 

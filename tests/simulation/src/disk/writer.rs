@@ -15,7 +15,7 @@ use aqueduct::log::{Catalogue, DiskDone, DiskError, DiskOp, LogId, LogPlace};
 
 use super::journal::Journals;
 use super::media::{Directory, File};
-use super::{Counts, DiskFaults, DiskPlan};
+use super::{Counts, DiskFaults, DiskPlan, Unread};
 use crate::random::Random;
 
 const EIO: i32 = 5;
@@ -35,6 +35,7 @@ pub(super) struct Ground<'a> {
     /// Bytes of all files.
     pub(super) used: &'a mut u64,
     pub(super) counts: &'a mut Counts,
+    pub(super) unread: &'a mut Unread,
 }
 
 /// A segment that is open; `len` bytes of it are whole appends.

@@ -58,6 +58,17 @@ pub(super) const RENUMBERED: [i16; 10] = [2, 10, 18, 32, 45, 47, 49, 59, 87, 90]
 /// Codes after which a producer numbers anew what it has in doubt: to say one without a reason excuses duplicates.
 pub(super) const FORGETFUL: [i16; 5] = [45, 47, 49, 59, 90];
 
+/// Codes after which a producer sends the records of a batch again in smaller ones, to find out which are at fault.
+pub(super) const IN_PARTS: [i16; 5] = [2, 10, 18, 32, 87];
+
+/// Whether a producer that keeps to the protocol does not send the same again after this code: neither for a while, nor under
+/// another number.
+pub(super) fn is_final(error: i16) -> bool {
+    let stored = error == code::NONE || error == 46;
+    let again = PASSING.contains(&error) && !IN_PARTS.contains(&error);
+    !stored && !again && !AFTER_APPEND.contains(&error) && !FORGETFUL.contains(&error)
+}
+
 /// Codes for a whole topic in an answer to Metadata.
 pub(super) const TOPIC: [i16; 5] = [3, 5, 17, 29, -1];
 

@@ -10,7 +10,7 @@
 
 use aqueduct::clock::Mono;
 
-use super::batch::{self, Batch};
+use super::batch::{self, Batch, Records};
 use super::faults::{self, code};
 use super::held::{Token, Waits};
 use super::produce::{Answer, Fate, Request, Result};
@@ -109,12 +109,29 @@ impl Cluster {
             Ok(verdict) => self.append(now, broker, answer.acks, &batch, &plain, verdict, &mut result),
             Err(error) => error,
         };
+        if faults::is_final(result.error) {
+            let at_fault = answer.at_fault.iter().skip(before).map(|&(_, index)| index);
+            self.note_refusal(result.error, &plain, &at_fault.collect::<Vec<_>>());
+        }
         let told = matches!(result.error, code::INVALID_TIMESTAMP | code::INVALID_RECORD);
         if at_fault && (!told || self.random.chance(self.faults.silent_errors)) {
             answer.at_fault.truncate(before);
         }
         self.counts.errors[(result.error + 1) as usize] += 1;
         result
+    }
+
+    /// Notes whose records an answer condemns. A batch that is refused because of its records is sent again in parts, so that
+    /// only those at fault are; without a word of which, one that is alone.
+    fn note_refusal(&mut self, error: i16, plain: &[u8], at_fault: &[i32]) {
+        let records = Records::of(plain);
+        let is_alone = records.clone().count() == 1;
+        let condemns = |index: i32| match faults::IN_PARTS.contains(&error) {
+            true => is_alone || at_fault.contains(&index),
+            false => true,
+        };
+        let condemned = records.filter(|record| condemns(record.index as i32));
+        self.refused.extend(condemned.filter_map(|record| record.value.map(<[u8]>::to_vec)));
     }
 
     /// Everything that is decided before the log is touched.

@@ -384,6 +384,7 @@ impl World {
     pub(super) fn take_committed(&mut self) {
         let (plan, ledger, trace, now) = (&self.plan, &mut self.ledger, self.trace, self.now);
         let Some(cluster) = &mut self.cluster else { return };
+        cluster.refused().for_each(|value| ledger.refused(&value));
         cluster.committed(|batch| {
             if trace {
                 println!("{:>12.6} committed: {}", now as f64 / 1e9, shown(batch));
@@ -393,9 +394,9 @@ impl World {
                 ledger.stored(plan, topic, partition, record.key, record.value.unwrap_or_default());
             }
         });
-        // What an earlier life was refused, for its clock say, may be stored when it comes back from a buffer on disk.
-        let refused_before = self.plan.buffer != Buffer::Memory && self.given_up > 0;
-        if let Some((topic, partition, text)) = ledger.disorder.take().filter(|_| !refused_before) {
+        // What an earlier life had displaced, or could not read, may come back from a buffer on disk.
+        let came_back = self.plan.buffer != Buffer::Memory && self.given_up > 0;
+        if let Some((topic, partition, text)) = ledger.disorder.take().filter(|_| !came_back) {
             let place = Place { topic: topic as u16, life: cluster.life(topic), partition: partition as u32 };
             assert!(cluster.is_excused(place), "VIOLATION {text}");
         }

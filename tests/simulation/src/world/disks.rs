@@ -94,6 +94,11 @@ impl Disks {
         crash != Crash::Process && !self.buffers.is_empty()
     }
 
+    /// Records of entries that could not be read so often that they may be given up.
+    pub(super) fn unread_records(&self) -> u64 {
+        self.disk.as_ref().map_or(0, Disk::unread_records)
+    }
+
     /// Nothing fails any more.
     pub(super) fn heal(&mut self) {
         self.faults = DiskFaults::default();

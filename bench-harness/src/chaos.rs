@@ -128,13 +128,21 @@ pub fn run(args: &ChaosArgs) -> Result<bool> {
     Ok(report.clean != args.expect_bad)
 }
 
+impl ChaosArgs {
+    /// Whether the product keeps what Kafka does not take in files.
+    fn has_buffer_on_disk(&self) -> bool {
+        self.system_args.set.iter().any(|set| set.ends_with("buffer.mode=disk"))
+    }
+}
+
 /// What is to happen: the plan, or what the seed draws of the kinds that can be done here.
 fn scheduled(args: &ChaosArgs) -> Result<(Option<u64>, Schedule)> {
     let connector = args.system_args.connector;
     if let Some(plan) = &args.plan {
         let schedule: Schedule = plan.parse()?;
         for action in &schedule.actions {
-            if !action.fault.fits(connector, args.brokers) {
+            let in_buffer = action.fault.strikes_disk() && args.has_buffer_on_disk();
+            if !action.fault.fits(connector, args.brokers) && !in_buffer {
                 bail!("{} makes no sense here", action.fault);
             }
             if let Some(obstacle) = action.fault.obstacle() {
@@ -268,6 +276,7 @@ impl Stage {
     /// Load, faults, drain, read-back.
     fn play(&mut self, args: &ChaosArgs, seed: Option<u64>, schedule: &Schedule) -> Result<Report> {
         let (load, strikes) = self.disturb(args, schedule)?;
+        self.world.await_empty(Duration::from_secs(args.drain))?;
         let node = self.world.node.as_ref().ok_or_else(|| miette!("the product does not run"))?;
         let untouched = self.world.restarts == 0 && self.world.crashes.is_empty();
         let scrape = node.http.filter(|_| untouched).map(Scrape::of).transpose()?;

@@ -8,6 +8,7 @@ use miette::{IntoDiagnostic, Result, miette};
 use crate::ceiling::{self, CeilingArgs};
 use crate::chaos::{self, ChaosArgs};
 use crate::compare::{self, CompareArgs};
+use crate::disk::{self, DiskArgs};
 use crate::kill::{self, DriveArgs, KillArgs};
 use crate::report::{self, ReportArgs};
 use crate::run::{self, Plan};
@@ -35,6 +36,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Measure several systems under several workloads in turn and print the Markdown of docs/performance.md
     Table(TableArgs),
+    /// Measure what a buffer on disk acknowledges, beside what the disk under it takes
+    Disk(DiskArgs),
     /// Kill -9 the system under load, again and again, and check that nothing acknowledged is lost
     Kill(KillArgs),
     /// Let things go wrong under load, by a seed or a plan, and let the ledger judge
@@ -173,6 +176,7 @@ impl Command {
             Self::Run(args) => measure(args),
             Self::Compare(args) => compare::run(args),
             Self::Table(args) => table::run(args),
+            Self::Disk(args) => disk::run(args),
             Self::Kill(args) => kill::run(args),
             Self::Chaos(args) => chaos::run(args),
             Self::Drive(args) => kill::drive(args),

@@ -13,6 +13,7 @@ pub mod ceiling;
 pub mod chaos;
 pub mod cli;
 pub mod compare;
+pub mod disk;
 pub mod generator;
 pub mod kill;
 pub mod ledger;

@@ -66,6 +66,10 @@ impl Scrape {
         put("own_backpressure_pauses", sum("aqueduct_backpressure_pauses_total"));
         put("own_batch_bytes_mean", sum("aqueduct_sink_batch_bytes_total") / sum("aqueduct_sink_batches_total"));
         put("own_batches_per_request", sum("aqueduct_sink_batches_total") / sum("aqueduct_sink_requests_total"));
+        let syncs = sum("aqueduct_sink_buffer_syncs_total");
+        if syncs > 0.0 {
+            put("syncs_per_second", syncs / seconds);
+        }
         let busy = self.growth(earlier, "aqueduct_busy_nanoseconds_total");
         let most = busy.iter().copied().fold(0.0, f64::max);
         let least = busy.iter().copied().fold(f64::INFINITY, f64::min);

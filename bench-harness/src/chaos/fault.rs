@@ -147,12 +147,17 @@ impl Fault {
         matches!(self, Self::DiskFull | Self::PowerCut)
     }
 
-    /// Whether it makes sense there at all.
+    /// Whether only what the product writes to a disk of its own feels it.
+    pub fn strikes_disk(self) -> bool {
+        matches!(self, Self::DiskFull | Self::PowerCut | Self::SyncError)
+    }
+
+    /// Whether it makes sense there at all, as the product is by default.
     pub fn fits(self, connector: Connector, brokers: u32) -> bool {
         let kafka = connector == Connector::Kafka;
         match self {
             Self::BrokerRoll | Self::LeaderAlone => kafka && brokers > 1,
-            Self::DiskFull | Self::PowerCut | Self::SyncError => !kafka,
+            _ if self.strikes_disk() => !kafka,
             Self::Kill | Self::Term | Self::Idle | Self::Memory(_) | Self::Clock(_) => true,
             _ => kafka,
         }

@@ -17,6 +17,7 @@ use super::load::Wheel;
 use super::memory::MemoryGroup;
 use super::proxy::{FaultProxy, Mode};
 use crate::ledger::fetch::KafkaReader;
+use crate::scrape::Scrape;
 use crate::system::kafka::Cluster;
 use crate::system::process::Process;
 use crate::system::{Running, Setup};
@@ -175,6 +176,20 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the product has handed over all that it has taken: with a buffer of its own it acknowledges before.
+    pub(super) fn await_empty(&self, patience: Duration) -> Result<()> {
+        let Some(http) = self.node.as_ref().and_then(|node| node.http) else { return Ok(()) };
+        let start = Instant::now();
+        loop {
+            let scrape = Scrape::of(http)?;
+            let left = scrape.sum("aqueduct_sink_queuing") + scrape.sum("aqueduct_sink_inflight");
+            if left == 0 || start.elapsed() > patience {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn strike_broker(&mut self, fault: Fault, broker: u32) -> Result<()> {

@@ -11,11 +11,13 @@ use crate::system::peer::Puback;
 type Column = (&'static str, &'static str, usize, f64);
 
 /// The measured columns; one that no row has a value for is left out.
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 12] = [
     ("cpu_s_per_million", "CPU-s per million", 3, 1.0),
     ("kafka_cpu_s_per_million", "Kafka's", 2, 1.0),
     ("generator_cpu_s_per_million", "generator's", 3, 1.0),
     ("messages_per_second", "messages/s", 0, 1.0),
+    ("of_disk_percent", "% of the disk's", 0, 1.0),
+    ("syncs_per_second", "syncs/s", 0, 1.0),
     ("ack_p50_us", "ack p50, ms", 2, 1_000.0),
     ("ack_p99_us", "ack p99, ms", 2, 1_000.0),
     ("rss_peak_bytes", "peak RSS, MiB", 0, 1_048_576.0),
@@ -30,7 +32,7 @@ const FAULTS: [&str; 4] = ["lost", "duplicated", "reordered", "corrupt"];
 /// Every table of a section, and where its figures come from.
 pub fn section(section: &Section) -> String {
     let mut parts = Vec::new();
-    for puback in [Puback::AfterKafka, Puback::BeforeKafka] {
+    for puback in [Puback::AfterKafka, Puback::OnDisk, Puback::BeforeKafka] {
         let rows: Vec<&Row> = section.rows.iter().filter(|row| row.puback == puback).collect();
         // What idles and what is loaded have no column in common.
         let (idle, loaded): (Vec<&Row>, Vec<&Row>) =
@@ -106,6 +108,7 @@ fn kills(section: &Section) -> Option<String> {
     let lines = rows.iter().map(|(row, kills)| {
         let puback = match row.puback {
             Puback::AfterKafka => "after Kafka's",
+            Puback::OnDisk => "when it is on disk",
             Puback::BeforeKafka => "before Kafka's",
         };
         let counts = [u64::from(kills.cycles), kills.acknowledged, kills.lost, kills.duplicated, kills.reordered];
@@ -131,7 +134,9 @@ fn abouts(section: &Section) -> Option<String> {
 fn origin(section: &Section) -> String {
     let Machine { cpu, cores, kernel, load_before, memory_bytes } = &section.machine;
     let gib = memory_bytes / (1 << 30);
-    let first = section.rows.first().map_or("", |row| row.system.as_str());
+    let first = section.rows.first();
+    let compared = first.filter(|first| first.median.contains_key("cpu_s_per_million"));
+    let ratio = compared.map_or(String::new(), |first| format!("; the ratio is of CPU to that of {}", first.system));
     let runs = match section.repeats {
         1 => "One run".to_owned(),
         repeats => format!("Median of {repeats} (least–greatest), systems in turn"),
@@ -139,7 +144,7 @@ fn origin(section: &Section) -> String {
     // Results from before the load was kept have none.
     let load = if *load_before > 0.0 { format!(", load {load_before} before") } else { String::new() };
     format!(
-        "{runs}; the ratio is of CPU to that of {first}. Commit {}; {cores} cores of {cpu}, {gib} GiB, kernel {kernel}{load}.\n\
+        "{runs}{ratio}. Commit {}; {cores} cores of {cpu}, {gib} GiB, kernel {kernel}{load}.\n\
          Made by `aqueduct-bench {}`.",
         section.commits.join(", "),
         section.command,

@@ -35,6 +35,8 @@ use super::{Connector, Running, Setup, free_port};
 pub enum Puback {
     /// Kafka has the message.
     AfterKafka,
+    /// The system has it, on its own disk, where it outlives a loss of power.
+    OnDisk,
     /// The system has it, in memory.
     BeforeKafka,
 }

@@ -24,6 +24,25 @@ fn a_power_cut_loses_nothing_acknowledged() {
     assert_eq!(verdict.count("restarts"), 4, "{}", verdict.said());
 }
 
+/// Row T11 of the fault table for a buffer on disk: Kafka is away, and the power fails again and again. What was acknowledged from the
+/// buffer, before a cut or by a node that was started without Kafka, is in Kafka when it is back.
+#[test]
+fn a_power_cut_loses_nothing_from_a_buffer() {
+    let plan = "broker-pause=1@2+8,power-cut@3+0.1,power-cut@5+0.1,power-cut@7+0.1";
+    let Some(verdict) = Chaos::plan(plan).on_disk().acquitted() else { return };
+    assert_eq!(verdict.count("restarts"), 3, "{}", verdict.said());
+}
+
+/// Row T10 of the fault table: every sync of the buffer's files fails for three seconds. Nothing is acknowledged meanwhile, no file is
+/// synced again as if nothing had been, and the same batches go to a new one.
+#[test]
+fn a_sync_that_fails_is_no_acknowledgement() {
+    let Some(verdict) = Chaos::plan("sync-error@2+3").on_disk().acquitted() else { return };
+    let silence_ms = verdict.json["faults"][0]["silence_ms"].as_u64();
+    assert!(silence_ms.is_some_and(|ms| ms > 2_000), "{}", verdict.said());
+    assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+}
+
 /// Row T13 of the fault table: kill -9 loses nothing acknowledged, and SIGTERM under load ends within `shutdown_timeout`, with
 /// exit code 0, after telling MQTT 5 clients why (0x8B).
 #[test]

@@ -1,0 +1,183 @@
+//! Row T21 of docs/explanation/faults.md: certificates are changed, or end, while messages flow. Connections that stand go on; new ones
+//! use what is valid then; what is not valid is never trusted.
+//!
+//! Setup: a broker of its own that wants to see certificates, a client that publishes all the time. Action: our certificate is replaced, then
+//! by rubbish; the broker's by one that has expired; the connections are given up; the broker's is replaced by a good one. Expectation: no
+//! connection is dropped because of a file; towards the expired certificate nothing is acknowledged; then everything is, once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use aqueduct_tests::support::http;
+use aqueduct_tests::support::kafka::Kafka;
+use aqueduct_tests::support::mqtt::{Client, Packet, Version};
+use aqueduct_tests::support::node::{Node, Plan};
+use aqueduct_tests::support::scratch::Scratch;
+use aqueduct_tests::support::{peer, wait};
+
+/// Makes `NAME.both.pem` (key and certificate), `NAME.key` and `NAME.pem` under the cluster's authority, valid from one day to another.
+const MAKE: &str = r#"
+set -e
+cd "$1"; name=$2 from=$3 until=$4 subject=$5
+openssl req -newkey rsa:2048 -nodes -subj "/CN=$subject" -keyout $name.key -out $name.csr 2>/dev/null
+rm -rf $name.db; mkdir $name.db; : >$name.db/index; echo 01 >$name.db/serial
+cat >$name.db/conf <<EOF
+[ca]
+default_ca=own
+[own]
+database=$name.db/index
+serial=$name.db/serial
+new_certs_dir=$name.db
+default_md=sha256
+policy=any
+x509_extensions=names
+unique_subject=no
+[any]
+commonName=supplied
+[names]
+subjectAltName=DNS:localhost,IP:127.0.0.1
+EOF
+openssl ca -batch -notext -config $name.db/conf -cert ca.pem -keyfile ca.key -startdate $from -enddate $until -in $name.csr -out $name.pem 2>/dev/null
+cat $name.key $name.pem >$name.both.pem
+"#;
+
+#[test]
+fn and_connections_that_stand_go_on() {
+    let kafka = match Kafka::start_secure("") {
+        Ok(kafka) => kafka,
+        Err(remedy) => return peer::skip("AQUEDUCT_REQUIRE_KAFKA", &remedy),
+    };
+    make(&kafka, "next", "20200101000000Z", "21000101000000Z", "alice");
+    make(&kafka, "expired", "20200101000000Z", "20200201000000Z", "localhost");
+    kafka.create_topic("steady", 1);
+    let scratch = Scratch::new("certificates");
+    let own = |name: &str| scratch.file(name).display().to_string();
+    let take = |name: &str| {
+        for kind in ["key", "pem"] {
+            fs::copy(kafka.file(&format!("tls/{name}.{kind}")), own(&format!("own.{kind}"))).expect("a copy");
+        }
+    };
+    take("client");
+    let tls = format!(
+        "tls = {{ enable = true, cacertfile = \"{}\", certfile = \"{}\", keyfile = \"{}\" }}",
+        kafka.file("tls/ca.pem"),
+        own("own.pem"),
+        own("own.key")
+    );
+    let node = Plan::kafka(kafka.listener("MTLS"), "steady")
+        .connector(&tls)
+        .connector("request_timeout = \"2s\"\nreconnect_delay = \"300ms\"\nmetadata_request_timeout = \"1s\"")
+        .sink("value = \"${payload}\"\nack_timeout = \"1s\"")
+        .start();
+    let (over, acked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let sent = thread::scope(|scope| {
+        let publisher = scope.spawn(|| publish(&node, &over, &acked));
+        flows(&acked);
+        let standing = links(&node, &kafka);
+        assert!(!standing.is_empty());
+        let ours_before = days(&node, "client");
+
+        take("next");
+        says(&node, "TLS files have changed; new connections use them");
+        assert!(days(&node, "client") > ours_before + 3_650.0, "the new one ends in 2100");
+        fs::write(own("own.pem"), "rubbish").expect("it is writable");
+        says(&node, "cannot be used, the old ones go on");
+        flows(&acked);
+        assert_eq!(links(&node, &kafka), standing, "no connection is dropped because a file changes");
+
+        show(&kafka, "expired");
+        flows(&acked);
+        assert_eq!(links(&node, &kafka), standing, "nor because a certificate ends");
+        assert!(days(&node, "broker") > 0.0, "that of the connections that stand");
+
+        // The broker is silent until the links are given up; the next ones see the certificate that has expired.
+        let frozen = kafka.freeze(1);
+        wait::until("the links are given up", 20, || links(&node, &kafka).is_disjoint(&standing).then_some(()));
+        drop(frozen);
+        wait::until("the connector says why", 20, || reason(&node).contains("expired").then_some(()));
+        assert!(days(&node, "broker") < 0.0, "{}", days(&node, "broker"));
+        let before = acked.load(Ordering::Relaxed);
+        thread::sleep(Duration::from_secs(3));
+        assert_eq!(acked.load(Ordering::Relaxed), before, "nothing is trusted to it");
+        assert!(reason(&node).contains("expired"), "{}", reason(&node));
+
+        show(&kafka, "server");
+        flows(&acked);
+        assert!(days(&node, "broker") > 3_000.0);
+        over.store(true, Ordering::Relaxed);
+        publisher.join().expect("its connection stands")
+    });
+    assert_eq!(kafka.read_count("steady", sent).len(), sent, "each once");
+}
+
+fn make(kafka: &Kafka, name: &str, from: &str, until: &str, subject: &str) {
+    let folder = kafka.file("tls");
+    peer::run(Command::new("bash").args(["-c", MAKE, "make", &folder, name, from, until, subject]));
+}
+
+/// New connections to the broker are shown this certificate.
+fn show(kafka: &Kafka, name: &str) {
+    let location = kafka.file(&format!("tls/{name}.both.pem"));
+    let set = format!("listener.name.mtls.ssl.keystore.location={location},listener.name.mtls.ssl.keystore.type=PEM");
+    peer::run(kafka.tool("configs").args([
+        "--alter",
+        "--entity-type",
+        "brokers",
+        "--entity-name",
+        "1",
+        "--add-config",
+        &set,
+    ]));
+}
+
+/// Publishes one message after the other; how many. Messages wait as long as it takes.
+fn publish(node: &Node, over: &AtomicBool, acked: &AtomicUsize) -> usize {
+    let mut client = Client::connect(node.mqtt(), Version::V5, "steady");
+    let mut count = 0;
+    while !over.load(Ordering::Relaxed) {
+        let id = client.publish("t", format!("{count}").as_bytes(), 1);
+        let answer = wait::until("an acknowledgement", 60, || client.packet_within(Duration::from_secs(1)));
+        assert_eq!(answer, Packet::PubAck { id, reason: 0 });
+        count += 1;
+        acked.store(count, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(5));
+    }
+    count
+}
+
+/// Waits for a number of acknowledgements.
+fn flows(acked: &AtomicUsize) {
+    let before = acked.load(Ordering::Relaxed);
+    wait::until("messages are acknowledged", 30, || (acked.load(Ordering::Relaxed) > before + 20).then_some(()));
+}
+
+/// The node's ends of its connections to the broker.
+fn links(node: &Node, kafka: &Kafka) -> BTreeSet<String> {
+    let port = kafka.listener("MTLS").rsplit_once(':').expect("a port").1.parse::<u16>().expect("a number");
+    let table = fs::read_to_string(format!("/proc/{}/net/tcp", node.pid().as_raw_nonzero())).expect("it runs");
+    let own = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
+        (remote.ends_with(&format!(":{port:04X}")) && state == "01").then(|| local.to_owned())
+    };
+    table.lines().filter_map(own).collect()
+}
+
+fn days(node: &Node, of: &str) -> f64 {
+    node.metrics().sum("aqueduct_tls_certificate_days_left", &[&format!("certificate=\"{of}\"")])
+}
+
+fn says(node: &Node, text: &str) {
+    wait::until(text, 10, || node.said().contains(text).then_some(()));
+}
+
+/// Why the connector is not connected.
+fn reason(node: &Node) -> String {
+    let (_, ready) = http::get(node.ports().http, "/readyz").expect("it answers");
+    let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
+    ready["connectors"]["main"]["reason"].as_str().unwrap_or_default().to_owned()
+}

@@ -16,9 +16,10 @@ pub mod link;
 pub mod login;
 pub mod metadata;
 mod settings;
+mod start;
 mod table;
 
-pub use settings::{ClusterSettings, Division};
+pub use settings::{ClusterSettings, Division, Probes};
 pub use table::Slot;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,7 @@ use kafka::message::{ApiKey, metadata as metadata_api};
 use kafka::sasl::scram::Nonces;
 
 use crate::clock::Mono;
+use crate::metrics::Health;
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
@@ -37,6 +39,7 @@ use crate::shard::placement::{base_of, owner_in};
 use link::{Asked, Heard, Link, LinkFault};
 use login::{Credentials, Login};
 use metadata::{Change, Refresh, Topic};
+use start::Start;
 use table::{Brokers, LinkNumbers};
 
 /// Log lines kept for the shard; more in one round would be suppressed anyway.
@@ -94,9 +97,12 @@ pub struct Cluster {
     /// Their places by name.
     names: BTreeMap<Box<str>, u16>,
     refresh: Refresh,
+    start: Start,
     /// Why the last link ended, for people.
     last_error: Option<String>,
     notes: VecDeque<(Level, String)>,
+    /// Whether it was said that a broker is too old for a codec.
+    said_too_old: bool,
 }
 
 /// How often brokers and we have met, since the start.
@@ -136,8 +142,10 @@ impl Cluster {
             link_numbers: LinkNumbers::default(),
             names: (0..).zip(&settings.topics).map(|(at, name)| (name.as_str().into(), at)).collect(),
             refresh: Refresh::new(settings.refresh_min_ms, settings.refresh_max_ms),
+            start: Start::new(settings.start_timeout_ms),
             last_error: None,
             notes: VecDeque::new(),
+            said_too_old: false,
             settings,
         }
     }
@@ -185,6 +193,8 @@ impl Cluster {
         if self.control.takes_questions() && self.refresh.due_at().is_some_and(|at| at <= now) {
             self.ask_metadata(now, io);
         }
+        self.probe(now, io);
+        self.watch_start(now);
         let mut library_silent = false;
         let library_owes = self.control.awaits_answer();
         let mut silent = self.control.close_if_silent(now, &patience, io).then(|| "a broker".to_string());
@@ -222,11 +232,15 @@ impl Cluster {
         let may_dial = self.login.lacks().is_none();
         let question = self.refresh.due_at().filter(|_| self.control.takes_questions());
         let dial = self.control.dial_at().filter(|_| may_dial);
-        let control = [question, dial, self.control.silent_at(patience), self.control.login_at()];
+        let probes = self.settings.probes;
+        let probe = self.control.probe_at(probes.control_ms);
+        let control =
+            [question, dial, probe, self.control.silent_at(patience), self.control.login_at(), self.start.ends_at()];
         let mut deadline = control.into_iter().flatten().min();
         for (_, link) in self.brokers.links() {
             let dial = link.dial_at().filter(|_| link.wanted && may_dial);
-            let own = [dial, link.silent_at(patience), link.quiet_ends(now), link.login_at()];
+            let probe = link.probe_at(probes.links_ms).filter(|_| link.wanted);
+            let own = [dial, probe, link.silent_at(patience), link.quiet_ends(now), link.login_at()];
             deadline = own.into_iter().chain([deadline]).flatten().min();
         }
         deadline
@@ -366,6 +380,15 @@ impl Cluster {
         self.control.takes_questions()
     }
 
+    /// What it means for health if something keeps records from being written.
+    pub fn health_with(&self, trouble: Option<String>) -> Health {
+        match trouble {
+            None => Health::Connected,
+            Some(why) if self.is_reached() => Health::Connecting(why),
+            Some(why) => self.start.health_with(why),
+        }
+    }
+
     /// What keeps the partitions of `topic` that this shard owns from being written, or `None`.
     pub fn trouble(&self, topic: u16) -> Option<String> {
         let known = self.topic(topic)?;
@@ -402,6 +425,15 @@ impl Cluster {
         Some(format!("{}: no answer for {} s", broker.name(), silent_ns / 1_000_000_000))
     }
 
+    /// Says that a broker is too old for a codec; once for all brokers.
+    pub fn say_once_too_old_for(&mut self, slot: Slot, codec: &str, since: &str) {
+        if !std::mem::replace(&mut self.said_too_old, true) {
+            let name = self.name_of(Place::Broker(slot));
+            let text = format!("{name} is older than Kafka {since}, which {codec} needs: it gets batches uncompressed");
+            self.note(Level::Warn, text);
+        }
+    }
+
     /// The next line for the log.
     pub fn pop_note(&mut self) -> Option<(Level, String)> {
         self.notes.pop_front()
@@ -423,6 +455,32 @@ impl Cluster {
         metadata_api::encode_request(begun.version, begun.correlation, client_id, Some(&names), create, &mut head);
         io.request(begun.key, question(begun.correlation, head));
         self.refresh.on_asked(now);
+    }
+
+    /// Asks where nothing was heard for long whether anybody is there: a dead broker is noticed though nothing is sent.
+    fn probe(&mut self, now: Mono, io: &mut impl Io) {
+        let Probes { control_ms, links_ms } = self.settings.probes;
+        let links = self.brokers.iter_mut().flat_map(|broker| &mut broker.links).filter(|link| link.wanted);
+        for (link, after_ms) in links.map(|link| (link, links_ms)).chain([(&mut self.control, control_ms)]) {
+            if link.probe_at(after_ms).is_some_and(|at| at <= now)
+                && let Some(begun) = link.begin(now, ApiKey::Metadata, Asked::Probe, true)
+            {
+                let mut head = Vec::new();
+                let client_id = &self.settings.client_id;
+                // About no topic at all: what costs least, and every broker answers everybody.
+                metadata_api::encode_request(begun.version, begun.correlation, client_id, Some(&[]), false, &mut head);
+                io.request(begun.key, question(begun.correlation, head));
+            }
+        }
+    }
+
+    /// Says once if nobody was reached in time.
+    fn watch_start(&mut self, now: Mono) {
+        if self.start.has_failed(now) && self.settings.shard == ShardId(0) {
+            let why = self.last_error.clone().unwrap_or_else(|| "no answer yet".to_string());
+            let Health::Disconnected(why) = self.start.health_with(why) else { return };
+            self.note(Level::Error, format!("{why}; clients are served, and what they publish waits"));
+        }
     }
 
     /// The addresses to ask: after the bootstrap hosts, which may all have been replaced, the brokers they told of.
@@ -478,7 +536,7 @@ impl Cluster {
                     Event::ProducerIdLost
                 }
             },
-            (Asked::Handshake | Asked::Produce, _) => Event::None,
+            (Asked::Handshake | Asked::Produce | Asked::Probe, _) => Event::None,
         }
     }
 

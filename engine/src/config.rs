@@ -53,8 +53,8 @@ pub use reader::Effective;
 pub use reference::{explain, reference};
 pub use sample::sample;
 pub use sink::{
-    BufferMode, Deliver, HeaderEncoding, KeyHash, MissingValue, OnFailedV3, OnSyncTimeout, Overflow, PartitionStrategy,
-    PayloadEncoding, QueryMode, RequiredAcks, Sink,
+    BufferMode, Deliver, Envelope, HeaderEncoding, KeyHash, MissingValue, OnFailedV3, OnSyncTimeout, Overflow,
+    PartitionStrategy, PayloadEncoding, QueryMode, RequiredAcks, Sink,
 };
 pub use tls::{TlsOptions, TlsVerify};
 

@@ -26,6 +26,8 @@ pub struct ShardSample {
     pub sinks: Vec<SinkCounters>,
     /// How each sink stands with what it writes to, by the same index.
     pub health: Vec<Health>,
+    /// How each connector stands, by its index in the configuration.
+    pub connectors: Vec<Health>,
     /// From the first record of a batch until its outcome came home, one sample a batch and record count.
     pub ack_latency: Vec<Latency>,
 }

@@ -95,6 +95,7 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
         http,
         kafka,
         sink_names: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
+        connector_names: config.connectors.iter().map(|connector| connector.name.clone()).collect(),
         sink_connectors: config.sinks.iter().map(|sink| config.connectors[sink.connector].name.clone()).collect(),
         token,
         tls: tls::Watched::new(config, &tls),

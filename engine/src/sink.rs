@@ -225,6 +225,8 @@ pub struct WriterCounts {
     pub possible_duplicate: u64,
     /// Offsets that Kafka had acknowledged and gave out again.
     pub acked_loss: u64,
+    /// Batches sent as they are because their broker is too old for the codec.
+    pub uncompressed: u64,
 }
 
 impl Writer {
@@ -359,6 +361,16 @@ impl Writer {
         match self {
             Writer::Discard(_) | Writer::Embedded(_) => Health::Connected,
             Writer::Kafka(w) => w.health(sink, now),
+            #[cfg(test)]
+            Writer::Script(_) => Health::Connected,
+        }
+    }
+
+    /// How the connector stands with what its sinks write to.
+    pub fn connector_health(&self, now: Mono) -> Health {
+        match self {
+            Writer::Discard(_) | Writer::Embedded(_) => Health::Connected,
+            Writer::Kafka(w) => w.connector_health(now),
             #[cfg(test)]
             Writer::Script(_) => Health::Connected,
         }

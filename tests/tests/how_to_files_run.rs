@@ -110,5 +110,8 @@ fn those_who_come_from_emqx_3_begin_with_their_plugin() {
     }
     let (key, value) = consumed(&kafka, "sensor");
     assert_eq!(key, "device-1");
-    assert_eq!(value["payload"], "MjEuNQ==", "base64");
+    let members: Vec<&String> = value.as_object().expect("an object").keys().collect();
+    assert_eq!(members.len(), 7, "{members:?}");
+    assert_eq!((&value["client_id"], &value["topic"]), (&"device-1".into(), &"sensor/7".into()));
+    assert_eq!((&value["payload"], &value["qos"]), (&"MjEuNQ==".into(), &1.into()));
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aqueduct_tests::support::kafka;
@@ -164,6 +165,112 @@ fn the_hash_decides_the_partition() {
     };
     let (murmur2, crc32, fnv1a) = (partitions("murmur2"), partitions("crc32"), partitions("fnv1a"));
     assert!(murmur2 != crc32 && crc32 != fnv1a && murmur2 != fnv1a, "{murmur2:?} {crc32:?} {fnv1a:?}");
+}
+
+#[test]
+fn a_late_outcome_is_waited_for_refused_or_the_end() {
+    let first = |on_sync_timeout: &str| {
+        let sink = format!("linger = \"3s\"\nsync_timeout = \"400ms\"\non_sync_timeout = \"{on_sync_timeout}\"");
+        let node = Plan::embedded().sink(&sink).start();
+        let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+        let begin = Instant::now();
+        let id = client.publish("t", b"x", 1);
+        (client.packet(), id, begin.elapsed().as_millis(), node.metrics().sink("late_total"))
+    };
+    let (packet, id, waited_ms, late) = first("wait");
+    assert_eq!((packet, late), (Packet::PubAck { id, reason: 0 }, 1.0));
+    assert!(waited_ms >= 2_900, "{waited_ms} ms");
+    let (packet, id, waited_ms, _) = first("reject");
+    assert_eq!(packet, Packet::PubAck { id, reason: 0x83 });
+    assert!((400..2_900).contains(&waited_ms), "{waited_ms} ms");
+    let (packet, _, waited_ms, _) = first("close");
+    assert_eq!(packet, Packet::Disconnect { reason: 0x89 });
+    assert!((400..2_900).contains(&waited_ms), "{waited_ms} ms");
+}
+
+#[test]
+fn what_is_missing_is_null_empty_or_no_record() {
+    let values = |missing: &str| -> Vec<Option<Vec<u8>>> {
+        let sink = format!("value = \"${{payload.v}}\"\nmissing_value = \"{missing}\"");
+        let node = Plan::embedded().sink(&sink).start();
+        Client::connect(node.mqtt(), Version::V5, "c").publish_acked("t", b"{\"w\":1}", 1);
+        kafka::read(&node.bootstrap(), "mqtt").into_iter().map(|record| record.value).collect()
+    };
+    assert_eq!(values("null"), [None]);
+    assert_eq!(values("empty"), [Some(Vec::new())]);
+    assert!(values("drop").is_empty());
+}
+
+/// Publishes `n` messages of 1,000 bytes in one go; how many were refused for want of room, and the batches they went in.
+fn burst(sink: &str, n: u16) -> (usize, f64) {
+    let node = Plan::embedded().sink(&format!("value = \"${{payload}}\"\n{sink}")).start();
+    let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+    let publish = |id: u16| {
+        let publication = Publication { topic: "t", payload: &[b'x'; 1_000], qos: 1, id, ..Default::default() };
+        publication.encode(Version::V5)
+    };
+    client.send(&(1..=n).flat_map(publish).collect::<Vec<u8>>());
+    let refused = (1..=n).filter(|_| matches!(client.packet(), Packet::PubAck { reason: 0x97, .. })).count();
+    (refused, node.metrics().sum("aqueduct_sink_batches_total", &[]))
+}
+
+#[test]
+fn a_batch_holds_so_many_bytes_and_a_partition_so_many() {
+    let (refused, batches) = burst("linger = \"1s\"\nmax_batch_bytes = \"4KB\"", 100);
+    assert!(refused == 0 && batches >= 100.0 / 4.0, "{refused} refused, {batches} batches");
+    let (_, batches) = burst("linger = \"1s\"", 100);
+    assert!(batches < 10.0, "{batches} batches of up to 128 KB");
+    // What lingers fills the partition's buffer.
+    let limit =
+        "linger = \"2s\"\nmax_batch_bytes = \"64KB\"\nbatch_target_bytes = \"64KB\"\nbuffer.overflow = \"reject\"";
+    let (refused, _) = burst(&format!("{limit}\nbuffer.per_partition_limit = \"64KB\""), 100);
+    assert!((30..60).contains(&refused), "{refused} of 100 refused by 64 KB");
+    assert_eq!(burst(&format!("{limit}\nbuffer.per_partition_limit = \"1MB\""), 100).0, 0);
+}
+
+/// The files of the embedded log's topic, by partition: how many bytes each has.
+fn segments(node: &Node) -> BTreeMap<PathBuf, Vec<u64>> {
+    let mut found: BTreeMap<PathBuf, Vec<u64>> = BTreeMap::new();
+    let mut open = vec![node.folder().to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "log") && folder.to_string_lossy().contains("mqtt-") {
+                found.entry(folder.clone()).or_default().push(entry.metadata().map_or(0, |data| data.len()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_embedded_log_keeps_so_much_in_files_of_such_a_size() {
+    let fill = |node: &Node, n: usize| {
+        let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+        let payload = [b'x'; 1_000];
+        client.publish_all_acked("t", std::iter::repeat_n(&payload[..], n), 1);
+    };
+    let common = "partitions = 2\nsegment_bytes = \"64KB\"";
+    let sink = "value = \"${payload}\"\nmax_batch_bytes = \"16KB\"\nbatch_target_bytes = \"16KB\"";
+    let plan = || Plan::embedded().sink(sink).section("[mqtt]\nmax_packet_size = \"32KB\"");
+    let node = plan().connector(&format!("{common}\nretention_bytes = \"1MB\"")).start();
+    fill(&node, 3_000);
+    let all = wait::until("the oldest went", 20, || {
+        let all = segments(&node);
+        let held: u64 = all.values().flatten().sum();
+        (held < (1 << 20) + (128 << 10)).then_some(all)
+    });
+    assert_eq!(all.len(), 2, "partitions: {all:?}");
+    assert!(all.values().flatten().all(|&bytes| bytes <= 64 << 10), "{all:?}");
+    let left = kafka::read(&node.bootstrap(), "mqtt").len();
+    assert!((500..1_300).contains(&left), "{left} records of 3,000");
+    drop(node);
+
+    let node = plan().connector(&format!("{common}\nretention_time = \"1s\"")).start();
+    fill(&node, 300);
+    wait::until("old files went", 20, || (segments(&node).values().all(|files| files.len() <= 1)).then_some(()));
 }
 
 #[test]

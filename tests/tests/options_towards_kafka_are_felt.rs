@@ -6,12 +6,16 @@
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Node, Plan};
-use aqueduct_tests::support::wait;
+use aqueduct_tests::support::{peer, port, wait};
+use rustix::net::sockopt::{socket_recv_buffer_size, socket_send_buffer_size, tcp_nodelay};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 /// A node whose Kafka is this listener.
 fn node_before(listener: &TcpListener, connector: &str) -> Node {
@@ -102,6 +106,127 @@ fn timer_of(port: u16) -> String {
     timer.split(':').next().expect("a timer").to_owned()
 }
 
+/// The node's end of the connection that `link` is our end of.
+fn their_end(node: &Node, link: &TcpStream) -> OwnedFd {
+    let peer = link.peer_addr().expect("it stands");
+    let process = pidfd_open(node.pid(), PidfdFlags::empty()).expect("it runs");
+    let entries = fs::read_dir(format!("/proc/{}/fd", node.pid().as_raw_nonzero())).expect("it runs");
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    let copies = numbers.filter_map(|number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok());
+    let is_it = |copy: &OwnedFd| {
+        let name = rustix::net::getsockname(copy).ok().and_then(|name| std::net::SocketAddr::try_from(name).ok());
+        let other = rustix::net::getpeername(copy).ok().flatten();
+        other.is_some() && name == Some(peer)
+    };
+    copies.into_iter().find(is_it).expect("a socket of the node")
+}
+
+/// As the kernel has them: it doubles what is asked for.
+#[test]
+fn sockets_are_as_they_are_configured() {
+    for (options, nodelay, send, receive) in [
+        ("socket = { sndbuf = \"64KB\", recbuf = \"48KB\" }", true, 128 << 10, 96 << 10),
+        ("socket = { sndbuf = \"32KB\", recbuf = \"80KB\", nodelay = false }", false, 64 << 10, 160 << 10),
+    ] {
+        let listener = listener();
+        let node = node_before(&listener, options);
+        let (link, _) = listener.accept().expect("a link");
+        let socket = their_end(&node, &link);
+        assert_eq!(tcp_nodelay(&socket).expect("a TCP socket"), nodelay, "{options}");
+        assert_eq!(socket_send_buffer_size(&socket).expect("a socket"), send, "{options}");
+        assert_eq!(socket_recv_buffer_size(&socket).expect("a socket"), receive, "{options}");
+    }
+}
+
+#[test]
+fn a_connector_that_is_not_enabled_is_not_dialled() {
+    for enable in [true, false] {
+        let listener = listener();
+        let address = listener.local_addr().expect("bound");
+        let off = format!("[connectors.off]\nenable = {enable}\nbootstrap_hosts = \"{address}\"");
+        let node = Plan::embedded().section(&off).start();
+        listener.set_nonblocking(true).expect("a TCP option");
+        let end = Instant::now() + Duration::from_secs(2);
+        let dialled = || {
+            (0..).take_while(|_| Instant::now() < end).any(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                listener.accept().is_ok()
+            })
+        };
+        assert_eq!(dialled(), enable);
+        drop(node);
+    }
+}
+
+/// The first host of a list is dead, and the list is written as one text; over IPv6 as well.
+#[test]
+fn any_bootstrap_host_will_do() {
+    for host in ["127.0.0.1", "[::1]"] {
+        let Ok(listener) = TcpListener::bind(format!("{host}:0")) else { continue };
+        let hosts = format!("127.0.0.1:{},{}", port::free(), listener.local_addr().expect("bound"));
+        let _node = Plan::kafka(&hosts, "t").connector("client_id = \"second\"").start();
+        let (mut link, _) = listener.accept().expect("a link");
+        let mut request = [0; 256];
+        let n = link.read(&mut request).expect("the first request");
+        assert!(request[..n].windows(6).any(|bytes| bytes == b"second"), "{host}");
+    }
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("behind-the-second", 1);
+    let hosts = format!("127.0.0.1:{},{}", port::free(), kafka.bootstrap());
+    let node = Plan::kafka(&hosts, "behind-the-second").start();
+    Client::connect(node.mqtt(), Version::V5, "c").publish_acked("t", b"x", 1);
+    assert_eq!(kafka.read("behind-the-second").len(), 1);
+}
+
+/// What is out of reach is looked at for a while before it is called that, and only then in the log.
+#[test]
+fn a_start_without_kafka_is_told_after_the_timeout() {
+    let dead = format!("127.0.0.1:{}", port::free());
+    let begin = Instant::now();
+    let node = Plan::kafka(&dead, "t").connector("start_timeout = \"3s\"").start();
+    let state = |of: &str| -> (String, String) {
+        let (_, body) = http::get(node.ports().http, "/readyz").expect("an answer");
+        let ready: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let health = &ready[of]["main"];
+        let text = |key: &str| health[key].as_str().unwrap_or_default().to_owned();
+        (text("health"), text("reason"))
+    };
+    let (early, _) = state("connectors");
+    if begin.elapsed() < Duration::from_millis(2_500) {
+        assert_eq!(early, "connecting");
+        assert!(!node.said().contains("start_timeout"), "{}", node.said());
+    }
+    wait::until("disconnected", 20, || (state("connectors").0 == "disconnected").then_some(()));
+    for of in ["connectors", "sinks"] {
+        let (health, reason) = state(of);
+        assert!(health == "disconnected" && reason.contains("start_timeout (3 s)"), "{of}: {health} {reason}");
+    }
+    assert_eq!(node.said().matches("start_timeout").count(), 1, "{}", node.said());
+}
+
+/// A broker is frozen: its sockets stand, and nothing is published.
+#[test]
+fn a_dead_broker_is_noticed_without_traffic() {
+    let kafka = match Kafka::start(1, "") {
+        Ok(kafka) => kafka,
+        Err(remedy) => return peer::skip("AQUEDUCT_REQUIRE_KAFKA", &remedy),
+    };
+    kafka.create_topic("quiet", 1);
+    let interval = "health_check_interval = \"1s\"";
+    let node = Plan::kafka(kafka.bootstrap(), "quiet")
+        .connector(&format!("{interval}\nmetadata_request_timeout = \"1s\""))
+        .sink(interval)
+        .start();
+    Client::connect(node.mqtt(), Version::V5, "c").publish_acked("t", b"x", 1);
+    let connected = || node.metrics().sum("aqueduct_sink_health", &["state=\"connected\""]) == 1.0;
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(connected(), "probes are answered");
+    let frozen = kafka.freeze(1);
+    wait::until("the broker is missed", 15, || (!connected()).then_some(()));
+    drop(frozen);
+    wait::until("it is found again", 30, || connected().then_some(()));
+}
+
 #[test]
 fn a_topic_is_made_only_if_that_is_allowed() {
     let Some(kafka) = Kafka::shared() else { return };
@@ -118,6 +243,6 @@ fn a_topic_is_made_only_if_that_is_allowed() {
 }
 
 fn topics(kafka: &Kafka) -> Vec<String> {
-    let listed = aqueduct_tests::support::peer::run(kafka.tool("topics").arg("--list"));
+    let listed = peer::run(kafka.tool("topics").arg("--list"));
     listed.lines().map(str::to_owned).collect()
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use aqueduct_tests::support::kafka::Kafka;
-use aqueduct_tests::support::mqtt::{Client, Packet, Properties, Publication, Version};
+use aqueduct_tests::support::mqtt::{Client, Connect, Packet, Properties, Publication, Version};
 use aqueduct_tests::support::node::Plan;
 use aqueduct_tests::support::peer::{self, Peer};
 
@@ -125,6 +125,62 @@ fn headers_keys_and_values_say_what_was_published() {
     assert_eq!(lines, expected);
 }
 
+/// Values in the shapes that consumers of other systems expect, by those systems' own rules.
+#[test]
+fn envelopes_are_what_consumers_of_other_systems_expect() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let mut sinks = String::new();
+    for (topic, lines) in [
+        ("envelope-a", "envelope = \"emqx3\""),
+        ("envelope-b", "envelope = \"emqx3\"\npayload_encoding = \"plain\""),
+        ("envelope-c", "envelope = \"robustmq\"\nkey = \"sensor_data\""),
+    ] {
+        kafka.create_topic(topic, 1);
+        let _ = writeln!(
+            sinks,
+            "[sinks.{topic}]\nconnector = \"main\"\nsource_topics = [\"#\"]\ntopic = \"{topic}\"\n{lines}"
+        );
+    }
+    let node = Plan::kafka(kafka.bootstrap(), "unused").sink("enable = false").section(&sinks).start();
+    let begin = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let connect = Connect { username: Some("ann"), ..Connect::new(Version::V5, "dev-1") };
+    let (mut client, _) = Client::connect_with(node.mqtt(), &connect);
+    let properties = Properties::default().user("site", "north");
+    publish(&mut client, 7, b"21.5", properties);
+    client.expect(&Packet::PubAck { id: 7, reason: 0 });
+    let value = |topic: &str| -> (String, serde_json::Value) {
+        let record = kafka.read_count(topic, 1).remove(0);
+        let text = String::from_utf8(record.value.expect("a value")).expect("text");
+        let json = serde_json::from_str(&text).expect("JSON");
+        (text, json)
+    };
+    let near = |stamp: &serde_json::Value, begin: u128| {
+        (begin..begin + 60_000).contains(&stamp.as_u64().expect("a number").into())
+    };
+    for (topic, payload) in [("envelope-a", "MjEuNQ=="), ("envelope-b", "21.5")] {
+        let (text, json) = value(topic);
+        assert!(near(&json["ts"], begin.as_millis()), "{text}");
+        let (ts, name) = (&json["ts"], &json["node"]);
+        let expected = format!(
+            r#"{{"client_id":"dev-1","username":"ann","topic":"t","payload":"{payload}","qos":1,"node":{name},"ts":{ts}}}"#
+        );
+        assert_eq!(text, expected, "{topic}");
+    }
+    let (text, json) = value("envelope-c");
+    assert!(near(&json["timestamp"], u128::from(begin.as_secs())), "{text}");
+    let ts = &json["timestamp"];
+    // zlib's crc32 of the four characters.
+    let expected = format!(
+        concat!(
+            r#"{{"topic":"t","qos":1,"retain":false,"payload":"MjEuNQ==","client_id":"dev-1","username":"ann","timestamp":{},"#,
+            r#""message_id":7,"header":[{{"key":"site","value":"north"}}],"key":"sensor_data","data":"MjEuNQ==","#,
+            r#""tags":["t"],"crc_num":58437022}}"#
+        ),
+        ts
+    );
+    assert_eq!(text, expected);
+}
+
 /// Base64 by the system's own tool.
 fn base64(bytes: &[u8]) -> String {
     let output = peer::finish(std::process::Command::new("base64").arg("-w0"), bytes);
@@ -139,8 +195,8 @@ fn messages_name_their_topic() {
         kafka.create_topic(topic, 3);
     }
     let lost = "[sinks.lost]\nconnector = \"main\"\ntopic = \"site-lost\"";
-    let sink =
-        "source_topics = [\"#\"]\ntopic = \"site-${payload.site}\"\nvalue = \"${payload.v}\"\ndead_letter = \"lost\"";
+    let sink = "source_topics = [\"#\"]\ntopic = \"site-${payload.site}\"\nvalue = \"${payload.v}\"\ndead_letter = \"lost\"\n\
+         live_topics_max = 1";
     let node =
         Plan::kafka(kafka.bootstrap(), "unused").only_sink(sink).section(lost).node("shards = 2\npin = false").start();
     let mut clients: Vec<Client> =
@@ -161,6 +217,28 @@ fn messages_name_their_topic() {
     assert_eq!(values("site-a", 12), expected(&[0, 3]));
     assert_eq!(values("site-b", 6), expected(&[1]));
     assert_eq!(values("site-lost", 12), expected(&[2, 4]));
+    assert!(node.metrics().sum("aqueduct_sink_live_topics_evicted_total", &[]) > 0.0, "one gives way to the other");
+}
+
+/// A client of MQTT 3.1.1 cannot be told that its record is too large: it is closed, or acknowledged all the same.
+#[test]
+fn old_clients_are_closed_or_acknowledged() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let mut topics = kafka.tool("topics");
+    topics.args(["--create", "--topic", "narrow", "--partitions", "1", "--config", "max.message.bytes=10000"]);
+    peer::run(&mut topics);
+    for (option, acknowledged) in [("", false), ("on_failed_v3 = \"ack\"", true)] {
+        let node =
+            Plan::kafka(kafka.bootstrap(), "narrow").sink(&format!("value = \"${{payload}}\"\n{option}")).start();
+        let mut client = Client::connect(node.mqtt(), Version::V3_1_1, "old");
+        client.publish_acked("t", b"small", 1);
+        let id = client.publish("t", &[b'x'; 20_000], 1);
+        match acknowledged {
+            true => client.expect(&Packet::PubAck { id, reason: 0 }),
+            false => client.expect_close(),
+        }
+        assert_eq!(node.metrics().sum("aqueduct_sink_failed_total", &[]), 1.0, "{option}");
+    }
 }
 
 /// Row T17 of the fault table: one record is larger than the topic takes, and one is dated beyond what it takes. They go to the

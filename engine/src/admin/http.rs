@@ -47,6 +47,8 @@ pub struct Http {
     pub sink_names: Vec<String>,
     /// The connector of each.
     pub sink_connectors: Vec<String>,
+    /// Names of the connectors, those without sinks too, in the order of their health.
+    pub connector_names: Vec<String>,
     /// The embedded log; `None` where there is none.
     pub log: Option<Arc<Catalogue>>,
     /// Where the certificates are known.
@@ -103,7 +105,10 @@ impl Http {
     /// How connectors and sinks stand: of all shards' views the worst, of a connector's sinks too.
     fn health(&self, samples: &[ShardSample]) -> (Value, Value) {
         let (mut connectors, mut sinks) = (Map::new(), Map::new());
-        let mut worst: Vec<(&str, &Health)> = Vec::new();
+        let own = |index: usize| samples.iter().filter_map(move |sample| sample.connectors.get(index));
+        let mut worst: Vec<(&str, &Health)> = (self.connector_names.iter().enumerate())
+            .map(|(index, name)| (name.as_str(), own(index).fold(&Health::Connected, Health::worse)))
+            .collect();
         for (index, (name, connector)) in self.sink_names.iter().zip(&self.sink_connectors).enumerate() {
             let views = samples.iter().filter_map(|sample| sample.health.get(index));
             let health = views.fold(&Health::Connected, Health::worse);

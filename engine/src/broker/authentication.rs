@@ -41,6 +41,7 @@ impl Cluster {
     pub(super) fn on_welcome(&mut self, welcome: Welcome) {
         self.logins.succeeded += u64::from(welcome.logged_in);
         self.login.learn(welcome.salted);
+        self.start.succeed();
         self.forget_error();
     }
 

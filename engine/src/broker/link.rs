@@ -62,6 +62,8 @@ pub enum Asked {
     ProducerId,
     /// To store records.
     Produce,
+    /// Nothing, but whether anybody is there.
+    Probe,
 }
 
 #[derive(Debug)]
@@ -368,7 +370,9 @@ impl Link {
                 let oldest = self.open.front()?;
                 let timeout_ms = match oldest.asked {
                     Asked::Produce => patience.request_timeout_ms,
-                    Asked::Handshake | Asked::Metadata | Asked::ProducerId => patience.question_timeout_ms,
+                    Asked::Handshake | Asked::Metadata | Asked::ProducerId | Asked::Probe => {
+                        patience.question_timeout_ms
+                    }
                 };
                 Some(self.heard.max(oldest.since).max(self.quiet_until).plus_ms(timeout_ms))
             }
@@ -383,6 +387,12 @@ impl Link {
             self.close(io);
         }
         silent
+    }
+
+    /// When to ask whether anybody is there: nothing was heard for so long, and no question is open that would tell.
+    pub fn probe_at(&self, after_ms: u64) -> Option<Mono> {
+        let idle = self.takes_questions() && self.open.is_empty();
+        idle.then(|| self.heard.plus_ms(after_ms).max(self.quiet_until))
     }
 
     /// When the quiet ends that the broker asked for.

@@ -32,8 +32,21 @@ pub struct ClusterSettings {
     pub refresh_min_ms: u64,
     /// Most time between two questions about topics, milliseconds.
     pub refresh_max_ms: u64,
+    /// How long it may take until a broker has answered for the first time, milliseconds.
+    pub start_timeout_ms: u64,
+    /// When links are probed.
+    pub probes: Probes,
     /// Names of the topics written to; elsewhere a topic is an index here.
     pub topics: Vec<String>,
+}
+
+/// After how long a silence a link is asked whether anybody is there, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probes {
+    /// The link for questions.
+    pub control_ms: u64,
+    /// Links to the leaders of partitions.
+    pub links_ms: u64,
 }
 
 /// How partitions are divided over the links to their leader. A partition keeps its link as long as it keeps its leader, so its

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use super::kind::choice::Words;
 use super::layer::Origin;
 use super::option::Section;
 use super::problem::{Place, Problem};
 use super::reader::Load;
 use super::{
-    BufferMode, Config, Connector, ConnectorKind, Deliver, Listener, QueryMode, RequiredAcks, Sink, connector, http,
-    listener, log, node, sink, unit,
+    BufferMode, Config, Connector, ConnectorKind, Deliver, Envelope, Listener, PayloadEncoding, QueryMode,
+    RequiredAcks, Sink, connector, http, listener, log, node, sink, unit,
 };
 
 /// Checks a configuration whose options are each in order, settles what depends on several, and drops what is not
@@ -30,6 +31,7 @@ pub(crate) fn check(mut config: Config, load: &mut Load) -> Option<Config> {
         check.sink_sizes(sink);
         check.sink_promises(sink);
         check.sink_compression(sink);
+        check.sink_envelope(sink);
         check.sink_patience(sink, &config.connectors);
     }
     check.live_topics(&config);
@@ -230,6 +232,25 @@ impl Check<'_> {
             let fault = format!("`{path}` has no effect in async: subscribers see publications at once");
             let problem = Problem::warning(fault, "leave it out, or write query_mode = \"sync\"");
             self.report(problem, &sink::SECTION, name, "deliver");
+        }
+    }
+
+    /// An envelope takes the place of the template, and one of them has the payload in base64 whatever is said.
+    fn sink_envelope(&mut self, sink: &Sink) {
+        let name = Some(sink.name.as_str());
+        if sink.envelope == Envelope::None {
+            return;
+        }
+        let envelope = sink.envelope.word();
+        if self.is_chosen(&sink::SECTION, &sink.name, "value") {
+            let path = sink::SECTION.path(name, "value");
+            let fault = format!("`{path}` has no effect: envelope \"{envelope}\" says what the value is");
+            self.report(Problem::error(fault, "write one of the two"), &sink::SECTION, name, "value");
+        }
+        if sink.envelope == Envelope::RobustMq && sink.payload_encoding == PayloadEncoding::Plain {
+            let path = sink::SECTION.path(name, "payload_encoding");
+            let fault = format!("`{path}` has no effect: envelope \"{envelope}\" has the payload in base64");
+            self.report(Problem::error(fault, "leave it out"), &sink::SECTION, name, "payload_encoding");
         }
     }
 

@@ -148,6 +148,13 @@ options! {
         "allow_auto_topic_creation" => allow_auto_topic_creation: bool = Flag, or("false");
         /// Time to reach a broker, TLS and authentication included.
         "connect_timeout" => connect_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s");
+        /// How long it may take until a broker is connected to for the first time. Nothing waits for that: listeners are open, and
+        /// what clients publish is held. Until then the connector's health is `connecting`; from then on it is `disconnected`, and
+        /// the log says why, once.
+        "start_timeout" => start_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s");
+        /// Silence after which a broker is asked whether it is there, on the connection for questions about the cluster; one that does not
+        /// answer within `metadata_request_timeout` is given up, and another one asked.
+        "health_check_interval" => health_check_interval_ms: u64 = Millis::within(100 * MILLISECOND, DAY), or("15s");
         /// Silence on a connection with open requests after which it is closed and they are sent again.
         "request_timeout" => request_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("30s");
         /// Pause between attempts to reach a broker.

@@ -40,6 +40,18 @@ words! {
 }
 
 words! {
+    /// The shape of a record's value.
+    pub enum Envelope {
+        /// What the template `value` makes.
+        None = "none",
+        /// As the Kafka plugin of EMQX 3 writes messages.
+        Emqx3 = "emqx3",
+        /// As RobustMQ's Kafka connector writes messages.
+        RobustMq = "robustmq",
+    }
+}
+
+words! {
     /// How the payload stands in a record's value.
     pub enum PayloadEncoding {
         /// As it was published.
@@ -207,9 +219,15 @@ options! {
         "timestamp" => timestamp: String = TEMPLATE, or("${.timestamp}");
         /// What the value is where its template finds nothing.
         "missing_value" => missing_value: MissingValue = Choice::of(), or("null");
+        /// A fixed shape in the place of `value`, as consumers written for another system expect it. `emqx3`:
+        /// `{client_id, username, topic, payload, qos, node, ts}`, `ts` in milliseconds. `robustmq`: `{topic, qos, retain, payload,
+        /// client_id, username, timestamp, message_id, header, key, data, tags, crc_num}`, `timestamp` in seconds, payload and data in
+        /// base64.
+        "envelope" => envelope: Envelope = Choice::of(), or("none");
         /// How the payload stands in the value: as it was published, or in base64, be it `${payload}` or a part of `${.}`. A path
         /// such as `${payload.a}` walks into the payload as it is.
-        "payload_encoding" => payload_encoding: PayloadEncoding = Choice::of(), or("plain");
+        "payload_encoding" => payload_encoding: PayloadEncoding = Choice::of(),
+            derived("\"base64\" with an `envelope`, else \"plain\"", "plain", encoding_by_envelope);
         /// One placeholder whose value becomes the record's headers: an object, a list of `{"key","value"}`, or text that is such
         /// JSON. User properties keep their order and may repeat.
         "headers" => headers: Option<String> = Optional(PLACEHOLDER), absent("${pub_props.User-Property}");
@@ -273,6 +291,9 @@ options! {
         /// How old a batch may get before it is given up in the same way; nothing is while it is on its way. None: as old as it
         /// takes.
         "max_batch_age" => batch_age_max_ms: Option<u64> = Optional(Millis::within(SECOND, 30 * DAY)), absent("10m");
+        /// Silence after which a broker that leads partitions of the topic is asked whether it is there, so that a dead one is noticed
+        /// before the next record. Of the sinks of a connector the shortest counts.
+        "health_check_interval" => health_check_interval_ms: u64 = Millis::within(100 * MILLISECOND, DAY), or("15s");
         /// Where records wait for Kafka. With `disk` they are written and synced first, which in async is what an
         /// acknowledgement says; with `hybrid` what exceeds the sink's share of memory goes to disk.
         "buffer.mode" => buffer_mode: BufferMode = Choice::of(), or("memory");
@@ -301,6 +322,11 @@ impl Sink {
     pub fn is_topic_live(&self) -> bool {
         self.topic.contains("${")
     }
+}
+
+fn encoding_by_envelope(reader: &Reader<'_>) -> String {
+    let plain = reader.text("envelope").is_none_or(|envelope| envelope == "none");
+    if plain { "plain" } else { "base64" }.to_string()
 }
 
 fn idempotence_unless_weak(reader: &Reader<'_>) -> String {

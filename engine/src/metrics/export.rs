@@ -209,6 +209,7 @@ mod tests {
             own: ShardCounters { connections, received_publishes_qos1: success, ..Default::default() },
             sinks: vec![SinkCounters { matched: success + 1, success, queuing: 1, ..Default::default() }; 2],
             health: vec![Health::Connected; 2],
+            connectors: Vec::new(),
             ack_latency: vec![latency, Latency::default()],
         }
     }

@@ -155,6 +155,7 @@ table! {
         batch_bytes: Counter "aqueduct_sink_batch_bytes_total" "Bytes of those batches; with batches it gives the batch fill.";
         requests: Counter "aqueduct_sink_requests_total" "Produce requests sent.";
         sent_bytes: Counter "aqueduct_sink_sent_bytes_total" "Bytes of batches sent to Kafka, after compression; repeats count again.";
+        uncompressed: Counter "aqueduct_sink_uncompressed_total" "Batches sent without compression because their broker is too old for the codec.";
         stored_records: Gauge "aqueduct_sink_buffer_disk_records" "Records in the buffer on disk that Kafka does not have.";
         stored_bytes: Gauge "aqueduct_sink_buffer_disk_bytes" "Bytes of those records.";
         stored_segments: Gauge "aqueduct_sink_buffer_segments" "Files of the buffer on disk.";

@@ -280,7 +280,7 @@ fn put_flags(out: &mut Vec<u8>, event: &Event<'_>) {
 }
 
 /// Text where the bytes are UTF-8, else, or where that is asked for, base64 and the member that says so.
-fn put_binary(out: &mut Vec<u8>, bytes: &[u8], base64: bool, base64_note: &[u8]) {
+pub(super) fn put_binary(out: &mut Vec<u8>, bytes: &[u8], base64: bool, base64_note: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) if !base64 => put_text(out, text),
         _ => {

@@ -36,6 +36,7 @@ pub(super) struct Control {
     pub kafka: Option<KafkaListener>,
     pub sink_names: Vec<String>,
     pub sink_connectors: Vec<String>,
+    pub connector_names: Vec<String>,
     pub token: Option<String>,
     /// TLS towards brokers.
     pub tls: Watched,
@@ -81,6 +82,7 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
         sink_names: control.sink_names,
         log: control.kafka.as_ref().map(|kafka| Arc::clone(&kafka.catalogue)),
         sink_connectors: control.sink_connectors,
+        connector_names: control.connector_names,
         token: control.token,
         certificates: certificates(control.tls.clone()),
         stage: seen_stage,

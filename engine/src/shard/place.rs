@@ -222,7 +222,7 @@ impl Placer<'_> {
             None => direct.key.render(event, &mut scratch.key),
         };
         let timestamp_ms = direct.timestamp_ms(event, &mut scratch.text);
-        let value = match direct.render_value(event, &mut scratch.value) {
+        let value = match direct.render_value(event, key, &mut scratch.value) {
             Value::Is(value) => value,
             Value::Dropped => return Ok(()),
         };

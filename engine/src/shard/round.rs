@@ -332,7 +332,7 @@ impl Shard {
             let written = writer.counts(index as u16);
             (counters.retried, counters.requests) = (written.retried, written.requests);
             (counters.possible_duplicate, counters.sent_bytes) = (written.possible_duplicate, written.sent_bytes);
-            counters.acked_loss = written.acked_loss;
+            (counters.acked_loss, counters.uncompressed) = (written.acked_loss, written.uncompressed);
             if let Some(live) = &sink.live {
                 (counters.live_topics, counters.live_topics_evicted) = (live.len() as u64, live.evicted);
             }
@@ -347,6 +347,7 @@ impl Shard {
             own: self.counters,
             sinks: self.sink_counters.clone(),
             health,
+            connectors: self.writers.iter().map(|writer| writer.connector_health(now)).collect(),
             ack_latency: self.latency.clone(),
         }
     }

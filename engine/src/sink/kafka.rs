@@ -214,11 +214,13 @@ impl Produce {
         let cluster = of_topic.unwrap_or_else(|| self.cluster.trouble_at_all());
         let cluster = cluster.or_else(|| self.cluster.silence(now, patience_ns));
         let own = terms.topic.and_then(|topic| self.topics.get(usize::from(topic))?.trouble.clone());
-        match cluster.or(own) {
-            None => Health::Connected,
-            Some(why) if self.cluster.is_reached() => Health::Connecting(why),
-            Some(why) => Health::Disconnected(why),
-        }
+        self.cluster.health_with(cluster.or(own))
+    }
+
+    /// How the cluster itself stands, whatever becomes of a sink's topic.
+    pub fn connector_health(&self, now: Mono) -> Health {
+        let silence = || self.cluster.silence(now, self.patience_ns.iter().copied().max().unwrap_or(u64::MAX));
+        self.cluster.health_with(self.cluster.trouble_at_all().or_else(silence))
     }
 
     /// The next line for the log.

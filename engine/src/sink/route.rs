@@ -5,7 +5,7 @@ use mqtt::topic;
 
 use crate::config::{self, MissingValue, PayloadEncoding};
 use crate::event::Event;
-use crate::rule::{Columns, Depends, Headers, Template, TemplateError};
+use crate::rule::{Columns, Depends, Envelope, Headers, Template, TemplateError};
 use crate::ticket::FailReason;
 
 /// Filters and compiled templates of one sink.
@@ -18,6 +18,8 @@ pub struct Route {
     pub key: Template,
     /// Template of the record value.
     pub value: Template,
+    /// The shape of the value, where that is given in the template's place.
+    envelope: Option<Envelope>,
     timestamp: Template,
     /// Headers of the record.
     pub headers: Headers,
@@ -63,6 +65,13 @@ impl Route {
                 PayloadEncoding::Plain => compile("value", &sink.value)?,
                 PayloadEncoding::Base64 => compile("value", &sink.value)?.with_base64_payload(),
             },
+            envelope: match sink.envelope {
+                config::Envelope::None => None,
+                config::Envelope::Emqx3 => {
+                    Some(Envelope::Emqx3 { base64: sink.payload_encoding == PayloadEncoding::Base64 })
+                }
+                config::Envelope::RobustMq => Some(Envelope::RobustMq),
+            },
             headers: Headers::new(sink.headers.as_deref(), &sink.ext_headers, sink.header_value_encoding)
                 .map_err(|error| ("headers", error))?,
             timestamp: compile("timestamp", &sink.timestamp)?,
@@ -80,9 +89,13 @@ impl Route {
         self.key.depends() <= Depends::Topic
     }
 
-    /// Renders the value; `scratch` holds it if it is not a part of the event itself.
+    /// Renders the value of the record with this key; `scratch` holds it if it is not a part of the event itself.
     #[inline]
-    pub fn render_value<'a>(&'a self, event: &Event<'a>, scratch: &'a mut Vec<u8>) -> Value<'a> {
+    pub fn render_value<'a>(&'a self, event: &Event<'a>, key: Option<&[u8]>, scratch: &'a mut Vec<u8>) -> Value<'a> {
+        if let Some(envelope) = self.envelope {
+            envelope.render(event, key, scratch);
+            return Value::Is(Some(scratch));
+        }
         match self.value.render(event, scratch) {
             Some(bytes) => Value::Is(Some(bytes)),
             None => match self.missing_value {

@@ -17,7 +17,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::links::{Call, Told, accept, broker, request, response};
 
@@ -52,6 +52,10 @@ fn through(client: Arc<Client>) -> SocketOptions {
 struct Server {
     wants_certificate: bool,
     only_v1_2: bool,
+    /// Shows a certificate more, which is not its own.
+    long_chain: bool,
+    /// Remembers sessions from one connection to the next.
+    remembering: Option<Arc<ServerConfig>>,
 }
 
 impl Server {
@@ -67,7 +71,9 @@ impl Server {
             true => builder.with_client_cert_verifier(verifier.build().expect("a verifier")),
             false => builder.with_no_client_auth(),
         };
-        let chain = vec![CertificateDer::from_pem_file(file("server.pem")).expect("a certificate")];
+        let shown = if self.long_chain { &["server.pem", "client.pem"][..] } else { &["server.pem"] };
+        let chain =
+            shown.iter().map(|name| CertificateDer::from_pem_file(file(name)).expect("a certificate")).collect();
         let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
         Arc::new(builder.with_single_cert(chain, key).expect("a pair"))
     }
@@ -75,12 +81,14 @@ impl Server {
     /// Takes one connection; the handshake happens with the first bytes read.
     fn take(&self, listener: &TcpListener) -> StreamOwned<ServerConnection, TcpStream> {
         let socket = accept(listener);
-        StreamOwned::new(ServerConnection::new(self.config()).expect("a session"), socket)
+        let config = self.remembering.clone().unwrap_or_else(|| self.config());
+        StreamOwned::new(ServerConnection::new(config).expect("a session"), socket)
     }
 }
 
-/// A link to a server that answers one request; how it went, the name that was asked for, and the suite.
-fn one_answer(server: Server, client: Arc<Client>) -> (Told, Option<String>, String) {
+/// A link to a server that answers one request; how it went, the name that was asked for, the suite, and whether an earlier
+/// session was taken up again.
+fn one_answer(server: Server, client: Arc<Client>) -> (Told, Option<String>, String, bool) {
     let (listener, to) = broker();
     let (asked, wire) = request(7, &[100], true);
     let call = Call::new(to, vec![asked], false, through(client));
@@ -91,7 +99,8 @@ fn one_answer(server: Server, client: Arc<Client>) -> (Told, Option<String>, Str
         let ended = stream.read_exact(&mut got);
         let name = stream.conn.server_name().map(str::to_owned);
         let suite = stream.conn.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
-        let _ = tell.send((name, suite.unwrap_or_default()));
+        let resumed = stream.conn.handshake_kind() == Some(HandshakeKind::Resumed);
+        let _ = tell.send((name, suite.unwrap_or_default(), resumed));
         if ended.is_ok() {
             assert_eq!(got, wire);
             stream.write_all(&response(7, b"ok")).expect("sends");
@@ -104,15 +113,15 @@ fn one_answer(server: Server, client: Arc<Client>) -> (Told, Option<String>, Str
     if last == Told::Up {
         last = call.next();
     }
-    let (name, suite) = told.recv_timeout(Duration::from_secs(10)).expect("the server has taken a connection");
+    let (name, suite, resumed) = told.recv_timeout(Duration::from_secs(10)).expect("the server has taken a connection");
     drop(call);
     serving.join().expect("the server is content");
-    (last, name, suite)
+    (last, name, suite, resumed)
 }
 
 #[track_caller]
 fn answered(server: Server, more: &str) -> (Option<String>, String) {
-    let (told, name, suite) = one_answer(server, client(more));
+    let (told, name, suite, _) = one_answer(server, client(more));
     assert_eq!(told, Told::Response { correlation: 7, body: b"ok".to_vec(), batches: vec![0] }, "{more}");
     (name, suite)
 }
@@ -157,6 +166,29 @@ fn a_server_has_to_prove_who_it_is() {
     assert_eq!(answered(Server::default(), &name("auto")).0, None);
     assert_eq!(answered(Server::default(), &name("disable")).0, None);
     refused(Server::default(), &name("elsewhere.example.org"), "not for elsewhere.example.org");
+}
+
+#[test]
+fn a_chain_may_be_so_long() {
+    let long = || Server { long_chain: true, ..Server::default() };
+    answered(Server::default(), "depth = 0");
+    answered(long(), "depth = 1");
+    refused(long(), "depth = 0", "1 certificates stand between the broker's own and a trusted one, tls.depth is 0");
+}
+
+#[test]
+fn sessions_are_taken_up_again_if_that_is_wanted() {
+    for only_v1_2 in [false, true] {
+        for (more, wanted) in [("reuse_sessions = true", true), ("reuse_sessions = false", false)] {
+            let remembering = Some(Server { only_v1_2, ..Server::default() }.config());
+            let client = client(more);
+            let resumed = [(); 2].map(|()| {
+                let server = Server { remembering: remembering.clone(), ..Server::default() };
+                one_answer(server, Arc::clone(&client)).3
+            });
+            assert_eq!(resumed, [false, wanted], "{more}, TLS 1.2 only: {only_v1_2}");
+        }
+    }
 }
 
 #[test]

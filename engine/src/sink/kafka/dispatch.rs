@@ -1,21 +1,27 @@
 //! From the queues of partitions to requests: what can be sent in this round, one request a link as long as batches of
 //! different partitions are there.
 
+use kafka::compression::Compression;
 use kafka::message::ApiKey;
 use kafka::message::produce::{self, Acks, PartitionData};
 
 use super::partition::Way;
 use super::settings::Terms;
 use super::{Cargo, Place, Produce, Shipment};
+use crate::broker::Slot;
 use crate::broker::link::Asked;
 use crate::buffer::Batch;
 use crate::clock::Mono;
 use crate::shard::io::{Io, Request};
+use crate::sink::packing::Packing;
 use crate::ticket::{FailReason, Outcome};
 
 /// Bytes after which a request is closed and the next begun. Brokers refuse what is above `socket.request.max.bytes`,
 /// 100 MB unless changed; a smaller request is also answered sooner.
 const REQUEST_BYTES: usize = 8 << 20;
+
+/// The first version of Produce with which brokers take zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
 
 /// A partition whose next batch can be sent; sorted, those that share a request stand side by side, by topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +92,7 @@ impl Produce {
         frame.clear();
         let mut bytes = 0;
         for out in group {
-            let Some(batch) = self.load(out.place, way) else { continue };
+            let Some(batch) = self.load(out.place, way, begun.version) else { continue };
             bytes += batch.bytes.len();
             frame.add(out.place, batch.bytes.len());
             request.batches.push(batch);
@@ -114,16 +120,32 @@ impl Produce {
     }
 
     /// Takes the next shipment of a partition out of its queue, ready to be sent.
-    fn load(&mut self, place: Place, way: Way) -> Option<Box<Batch>> {
+    fn load(&mut self, place: Place, way: Way, version: i16) -> Option<Box<Batch>> {
         let mut shipment = self.take_next(place)?;
-        let batch = shipment.batch.as_deref_mut()?;
-        let sink = batch.part.sink;
+        let sink = shipment.batch.as_ref()?.part.sink;
         let terms = self.terms.get(usize::from(sink)).copied().flatten()?;
-        self.packer.pack(batch, terms.packing);
-        self.counts[usize::from(sink)].sent_bytes += batch.bytes.len() as u64;
+        self.pack(&mut shipment, terms.packing, way.slot, version);
+        self.counts[usize::from(sink)].sent_bytes += shipment.batch.as_ref()?.bytes.len() as u64;
         self.partition_mut(place).seal(&mut shipment, terms.idempotent);
         self.count_departure(&shipment);
         self.partition_mut(place).depart(shipment, way)
+    }
+
+    /// Compresses a shipment as its sink wants it, unless a broker that speaks Produce up to `version` cannot read that.
+    fn pack(&mut self, shipment: &mut Shipment, packing: Packing, slot: Slot, version: i16) {
+        let Some(batch) = shipment.batch.as_deref_mut() else { return };
+        if packing.codec != Compression::Zstd || version >= ZSTD_FROM {
+            return self.packer.pack(batch, packing);
+        }
+        if batch.packed != Some(Compression::None) {
+            // Compressed where it was filled, or sent before to a younger broker, under a number that it keeps.
+            let unpacked = self.packer.unpack(batch);
+            debug_assert!(unpacked.is_ok(), "what we compressed comes back: {unpacked:?}");
+            batch.packed = Some(Compression::None);
+            self.counts[usize::from(batch.part.sink)].uncompressed += 1;
+            shipment.seal_again();
+        }
+        self.cluster.say_once_too_old_for(slot, "zstd", "2.1");
     }
 
     /// The next shipment of a partition; small batches that wait together become one.

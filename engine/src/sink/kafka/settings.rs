@@ -4,7 +4,7 @@ use kafka::message::produce::Acks;
 
 use crate::broker::link::Patience;
 use crate::broker::login::Credentials;
-use crate::broker::{ClusterSettings, Division};
+use crate::broker::{ClusterSettings, Division, Probes};
 use crate::config::{Config, ConnectionStrategy, ConnectorKind, KafkaConnector, RequiredAcks, Sink};
 use crate::shard::ShardId;
 use crate::shard::io::BrokerAddr;
@@ -81,10 +81,9 @@ impl Settings {
             terms.push(Some(terms_of(sink, Some(topic as u16))));
         }
         share_limits(&mut terms);
-        let refresh_max_ms = (config.sinks.iter())
-            .filter(|sink| sink.connector == connector)
-            .map(|sink| sink.partition_count_refresh_interval_ms)
-            .min();
+        let sinks = || config.sinks.iter().filter(|sink| sink.connector == connector);
+        let refresh_max_ms = sinks().map(|sink| sink.partition_count_refresh_interval_ms).min();
+        let probe_links_ms = sinks().map(|sink| sink.health_check_interval_ms).min();
         let cluster = ClusterSettings {
             shard,
             shards,
@@ -106,6 +105,11 @@ impl Settings {
             create_topics: kafka.allow_auto_topic_creation,
             refresh_min_ms: kafka.min_metadata_refresh_interval_ms,
             refresh_max_ms: refresh_max_ms.unwrap_or(60_000),
+            start_timeout_ms: kafka.start_timeout_ms,
+            probes: Probes {
+                control_ms: kafka.health_check_interval_ms,
+                links_ms: probe_links_ms.unwrap_or(kafka.health_check_interval_ms),
+            },
             topics,
         };
         let patience_ns = config.sinks.iter().map(|sink| sink.sync_timeout_ms.saturating_mul(1_000_000)).collect();

@@ -146,6 +146,15 @@ impl Shipment {
         self.stale = false;
     }
 
+    /// Writes header and checksum anew, under the number it has, because its bytes are others now.
+    pub(super) fn seal_again(&mut self) {
+        if let Some(Seal { numbered }) = self.seal {
+            let stale = self.stale;
+            self.seal(numbered);
+            self.stale = stale;
+        }
+    }
+
     /// The identity and sequence it was sent with.
     pub(super) fn numbered(&self) -> Option<(Producer, i32)> {
         self.seal.and_then(|seal| seal.numbered)

@@ -70,6 +70,11 @@ pub fn plain(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned([&bytes[..HEADER_LEN], &records].concat())
 }
 
+/// Whether its records are compressed in a way that brokers before 2.1 refuse.
+pub(super) fn is_zstd(bytes: &[u8]) -> bool {
+    i16_at(bytes, 21) & 7 == 4
+}
+
 /// Checks a whole batch and shows each record. Returns it plain, as [`plain`] makes it.
 ///
 /// # Panics

@@ -45,6 +45,7 @@ impl Cluster {
             if throttled { self.random.below(u64::from(self.faults.throttle_ms_max) + 1) as i32 } else { 0 };
         answer.shuffled = self.random.chance(self.faults.shuffle);
         while let Some((name, partition, bytes)) = request.next(&mut batches) {
+            assert!(terms.version >= 7 || !batch::is_zstd(bytes), "zstd to a broker that is too old for it");
             self.counts.batches += 1;
             let topic = self.topics.iter().position(|topic| topic.plan.name.as_bytes() == name);
             let topic =

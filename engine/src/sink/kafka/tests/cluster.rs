@@ -46,7 +46,7 @@ pub(super) struct Faults {
 struct Remembered {
     epoch: i16,
     /// First and last sequence, offset, and checksum of its last batches.
-    batches: VecDeque<(i32, i32, i64, u32)>,
+    batches: VecDeque<(i32, i32, i64, u32, Compression)>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +81,12 @@ pub(super) struct Cluster {
     pub(super) too_large: u32,
     /// Batches that were compressed.
     pub(super) packed: u32,
+    /// What the newest Produce wanted acknowledged, and within how many milliseconds.
+    pub(super) produce_terms: (i16, i32),
+    /// Batches that bore a producer's number.
+    pub(super) numbered: u32,
+    /// Metadata that was asked for.
+    pub(super) questions: u32,
     pub(super) produce_requests: u32,
     /// Batches in the largest request.
     pub(super) widest_request: usize,
@@ -102,6 +108,9 @@ impl Cluster {
             too_large: 0,
             packed: 0,
             produce_requests: 0,
+            questions: 0,
+            numbered: 0,
+            produce_terms: (0, 0),
             widest_request: 0,
         }
     }
@@ -143,6 +152,7 @@ impl Cluster {
         match key {
             ApiKey::ApiVersions => self.versions().encode(&mut out, version).expect("encodes"),
             ApiKey::Metadata => {
+                self.questions += 1;
                 let request = MetadataRequest::decode(&mut bytes, version).expect("a request");
                 self.metadata(&request, version).encode(&mut out, version).expect("encodes");
             }
@@ -207,6 +217,7 @@ impl Cluster {
 
     fn produce(&mut self, broker: usize, request: &ProduceRequest, version: i16) -> ProduceResponse {
         self.produce_requests += 1;
+        self.produce_terms = (request.acks, request.timeout_ms);
         let mut width = 0;
         let mut responses = Vec::new();
         for topic in &request.topic_data {
@@ -214,7 +225,10 @@ impl Cluster {
             for data in &topic.partition_data {
                 width += 1;
                 let batch = data.records.as_ref().expect("a batch");
-                let (code, offset, bad) = self.append(broker, &topic.name, data.index as usize, batch);
+                let (code, offset, bad) = match version < 7 && is_zstd(batch) {
+                    true => (76, -1, Vec::new()),
+                    false => self.append(broker, &topic.name, data.index as usize, batch),
+                };
                 let bad = bad.into_iter().map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
                 let mut response = PartitionProduceResponse::default()
                     .with_index(data.index)
@@ -268,6 +282,7 @@ impl Cluster {
             self.too_large += 1;
             return (10, -1, Vec::new());
         }
+        self.numbered += u32::from(header.producer_id >= 0);
         self.packed += u32::from(header.compression().expect("a codec") != Compression::None);
         let Some(log) = self.topics.get_mut(topic.0.as_str()).and_then(|t| t.logs.get_mut(partition)) else {
             return (3, -1, Vec::new());
@@ -290,6 +305,10 @@ impl Cluster {
     }
 }
 
+fn is_zstd(batch: &[u8]) -> bool {
+    Header::parse(batch).is_ok_and(|header| header.compression() == Ok(Compression::Zstd))
+}
+
 impl Log {
     fn append(&mut self, header: &Header, values: Vec<Vec<u8>>) -> (i16, i64) {
         let offset = self.values.len() as i64;
@@ -309,15 +328,17 @@ impl Log {
                     return (45, -1);
                 }
                 *known = Remembered { epoch: header.producer_epoch, batches: VecDeque::new() };
-            } else if let Some(&(_, _, offset, crc)) = known.batches.iter().find(|b| (b.0, b.1) == (first, last)) {
-                assert_eq!(crc, header.crc, "what is sent again is byte for byte the same");
+            } else if let Some(&(_, _, offset, crc, codec)) = known.batches.iter().find(|b| (b.0, b.1) == (first, last))
+            {
+                let unpacked = codec != header.compression().expect("a codec");
+                assert!(unpacked || crc == header.crc, "what is sent again is byte for byte the same");
                 return (0, offset);
-            } else if let Some(&(_, newest, _, _)) = known.batches.back()
+            } else if let Some(&(_, newest, ..)) = known.batches.back()
                 && first != record_batch::next_sequence(newest, 1)
             {
                 return (45, -1);
             }
-            known.batches.push_back((first, last, offset, header.crc));
+            known.batches.push_back((first, last, offset, header.crc, header.compression().expect("a codec")));
             if known.batches.len() > REMEMBERED {
                 known.batches.pop_front();
             }

@@ -223,6 +223,11 @@ impl Rig {
         self.writer.health(sink, self.now().mono)
     }
 
+    /// How the connector stands now.
+    pub(super) fn connector_health(&self) -> Health {
+        self.writer.connector_health(self.now().mono)
+    }
+
     pub(super) fn now(&self) -> Now {
         Now { mono: Mono(self.world.now), wall_ms: 0 }
     }

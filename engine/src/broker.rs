@@ -34,7 +34,7 @@ use crate::metrics::Health;
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
-use crate::shard::placement::{base_of, owner_in};
+use crate::shard::placement::base_of;
 
 use link::{Asked, Heard, Link, LinkFault};
 use login::{Credentials, Login};
@@ -138,7 +138,7 @@ impl Cluster {
             control: Link::default(),
             turn: 0,
             brokers: Brokers::default(),
-            topics: settings.topics.iter().cloned().map(Topic::new).collect(),
+            topics: settings.topics.iter().cloned().map(Topic::fixed).collect(),
             link_numbers: LinkNumbers::default(),
             names: (0..).zip(&settings.topics).map(|(at, name)| (name.as_str().into(), at)).collect(),
             refresh: Refresh::new(settings.refresh_min_ms, settings.refresh_max_ms),
@@ -283,7 +283,46 @@ impl Cluster {
 
     /// Takes up a topic that messages name, and asks for it at once. `None` if there is no place left.
     pub fn add_topic(&mut self, name: &str) -> Option<u16> {
-        let topic = Topic::live(name.to_string(), base_of(name, self.settings.shards));
+        self.put_topic(Topic::live(name.to_string(), base_of(name, self.settings.shards)))
+    }
+
+    /// Takes up a topic that the configuration names, or has it named by the configuration too.
+    pub fn fix_topic(&mut self, name: &str) -> Option<u16> {
+        let Some(at) = self.find(name) else { return self.put_topic(Topic::fixed(name.to_string())) };
+        self.set_fixed(at, true);
+        Some(at)
+    }
+
+    /// Whether the configuration names a topic.
+    pub fn set_fixed(&mut self, topic: u16, fixed: bool) {
+        if let Some(known) = self.topics.get_mut(usize::from(topic)) {
+            known.set_fixed(fixed);
+            self.find_links(usize::from(topic));
+        }
+    }
+
+    /// A message names a topic that is known.
+    pub fn name_by_message(&mut self, topic: u16) {
+        let shards = self.settings.shards;
+        let Some(known) = self.topics.get_mut(usize::from(topic)).filter(|known| !known.is_live()) else { return };
+        let base = base_of(&known.name, shards);
+        known.name_by_message(base);
+        self.find_links(usize::from(topic));
+    }
+
+    /// Asks about topics at least so often.
+    pub fn configure(&mut self, refresh_max_ms: u64) {
+        self.refresh.configure(refresh_max_ms);
+    }
+
+    /// Whether batches of a partition may come to this shard to be written.
+    pub fn is_owned(&self, topic: u16, partition: u32) -> bool {
+        let (shard, shards) = (self.settings.shard, self.settings.shards);
+        self.topic(topic).is_some_and(|topic| topic.is_owned(partition, shard, shards))
+    }
+
+    fn put_topic(&mut self, topic: Topic) -> Option<u16> {
+        let name = topic.name.clone();
         let at = match self.topics.iter().position(Topic::is_vacant) {
             Some(at) => {
                 self.topics[at] = topic;
@@ -295,7 +334,7 @@ impl Cluster {
             }
         };
         let at = u16::try_from(at).ok()?;
-        self.names.insert(name.into(), at);
+        self.names.insert(name.into_boxed_str(), at);
         self.refresh.mark_fresh();
         Some(at)
     }
@@ -631,8 +670,7 @@ impl Cluster {
         // Whoever waits for a topic that messages name also waits for the word that it may not be used.
         learned.counts |= count || known.is_live() && known.trouble != trouble_before;
         if self.settings.links == Division::PerPartition {
-            let (shard, shards, base) = (self.settings.shard, self.settings.shards, known.base);
-            known.number_links(&mut self.link_numbers, |partition| owner_in(base, partition, shards) == shard);
+            number_links(known, &self.settings, &mut self.link_numbers);
         }
         if recreated {
             learned.recreated.push(at as u16);
@@ -640,7 +678,7 @@ impl Cluster {
         let (name, trouble, partitions) = (known.name.clone(), known.trouble, known.partitions().unwrap_or(0));
         if recreated {
             self.note(Level::Warn, format!("topic {name} was deleted and made anew"));
-        } else if count && self.settings.shard == ShardId(0) && at < self.settings.topics.len() {
+        } else if count && self.settings.shard == ShardId(0) && self.topics[at].is_fixed() {
             self.note(Level::Info, format!("topic {name} has {partitions} partitions"));
         }
         if let Some(error) = trouble
@@ -650,14 +688,23 @@ impl Cluster {
         }
     }
 
+    /// Other partitions of a topic may be this shard's.
+    fn find_links(&mut self, topic: usize) {
+        if self.settings.links == Division::PerPartition {
+            number_links(&mut self.topics[topic], &self.settings, &mut self.link_numbers);
+        }
+        self.mark_wanted();
+    }
+
     /// Finds the links that partitions of this shard need.
     fn mark_wanted(&mut self) {
         self.brokers.iter_mut().flat_map(|broker| &mut broker.links).for_each(|link| link.wanted = false);
         for topic in 0..self.topics.len() as u16 {
             let count = self.topic(topic).and_then(Topic::partitions).unwrap_or(0);
-            let (shard, shards) = (self.settings.shard, self.settings.shards);
-            let base = self.topic(topic).map_or(0, |topic| topic.base);
-            for partition in (0..count).filter(|&partition| owner_in(base, partition, shards) == shard) {
+            for partition in 0..count {
+                if !self.is_owned(topic, partition) {
+                    continue;
+                }
                 if let Some(slot) = self.slot(topic, partition)
                     && let Some(link) = self.brokers.link_or_new(slot)
                 {
@@ -688,6 +735,14 @@ impl Cluster {
             Place::Broker(slot) => self.brokers.link_mut(slot).expect("a place is made of a slot that was found"),
         }
     }
+}
+
+/// Gives each partition of this shard that has none a link of its own.
+fn number_links(topic: &mut Topic, settings: &ClusterSettings, numbers: &mut LinkNumbers) {
+    let (shard, shards) = (settings.shard, settings.shards);
+    let ours: Vec<bool> =
+        (0..topic.partitions().unwrap_or(0)).map(|partition| topic.is_owned(partition, shard, shards)).collect();
+    topic.number_links(numbers, |partition| ours.get(partition as usize).copied().unwrap_or(false));
 }
 
 fn question(correlation: i32, head: Vec<u8>) -> Request {

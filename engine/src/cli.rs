@@ -24,6 +24,7 @@ mod man;
 mod profile;
 mod publish;
 mod reference;
+mod reload;
 mod run;
 mod source;
 mod subscribe;
@@ -60,6 +61,7 @@ enum Command {
     Config(config::ConfigCommand),
     Doctor(doctor::Doctor),
     Profile(profile::ProfileCommand),
+    Reload(reload::Reload),
     #[command(name = "pub")]
     Publish(publish::Publish),
     #[command(name = "sub")]
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Profile(command) => command.run(),
+        Command::Reload(command) => command.run(),
         Command::Publish(command) => command.run(),
         Command::Subscribe(command) => command.run(),
         Command::Completions(command) => command.run(),

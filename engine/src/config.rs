@@ -9,6 +9,7 @@
 pub mod authentication;
 mod check;
 pub mod connector;
+mod difference;
 mod gather;
 mod hidden;
 pub mod http;
@@ -34,6 +35,7 @@ mod value;
 pub(crate) use authentication::KERBEROS_REMEDY;
 pub use authentication::{Authentication, OauthClient};
 pub use connector::{ConnectionStrategy, Connector, ConnectorKind, EmbeddedConnector, KafkaConnector, Security};
+pub use difference::{Difference, What, differences, refusals};
 pub use http::{Http, Metrics};
 pub(crate) use kind::choice::Words;
 pub use kind::network::{HostPort, TcpKeepalive};
@@ -46,6 +48,7 @@ pub use log::{Log, LogFormat, LogLevel};
 pub use machine::Machine;
 pub use mqtt::{Mqtt, Qos0OnFull};
 pub use node::Node;
+pub use option::Change;
 pub use overlay::{Flag, PREFIX};
 pub use problem::{Document, Place, Problem, Problems};
 pub use profile::{Profile, ProfileChoice};
@@ -57,6 +60,8 @@ pub use sink::{
     PartitionStrategy, PayloadEncoding, QueryMode, RequiredAcks, Sink,
 };
 pub use tls::{TlsOptions, TlsVerify};
+
+use std::path::PathBuf;
 
 use kind::World;
 use layer::Layers;
@@ -118,9 +123,24 @@ pub struct Loaded {
     pub effective: Vec<Effective>,
     /// What works and deserves a second thought.
     pub warnings: Vec<Problem>,
+    /// Where each value was written.
+    layers: Layers,
 }
 
 impl Sources {
+    /// The data directory they name, whatever else is wrong with them.
+    pub fn data_dir(&self) -> PathBuf {
+        let (mut layers, mut problems) = (Layers::default(), Vec::new());
+        if let Some(profile) = &self.profile {
+            profile.apply(&mut layers);
+        }
+        gather::what_reads(&self.file, &mut layers, &mut problems);
+        overlay::environment(&self.environment, &mut layers, &mut problems);
+        overlay::flags(&self.flags, &mut layers, &mut problems);
+        let entry = layers.get(node::SECTION.name, None, "data_dir");
+        entry.and_then(|entry| entry.value.text()).unwrap_or(node::DATA_DIR).into()
+    }
+
     /// One file and nothing else.
     pub fn file(file: Document) -> Self {
         Self { profile: None, file, environment: Vec::new(), flags: Vec::new() }
@@ -148,7 +168,9 @@ impl Loaded {
         let config = read(&mut load);
         let (errors, warnings): (Vec<_>, Vec<_>) = load.problems.into_iter().partition(Problem::is_error);
         match config {
-            Some(config) if errors.is_empty() => Ok(Self { config, effective: load.effective, warnings }),
+            Some(config) if errors.is_empty() => {
+                Ok(Self { config, effective: load.effective, warnings, layers: load.layers })
+            }
             _ => Err(Problems::new(errors)),
         }
     }

@@ -15,12 +15,14 @@ mod lock;
 mod logs;
 mod memory;
 mod random;
+mod reload;
 mod say;
 mod shards;
 mod tls;
 mod token;
 
 pub use kerberos::{Failure, Identity, Login, begin_login, fetch_ticket};
+pub use reload::Reload;
 pub use tls::tls_clients;
 pub use token::fetch_token;
 
@@ -29,8 +31,8 @@ pub(crate) use random::bytes as random_bytes;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::admin::socket::{self, ControlSocket};
 use crate::config::{Config, Connector, ConnectorKind};
 use crate::demo::DemoOptions;
 use crate::driver::{self, Clock, KeepAlive, Listener, Seats, SocketOptions, StartError};
@@ -44,12 +46,14 @@ use banner::Addresses;
 use data_dir::DataDir;
 
 /// What a run is asked for beside its configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub struct RunOptions {
     /// Simulated devices to publish with.
     pub demo: Option<DemoOptions>,
     /// The configuration file, for the lines printed at start; without one this is the embedded default.
     pub file: Option<String>,
+    /// How the configuration is read again.
+    pub reload: Reload,
 }
 
 /// Runs the engine within the limits of `plan`, on the calling thread and one more for each shard, until it is told to stop.
@@ -59,7 +63,7 @@ pub struct RunOptions {
 pub fn run(config: Config, plan: Plan, options: RunOptions) -> miette::Result<ExitCode> {
     abort_on_panic();
     driver::pages::ordinary();
-    match start(&config, &plan, options.demo) {
+    match start(&config, &plan, options) {
         Ok(code) => Ok(code),
         Err(refusal) => {
             say::sentence(&refusal.to_string());
@@ -68,7 +72,8 @@ pub fn run(config: Config, plan: Plan, options: RunOptions) -> miette::Result<Ex
     }
 }
 
-fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<ExitCode, StartError> {
+fn start(config: &Config, plan: &Plan, options: RunOptions) -> Result<ExitCode, StartError> {
+    let RunOptions { demo, reload, .. } = options;
     let settings = Settings::new(config, plan).map_err(|e| StartError::new(format!("{e}.")))?;
     let count = usize::from(plan.shards);
     driver::probe(count)?;
@@ -94,15 +99,13 @@ fn start(config: &Config, plan: &Plan, demo: Option<DemoOptions>) -> Result<Exit
         letters,
         http,
         kafka,
-        sink_names: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
+        socket: control_socket(&data_dir),
+        reload,
         connector_names: config.connectors.iter().map(|connector| connector.name.clone()).collect(),
-        sink_connectors: config.sinks.iter().map(|sink| config.connectors[sink.connector].name.clone()).collect(),
         token,
         tls: tls::Watched::new(config, &tls),
         tokens,
         kerberos: kerberos::Keeper::new(config),
-        shutdown_timeout: Duration::from_millis(config.node.shutdown_timeout_ms),
-        memory_high_watermark_bytes: watermark(config),
         banner: banner::banner(config, plan, &addresses, demo.as_ref()),
         demo: demo.and_then(|devices| Some((addresses.first_mqtt()?, devices))),
     })?;
@@ -183,10 +186,16 @@ fn bind_one(key: &str, addr: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(addr).map_err(|e| StartError::listen(key, addr, &e))
 }
 
-/// The watermark, if a sink acts on it.
-fn watermark(config: &Config) -> Option<u64> {
-    let acts = config.sinks.iter().any(|sink| sink.memory_overload_protection);
-    acts.then_some(config.node.memory_high_watermark_bytes)
+/// The socket on which this node takes orders. A node runs without one as well.
+fn control_socket(data_dir: &DataDir) -> Option<ControlSocket> {
+    let made = ControlSocket::listen(data_dir.path());
+    let complain = |error: &std::io::Error| {
+        tracing::warn!(
+            "{} cannot be made, so `aqueduct reload` finds nobody: {error}",
+            data_dir.path().join(socket::NAME).display()
+        );
+    };
+    made.inspect_err(complain).ok()
 }
 
 /// What `/metrics` asks for: nothing on the loopback interface or where metrics are public.

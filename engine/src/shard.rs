@@ -18,6 +18,7 @@
 mod audit;
 pub mod budget;
 mod buffer;
+mod change;
 pub mod control;
 pub mod io;
 pub mod mesh;
@@ -34,6 +35,7 @@ mod overload;
 mod packet;
 mod publish;
 mod read;
+pub mod roster;
 mod round;
 mod settings;
 mod settle;
@@ -43,7 +45,7 @@ mod wheel;
 mod will;
 
 pub use io::ShardId;
-pub use settings::{BadTemplate, SessionExpiry, Settings, SinkSettings, SubscriberSettings};
+pub use settings::{BadTemplate, SessionExpiry, Settings, SinkSettings, Sizes, SubscriberSettings};
 
 use crate::buffer::{Batch, BatchPool};
 use crate::clock::{Mono, Now};
@@ -61,6 +63,7 @@ use crate::sink::route::Scratch;
 use crate::sink::{Sink, Writer};
 
 use budget::Budget;
+use change::Changes;
 use control::Command;
 use dead_letter::DeadLetters;
 use deliver::Deliver;
@@ -110,6 +113,7 @@ pub struct Shard {
     #[expect(clippy::vec_box)]
     leaving: Vec<Box<Batch>>,
     notes: Notes,
+    changes: Changes,
     drain: Drain,
     /// More memory is in use than the watermark.
     overloaded: bool,
@@ -168,6 +172,7 @@ impl Shard {
             stored_now: Vec::new(),
             leaving: Vec::new(),
             notes: Notes::default(),
+            changes: Changes::default(),
             drain: Drain::default(),
             overloaded: false,
             first_large: None,
@@ -227,6 +232,10 @@ impl Machine for Shard {
                 }
             }
             Input::Command(Command::Overloaded(is_so)) => self.on_overload(is_so),
+            Input::Command(Command::Prepare(snapshot)) => self.prepare_change(now.mono, snapshot, io),
+            Input::Command(Command::Apply { number }) => self.apply_change(now.mono, number, io),
+            Input::Command(Command::Withdraw { number }) => self.withdraw_change(number),
+            Input::Command(Command::Forget { sink }) => self.forget_sink(sink),
             Input::Command(Command::Drain) => self.begin_drain(now),
             Input::Command(Command::DrainNow) => self.end_drain(now, io),
             Input::Disk(DiskDone::Journal(done)) => self.on_journal(now, done, io),

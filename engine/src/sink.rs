@@ -23,7 +23,7 @@ use crate::clock::{Mono, Now};
 use crate::log::journal::Journal;
 use crate::metrics::Health;
 use crate::shard::ShardId;
-use crate::shard::control::Level;
+use crate::shard::control::{Level, Snapshot};
 use crate::shard::io::{Input, Io};
 use crate::ticket::{FailReason, Outcome};
 
@@ -62,6 +62,8 @@ pub struct Sink {
     pub journal: Option<Stored>,
     /// Its topics, where messages name them; their batches wait in memory alone.
     pub live: Option<Box<LiveTopics>>,
+    /// Some of what is open may have been acknowledged already, though that is not what is configured now.
+    pub promised_early: bool,
 }
 
 /// A sink's journal, and what the shard counts of it.
@@ -384,6 +386,31 @@ impl Writer {
             Writer::Kafka(w) => w.pop_note(),
             #[cfg(test)]
             Writer::Script(_) => None,
+        }
+    }
+
+    /// Takes up the sinks that come with another configuration. `connector` is this writer's.
+    pub fn prepare(&mut self, connector: usize, snapshot: &Snapshot) {
+        match self {
+            Writer::Discard(_) => {}
+            Writer::Embedded(w) => w.prepare(connector, snapshot),
+            Writer::Kafka(w) => w.prepare(connector, snapshot),
+            #[cfg(test)]
+            Writer::Script(_) => {}
+        }
+    }
+
+    /// Works by another configuration, which was prepared.
+    pub fn apply(&mut self, connector: usize, snapshot: &Snapshot) {
+        if let Writer::Kafka(w) = self {
+            w.apply(connector, snapshot);
+        }
+    }
+
+    /// A sink is gone: no batch of it is anywhere.
+    pub fn forget(&mut self, sink: u16) {
+        if let Writer::Kafka(w) = self {
+            w.forget(sink);
         }
     }
 

@@ -137,6 +137,7 @@ sinks.NAME.linger
   type      duration
   default   \"5ms\"
   range     0..10s
+  change    live
   in a file linger = \"5ms\"
   variable  AQUEDUCT__SINKS__NAME__LINGER
   flag      --set sinks.NAME.linger=…

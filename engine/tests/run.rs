@@ -185,7 +185,7 @@ fn it_tells_which_sink_does_not_write_and_why() {
     let config: String = config
         .lines()
         .map(|line| match line.starts_with("bootstrap_hosts") {
-            true => format!("bootstrap_hosts = \"127.0.0.1:{nobody}\"\n"),
+            true => format!("bootstrap_hosts = \"127.0.0.1:{nobody}\"\nstart_timeout = \"500ms\"\n"),
             false => format!("{line}\n"),
         })
         .collect();
@@ -194,13 +194,18 @@ fn it_tells_which_sink_does_not_write_and_why() {
     let until = Instant::now() + Duration::from_secs(10);
     let ready = loop {
         let ready = place.get("/readyz");
-        if ready.contains("onnection refused") || Instant::now() > until {
+        if ready.contains("start_timeout") || Instant::now() > until {
             break ready;
         }
         std::thread::sleep(Duration::from_millis(50));
     };
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
-    assert!(ready.contains(r#""connectors":{"main":{"health":"disconnected","reason":"topic mqtt"#), "{ready}");
+    let reason = "not connected within start_timeout (0.5 s)";
+    assert!(
+        ready.contains(&format!(r#""connectors":{{"main":{{"health":"disconnected","reason":"{reason}"#)),
+        "{ready}"
+    );
+    assert!(ready.contains(&format!(r#""sinks":{{"mqtt":{{"health":"disconnected","reason":"{reason}"#)), "{ready}");
     assert!(ready.contains("onnection refused"), "{ready}");
     let metrics = place.get("/metrics");
     assert!(metrics.contains("aqueduct_sink_health{sink=\"mqtt\",state=\"disconnected\"} 2"), "{metrics}");

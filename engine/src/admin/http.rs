@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::log::Catalogue;
 use crate::metrics::{CONTENT_TYPE, CertificateDays, Health, LogCounters, ShardSample, render};
+use crate::shard::roster::SlotName;
 
 /// Whether the node takes clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,9 @@ pub enum Stage {
 /// Asks every shard for its counters; those that answer in time are in the result.
 pub type Scrape = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<ShardSample>> + Send>> + Send + Sync>;
 
+/// Tells who has the slots of sinks.
+pub type Sinks = Box<dyn Fn() -> Arc<Vec<SlotName>> + Send + Sync>;
+
 /// Tells how long certificates in use are still valid.
 pub type Certificates = Box<dyn Fn() -> Vec<CertificateDays> + Send + Sync>;
 
@@ -43,10 +47,8 @@ pub type Certificates = Box<dyn Fn() -> Vec<CertificateDays> + Send + Sync>;
 pub struct Http {
     /// Where the counters come from.
     pub scrape: Scrape,
-    /// Names of the sinks, in the order of their counters.
-    pub sink_names: Vec<String>,
-    /// The connector of each.
-    pub sink_connectors: Vec<String>,
+    /// Where the names of sinks and their connectors are known, in the order of their counters.
+    pub sinks: Sinks,
     /// Names of the connectors, those without sinks too, in the order of their health.
     pub connector_names: Vec<String>,
     /// The embedded log; `None` where there is none.
@@ -93,7 +95,8 @@ async fn metrics(State(http): State<Arc<Http>>, headers: HeaderMap) -> Response 
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response();
     }
     let samples = (http.scrape)().await;
-    let text = render(&samples, &http.sink_names, http.log_counters(), &(http.certificates)());
+    let names: Vec<String> = (http.sinks)().iter().map(|slot| slot.sink.clone()).collect();
+    let text = render(&samples, &names, http.log_counters(), &(http.certificates)());
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
@@ -104,21 +107,29 @@ impl Http {
 
     /// How connectors and sinks stand: of all shards' views the worst, of a connector's sinks too.
     fn health(&self, samples: &[ShardSample]) -> (Value, Value) {
-        let (mut connectors, mut sinks) = (Map::new(), Map::new());
+        let (mut connectors, mut sinks) = (Map::new(), Vec::<(&str, &Health)>::new());
         let own = |index: usize| samples.iter().filter_map(move |sample| sample.connectors.get(index));
         let mut worst: Vec<(&str, &Health)> = (self.connector_names.iter().enumerate())
             .map(|(index, name)| (name.as_str(), own(index).fold(&Health::Connected, Health::worse)))
             .collect();
-        for (index, (name, connector)) in self.sink_names.iter().zip(&self.sink_connectors).enumerate() {
+        let slots = (self.sinks)();
+        for (index, SlotName { sink, connector }) in slots.iter().enumerate().filter(|(_, slot)| !slot.sink.is_empty())
+        {
             let views = samples.iter().filter_map(|sample| sample.health.get(index));
             let health = views.fold(&Health::Connected, Health::worse);
-            sinks.insert(name.clone(), shown(health));
+            match sinks.iter_mut().find(|(known, _)| *known == sink) {
+                // A sink that writes elsewhere now, and has not ended what it had.
+                Some((_, known)) => *known = known.worse(health),
+                None => sinks.push((sink, health)),
+            }
             match worst.iter_mut().find(|(known, _)| known == connector) {
                 Some((_, known)) => *known = known.worse(health),
                 None => worst.push((connector, health)),
             }
         }
         connectors.extend(worst.into_iter().map(|(name, health)| (name.to_string(), shown(health))));
+        let sinks: Map<String, Value> =
+            sinks.into_iter().map(|(name, health)| (name.to_string(), shown(health))).collect();
         (connectors.into(), sinks.into())
     }
 

@@ -5,6 +5,8 @@ use kafka::message::metadata;
 
 use super::table::LinkNumbers;
 use crate::clock::Mono;
+use crate::shard::ShardId;
+use crate::shard::placement::{owner_in, owner_of};
 use crate::ticket::FailReason;
 
 /// A topic named by messages that brokers do not know for so long is one that does not exist.
@@ -15,10 +17,12 @@ const UNKNOWN_MS: u64 = 60_000;
 pub struct Topic {
     /// Its name; empty where there is none in this place.
     pub name: String,
-    /// By how many shards the owners of its partitions are shifted.
-    pub base: u16,
-    /// Messages have named it, not the configuration.
+    /// By how many shards the owners of its partitions are shifted for records whose messages name it.
+    base: u16,
+    /// Messages have named it.
     live: bool,
+    /// The configuration names it.
+    fixed: bool,
     /// Since when brokers say that there is no such topic.
     missing_since: Option<Mono>,
     /// Its id, zero while unknown or where brokers are too old to say.
@@ -50,12 +54,17 @@ pub struct Change {
 }
 
 impl Topic {
-    /// A topic nothing is known of.
-    pub fn new(name: String) -> Self {
+    /// A topic of the configuration, of which nothing is known.
+    pub fn fixed(name: String) -> Self {
+        Self { fixed: true, ..Self::new(name) }
+    }
+
+    fn new(name: String) -> Self {
         Self {
             name,
             base: 0,
             live: false,
+            fixed: false,
             missing_since: None,
             id: [0; 16],
             leaders: Vec::new(),
@@ -74,6 +83,27 @@ impl Topic {
         Self::new(String::new())
     }
 
+    /// A message has named it too.
+    pub fn name_by_message(&mut self, base: u16) {
+        (self.live, self.base) = (true, base);
+    }
+
+    /// Whether the configuration names it.
+    pub fn set_fixed(&mut self, fixed: bool) {
+        self.fixed = fixed;
+    }
+
+    /// Whether the configuration names it.
+    pub fn is_fixed(&self) -> bool {
+        self.fixed
+    }
+
+    /// Whether batches of a partition may come to `shard` to be written.
+    pub fn is_owned(&self, partition: u32, shard: ShardId, shards: u16) -> bool {
+        self.fixed && owner_of(partition, shards) == shard
+            || self.live && owner_in(self.base, partition, shards) == shard
+    }
+
     /// Whether messages have named it.
     pub fn is_live(&self) -> bool {
         self.live
@@ -87,7 +117,7 @@ impl Topic {
     /// Why records for it can never be written, if so. Those of the configuration are waited for.
     pub fn never(&self, now: Mono) -> Option<FailReason> {
         match self.trouble? {
-            _ if !self.live => None,
+            _ if self.fixed || !self.live => None,
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
                 self.gives_up_at().is_some_and(|at| at <= now).then_some(FailReason::UnknownTopic)
             }
@@ -99,7 +129,7 @@ impl Topic {
 
     /// When it will be known that it does not exist.
     pub fn gives_up_at(&self) -> Option<Mono> {
-        self.missing_since.filter(|_| self.live).map(|since| since.plus_ms(UNKNOWN_MS))
+        self.missing_since.filter(|_| self.live && !self.fixed).map(|since| since.plus_ms(UNKNOWN_MS))
     }
 
     /// Whether brokers tell its id, and so whether it was made anew.
@@ -127,8 +157,11 @@ impl Topic {
 
     /// Gives each partition that is `ours` and has none a link of its own.
     pub(super) fn number_links(&mut self, numbers: &mut LinkNumbers, ours: impl Fn(u32) -> bool) {
-        for partition in self.links.len()..self.leaders.len() {
-            self.links.push(ours(partition as u32).then(|| numbers.take()));
+        self.links.resize(self.links.len().max(self.leaders.len()), None);
+        for (partition, link) in self.links.iter_mut().enumerate() {
+            if link.is_none() && ours(partition as u32) {
+                *link = Some(numbers.take());
+            }
         }
     }
 
@@ -215,6 +248,11 @@ impl Refresh {
     /// What we know is out of date.
     pub fn mark_stale(&mut self) {
         self.stale = true;
+    }
+
+    /// Asks at least every `interval_max_ms` from now on.
+    pub fn configure(&mut self, interval_max_ms: u64) {
+        self.interval_max_ms = interval_max_ms;
     }
 
     /// What we know may be wrong, and that is not to wait.

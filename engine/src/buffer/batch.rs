@@ -77,6 +77,8 @@ pub struct Batch {
     pub opened: Mono,
     /// Bytes of the records as queued, before compression: what `queuing_bytes` counts.
     pub queued_bytes: usize,
+    /// Its publishers are told as soon as the disk has it.
+    pub told_when_durable: bool,
     /// What its journal knows it by; 0 if it lies in none.
     pub journal: u64,
 }

@@ -51,6 +51,7 @@ impl BatchPool {
                 max_timestamp_ms: 0,
                 opened,
                 queued_bytes: 0,
+                told_when_durable: false,
                 journal: 0,
             }),
         };

@@ -36,13 +36,17 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> Outcome {
-        let loaded = self.config.load(self.shorthands.flags())?;
+        let flags = self.shorthands.flags();
+        let loaded = self.config.load(flags.clone())?;
         print_warnings(&loaded);
-        let plan = Plan::new(&loaded.config, &Machine::probe())?;
-        logging::start(&loaded.config.log)?;
+        let machine = Machine::probe();
+        let plan = Plan::new(&loaded.config, &machine)?;
+        let set_log = logging::start(&loaded.config.log)?;
         Machine::raise_descriptors();
         let demo = DemoOptions { devices: self.devices, interval_ms: self.interval_ms };
-        let options = RunOptions { demo: Some(demo), file: self.config.file().map(str::to_string) };
-        Ok(run(loaded.config, plan, options)?)
+        let (config, file) = (loaded.config.clone(), self.config.file().map(str::to_string));
+        let reload = self.config.reload(flags, loaded, machine, set_log);
+        let options = RunOptions { demo: Some(demo), file, reload };
+        Ok(run(config, plan, options)?)
     }
 }

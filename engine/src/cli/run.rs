@@ -86,15 +86,19 @@ impl Shorthands {
 
 impl Run {
     pub(super) fn run(self) -> Outcome {
-        let loaded = self.config.load(self.shorthands.flags())?;
+        let flags = self.shorthands.flags();
+        let loaded = self.config.load(flags.clone())?;
         print_warnings(&loaded);
-        let plan = Plan::new(&loaded.config, &Machine::probe())?;
+        let machine = Machine::probe();
+        let plan = Plan::new(&loaded.config, &machine)?;
         if self.dry_run {
             return topology::dry_run(&loaded.config, &plan);
         }
-        logging::start(&loaded.config.log)?;
+        let set_log = logging::start(&loaded.config.log)?;
         Machine::raise_descriptors();
-        let options = RunOptions { demo: None, file: self.config.file().map(str::to_string) };
-        Ok(run(loaded.config, plan, options)?)
+        let (config, file) = (loaded.config.clone(), self.config.file().map(str::to_string));
+        let reload = self.config.reload(flags, loaded, machine, set_log);
+        let options = RunOptions { demo: None, file, reload };
+        Ok(run(config, plan, options)?)
     }
 }

@@ -1,9 +1,14 @@
 //! The arguments that say which configuration is meant, shared by every command that reads one.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap::Args;
 
+use super::logging::SetLog;
 use super::{Failure, print_diagnostic};
 use crate::config::{Document, Flag, Loaded, Machine, Problem, Problems, Profile, Sources};
+use crate::run::Reload;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Configuration")]
@@ -29,6 +34,20 @@ impl ConfigArgs {
     pub(super) fn load(&self, shorthands: Vec<Flag>) -> Result<Loaded, Failure> {
         let sources = self.sources(shorthands)?;
         Ok(Loaded::load(&sources, &Machine::probe())?)
+    }
+
+    /// What a node that runs on this configuration needs to read it again, with the same flags.
+    pub(super) fn reload(self, shorthands: Vec<Flag>, loaded: Loaded, machine: Machine, set_log: SetLog) -> Reload {
+        let resolve = move || {
+            let sources = self.sources(shorthands.clone())?;
+            Loaded::load(&sources, &machine)
+        };
+        Reload { loaded, machine, resolve: Arc::new(resolve), set_log }
+    }
+
+    /// The data directory of the node, whatever else is wrong with the configuration.
+    pub(super) fn data_dir(&self, shorthands: Vec<Flag>) -> Result<PathBuf, Problems> {
+        Ok(self.sources(shorthands)?.data_dir())
     }
 
     fn sources(&self, shorthands: Vec<Flag>) -> Result<Sources, Problems> {

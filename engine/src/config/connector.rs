@@ -79,6 +79,21 @@ impl Connector {
         Some(Self { name: reader.name(), enable: head.enable, kind, security })
     }
 
+    /// The keys of options that have another value in `other`.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let mut keys = match (&self.kind, &other.kind) {
+            (ConnectorKind::Kafka(own), ConnectorKind::Kafka(other)) => own.differing(other),
+            (ConnectorKind::Embedded(own), ConnectorKind::Embedded(other)) => own.differing(other),
+            (ConnectorKind::Discard, ConnectorKind::Discard) => Vec::new(),
+            _ => return vec!["type"],
+        };
+        if let (Some(own), Some(other)) = (&self.security, &other.security) {
+            keys.extend((own.authentication != other.authentication).then_some("authentication.mechanism"));
+            keys.extend(own.tls.differing(&other.tls));
+        }
+        keys
+    }
+
     /// The word of its `type`.
     pub fn type_word(&self) -> &'static str {
         match self.kind {
@@ -122,7 +137,7 @@ options! {
         /// A connector that is not enabled is not dialled; no enabled sink may name it.
         "enable" => enable: bool = Flag, or("true");
         /// For people.
-        "description" => description: Option<String> = Optional(Text), absent("the cluster of plant 3");
+        "description" => description: Option<String> = Optional(Text), absent("the cluster of plant 3"), live;
     }
 }
 

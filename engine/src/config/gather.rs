@@ -19,6 +19,17 @@ pub(crate) fn file(document: &Document, layers: &mut Layers, problems: &mut Vec<
     }
 }
 
+/// Reads as much of a file as can be read: what a person who makes a mistake in it must still be able to say.
+pub(crate) fn what_reads(document: &Document, layers: &mut Layers, problems: &mut Vec<Problem>) {
+    let (root, _) = DeTable::parse_recoverable(document.text());
+    let root = toml::Spanned::new(root.span(), toml::de::DeValue::Table(root.into_inner()));
+    let Raw::Table(tables) = Value::from_toml(&root).raw else { return };
+    let mut walk = Walk { document, layers, problems };
+    for (key, value) in &tables {
+        walk.section(key, value);
+    }
+}
+
 /// The top-level tables of a TOML document; every syntax error is reported.
 pub(crate) fn parse(document: &Document, problems: &mut Vec<Problem>) -> Option<Vec<(Key, Value)>> {
     let (root, errors) = DeTable::parse_recoverable(document.text());

@@ -44,7 +44,7 @@ options! {
     /// What this process says of itself, and where.
     pub struct Log {
         /// The least important message that is written.
-        "level" => level: LogLevel = Choice::of(), or("info");
+        "level" => level: LogLevel = Choice::of(), or("info"), live;
         /// How a message is written: for people, or one JSON object a line.
         "format" => format: LogFormat = Choice::of(), or("text");
         /// The file messages are appended to; without one they go to stderr.

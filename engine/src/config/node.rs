@@ -8,6 +8,9 @@ use super::kind::text::{File, Name};
 use super::option::{Group, Section, options, or};
 use super::unit::{HOUR, MB, MILLISECOND};
 
+/// Where a node keeps what it keeps, unless it is told otherwise.
+pub(crate) const DATA_DIR: &str = "./aqueduct-data";
+
 pub(crate) static SECTION: Section = Section {
     name: "node",
     named: false,
@@ -28,14 +31,14 @@ options! {
         /// time, of a core that nobody else should need.
         "busy_poll" => busy_poll_us: u64 = Micros::within(0, 10 * MILLISECOND), or("0");
         /// Directory of everything this node keeps: the embedded log, the access token, its lock.
-        "data_dir" => data_dir: PathBuf = File, or("./aqueduct-data");
+        "data_dir" => data_dir: PathBuf = File, or(DATA_DIR);
         /// How long a drain may take; what is left then is dropped and counted, and the exit code is 1 if a client had been told
         /// that it is safe.
-        "shutdown_timeout" => shutdown_timeout_ms: u64 = Millis::within(0, 24 * HOUR), or("30s");
+        "shutdown_timeout" => shutdown_timeout_ms: u64 = Millis::within(0, 24 * HOUR), or("30s"), live;
         /// Memory this process plans with; a percentage is of the machine's, or of its cgroup's where that is less.
         "memory_limit" => memory_limit_bytes: u64 = MemoryShare { min: 64 * MB }, or("70%");
         /// Memory in use, by this process or in its cgroup, above which sinks with `buffer.memory_overload_protection` act; a
         /// percentage as for `memory_limit`.
-        "memory_high_watermark" => memory_high_watermark_bytes: u64 = MemoryShare { min: 16 * MB }, or("70%");
+        "memory_high_watermark" => memory_high_watermark_bytes: u64 = MemoryShare { min: 16 * MB }, or("70%"), live;
     }
 }

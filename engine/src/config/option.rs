@@ -12,7 +12,46 @@ pub(crate) struct Row {
     pub(crate) key: &'static str,
     pub(crate) kind: &'static dyn Described,
     pub(crate) preset: Preset,
+    /// When a change of it takes effect in a node that runs.
+    pub(crate) change: Change,
     pub(crate) sentence: &'static str,
+}
+
+/// When a change of an option takes effect in a node that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// With the reload.
+    Live,
+    /// With the reload, for clients that connect from then on.
+    NewClients,
+    /// With the reload where records wait in memory; what lies on disk belongs to what was configured when it was written.
+    LiveInMemory,
+    /// With the next start: a reload that changes it is refused.
+    Restart,
+}
+
+impl Change {
+    /// For the cell of a table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::NewClients => "new clients",
+            Self::LiveInMemory => "live with a buffer in memory",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// Words for the rows of [`options!`].
+pub(crate) mod change {
+    use super::Change;
+
+    #[expect(non_upper_case_globals, reason = "words of a table, beside the functions of its other columns")]
+    pub(crate) const live: Change = Change::Live;
+    #[expect(non_upper_case_globals, reason = "words of a table, beside the functions of its other columns")]
+    pub(crate) const new_clients: Change = Change::NewClients;
+    #[expect(non_upper_case_globals, reason = "words of a table, beside the functions of its other columns")]
+    pub(crate) const live_in_memory: Change = Change::LiveInMemory;
 }
 
 impl Row {
@@ -121,11 +160,14 @@ impl Section {
 }
 
 /// Declares the options of a section, one row each:
-/// `/// sentence` then `"key" => field: Type = kind, preset;`
+/// `/// sentence` then `"key" => field: Type = kind, preset;`, and before the semicolon `, live` or another word of [`change`]
+/// where a change does not wait for the next start.
 macro_rules! options {
+    (@change) => { $crate::config::option::Change::Restart };
+    (@change $change:ident) => { $crate::config::option::change::$change };
     ($(#[doc = $about:literal])+ pub struct $Name:ident {
         $(named $name:ident;)?
-        $($(#[doc = $doc:literal])+ $key:literal => $field:ident: $Type:ty = $kind:expr, $preset:expr;)*
+        $($(#[doc = $doc:literal])+ $key:literal => $field:ident: $Type:ty = $kind:expr, $preset:expr $(, $change:ident)?;)*
     }) => {
         $(#[doc = $about])+
         #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,9 +186,20 @@ macro_rules! options {
                     key: $key,
                     kind: &$crate::config::option::kind_of::<$Type, _>($kind),
                     preset: $preset,
+                    change: $crate::config::option::options!(@change $($change)?),
                     sentence: concat!($($doc),+),
                 }),*
             ];
+
+            /// The keys of options that have another value in `other`.
+            #[allow(dead_code, reason = "some sections are compared by what is made of their options")]
+            pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let mut keys = Vec::new();
+                $(if self.$field != other.$field {
+                    keys.push($key);
+                })*
+                keys
+            }
 
             /// Reads every option, reports every problem, and is `None` if there was one.
             pub(crate) fn read(reader: &mut $crate::config::reader::Reader<'_>) -> Option<Self> {

@@ -101,6 +101,12 @@ impl Problem {
         &self.message
     }
 
+    /// The document and the line of what is wrong, if it stands somewhere.
+    pub fn shown_place(&self) -> Option<String> {
+        let place = self.place.as_ref()?;
+        Some(format!("{}:{}", place.document.name(), place.document.line(place.span.start)))
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> &str {
         &self.remedy

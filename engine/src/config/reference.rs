@@ -21,6 +21,9 @@ One TOML file, named with `--config`; without one `aqueduct run` uses the file t
 - An option can be set in five places. The first of these wins: a flag (`--set sinks.NAME.linger=2ms` or its shorthand),
   a variable (`AQUEDUCT__SINKS__NAME__LINGER=2ms`), the file, the profile (`--profile`), the default.
   `aqueduct config show` prints every value with the place it came from.
+- A running node takes a changed file in with `aqueduct reload` or SIGHUP ([live changes](../explanation/live-changes.md)). The
+  column *change* says when an option counts: `live` at once, `new clients` for clients that connect from then on, `restart` with
+  the next start. A reload that changes one of the last is refused whole.
 - Unknown keys are errors. `aqueduct check` reports all errors of a file at once.
 ";
 
@@ -33,16 +36,17 @@ pub fn reference() -> String {
             if let Some(only) = group.only {
                 let _ = writeln!(out, "\n### {} with `type = \"{only}\"`\n\n{}", header(section), group.about.trim());
             }
-            out.push_str("\n| option | type | default | range | what it does |\n|---|---|---|---|---|\n");
+            out.push_str("\n| option | type | default | range | change | what it does |\n|---|---|---|---|---|---|\n");
             for row in group.rows {
                 let range = row.kind.range().map_or(String::new(), |range| format!("`{range}`"));
                 let _ = writeln!(
                     out,
-                    "| `{}` | {} | {} | {} | {} |",
+                    "| `{}` | {} | {} | {} | {} | {} |",
                     row.key,
                     cell(&row.kind.noun()),
                     cell(&row.default_cell()),
                     cell(&range),
+                    row.change.word(),
                     cell(row.sentence()),
                 );
             }
@@ -100,6 +104,7 @@ fn row_page(section: &Section, row: &Row, only: Option<&str>) -> String {
     if let Some(range) = row.kind.range() {
         let _ = writeln!(out, "  range     {range}");
     }
+    let _ = writeln!(out, "  change    {}", row.change.word());
     if let Some(only) = only {
         let _ = writeln!(out, "  only with type = \"{only}\"");
     }

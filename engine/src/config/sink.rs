@@ -198,99 +198,99 @@ options! {
         named name;
         /// The connector it writes to.
         "connector" => connector: usize =
-            Reference { to: "connector", among: |world| &world.connectors }, required("main");
+            Reference { to: "connector", among: |world| &world.connectors }, required("main"), live_in_memory;
         /// A sink that is not enabled takes no part.
-        "enable" => enable: bool = Flag, or("true");
+        "enable" => enable: bool = Flag, or("true"), live;
         /// For people.
-        "description" => description: Option<String> = Optional(Text), absent("temperatures of plant 3");
+        "description" => description: Option<String> = Optional(Text), absent("temperatures of plant 3"), live;
         /// MQTT topic filters whose publications it takes.
-        "source_topics" => source_topics: Vec<String> = Filters, absent("sensors/#");
+        "source_topics" => source_topics: Vec<String> = Filters, absent("sensors/#"), live;
         /// The Kafka topic, or a template of it such as `t-${payload.site}`. A record whose template finds nothing, or no name that
         /// Kafka allows, can never be written, and neither can one whose topic brokers have not known for 60 s. A topic without
         /// placeholders is waited for.
-        "topic" => topic: String = TopicName, required("mqtt");
+        "topic" => topic: String = TopicName, required("mqtt"), live_in_memory;
         /// Most topics that a template keeps live, for each shard; the one idle for longest gives way to another.
-        "live_topics_max" => live_topics_max: u32 = Count::within(1, 10_000), or("1000");
+        "live_topics_max" => live_topics_max: u32 = Count::within(1, 10_000), or("1000"), live;
         /// Template of the record's key; missing is null.
-        "key" => key: String = TEMPLATE, or("${.clientid}");
+        "key" => key: String = TEMPLATE, or("${.clientid}"), live;
         /// Template of the record's value. `${.}` is the whole event as JSON, `${payload}` the bytes as published.
-        "value" => value: String = TEMPLATE, or("${.}");
+        "value" => value: String = TEMPLATE, or("${.}"), live;
         /// Template of the record's time, in milliseconds since 1970; missing is now.
-        "timestamp" => timestamp: String = TEMPLATE, or("${.timestamp}");
+        "timestamp" => timestamp: String = TEMPLATE, or("${.timestamp}"), live;
         /// What the value is where its template finds nothing.
-        "missing_value" => missing_value: MissingValue = Choice::of(), or("null");
+        "missing_value" => missing_value: MissingValue = Choice::of(), or("null"), live;
         /// A fixed shape in the place of `value`, as consumers written for another system expect it. `emqx3`:
         /// `{client_id, username, topic, payload, qos, node, ts}`, `ts` in milliseconds. `robustmq`: `{topic, qos, retain, payload,
         /// client_id, username, timestamp, message_id, header, key, data, tags, crc_num}`, `timestamp` in seconds, payload and data in
         /// base64.
-        "envelope" => envelope: Envelope = Choice::of(), or("none");
+        "envelope" => envelope: Envelope = Choice::of(), or("none"), live;
         /// How the payload stands in the value: as it was published, or in base64, be it `${payload}` or a part of `${.}`. A path
         /// such as `${payload.a}` walks into the payload as it is.
         "payload_encoding" => payload_encoding: PayloadEncoding = Choice::of(),
-            derived("\"base64\" with an `envelope`, else \"plain\"", "plain", encoding_by_envelope);
+            derived("\"base64\" with an `envelope`, else \"plain\"", "plain", encoding_by_envelope), live;
         /// One placeholder whose value becomes the record's headers: an object, a list of `{"key","value"}`, or text that is such
         /// JSON. User properties keep their order and may repeat.
-        "headers" => headers: Option<String> = Optional(PLACEHOLDER), absent("${pub_props.User-Property}");
+        "headers" => headers: Option<String> = Optional(PLACEHOLDER), absent("${pub_props.User-Property}"), live;
         /// More headers, as a list of `{ key = …, value = … }` whose parts are templates. One whose key or value finds nothing is
         /// left out.
         "ext_headers" => ext_headers: Vec<(String, String)> = HeaderPairs,
-            absent("{ key = \"client\", value = \"${clientid}\" }");
+            absent("{ key = \"client\", value = \"${clientid}\" }"), live;
         /// What headers are made of: texts as they are, other values of `headers` being left out, or JSON.
-        "header_value_encoding" => header_value_encoding: HeaderEncoding = Choice::of(), or("none");
+        "header_value_encoding" => header_value_encoding: HeaderEncoding = Choice::of(), or("none"), live;
         /// How a record gets its partition. `key_dispatch` keeps the records of one key in order.
-        "partition_strategy" => partition_strategy: PartitionStrategy = Choice::of(), or("key_dispatch");
+        "partition_strategy" => partition_strategy: PartitionStrategy = Choice::of(), or("key_dispatch"), live;
         /// The hash of `key_dispatch`, `clientid` and `topic`; `murmur2` agrees with the Java client.
-        "key_hash" => key_hash: KeyHash = Choice::of(), or("murmur2");
+        "key_hash" => key_hash: KeyHash = Choice::of(), or("murmur2"), live;
         /// How often the number of partitions is asked for.
         "partition_count_refresh_interval" => partition_count_refresh_interval_ms: u64 =
-            Millis::within(SECOND, DAY), or("60s");
+            Millis::within(SECOND, DAY), or("60s"), live;
         /// Whose word Kafka waits for: every in-sync replica, the leader, or nobody. Less than all can lose what was
         /// acknowledged.
-        "required_acks" => required_acks: RequiredAcks = Choice::of(), or("all_isr");
+        "required_acks" => required_acks: RequiredAcks = Choice::of(), or("all_isr"), live;
         /// Time Kafka has to collect the acknowledgements of its replicas; less than the connector's `request_timeout`.
-        "ack_timeout" => ack_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("10s");
+        "ack_timeout" => ack_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("10s"), live;
         /// Numbers batches so that Kafka drops repeats and keeps order through retries; off where not every replica
         /// is waited for.
         "idempotence" => idempotence: bool = Flag,
-            derived("true; false unless `required_acks` is \"all_isr\"", "true", idempotence_unless_weak);
+            derived("true; false unless `required_acks` is \"all_isr\"", "true", idempotence_unless_weak), live;
         /// What an acknowledgement says: Kafka has the record, or the buffer has it.
-        "query_mode" => query_mode: QueryMode = Choice::of(), or("sync");
+        "query_mode" => query_mode: QueryMode = Choice::of(), or("sync"), live;
         /// Time after which `on_sync_timeout` acts on a publisher without outcome.
-        "sync_timeout" => sync_timeout_ms: u64 = Millis::within(10 * MILLISECOND, DAY), or("5s");
+        "sync_timeout" => sync_timeout_ms: u64 = Millis::within(10 * MILLISECOND, DAY), or("5s"), live;
         /// What then happens to the publisher; the record itself is never withdrawn.
-        "on_sync_timeout" => on_sync_timeout: OnSyncTimeout = Choice::of(), or("wait");
+        "on_sync_timeout" => on_sync_timeout: OnSyncTimeout = Choice::of(), or("wait"), live;
         /// When subscribers see a publication: after Kafka has it, or at once.
         "deliver" => deliver: Deliver = Choice::of(),
-            derived("\"after_kafka\" in sync, \"at_once\" in async", "after_kafka", deliver_by_mode);
+            derived("\"after_kafka\" in sync, \"at_once\" in async", "after_kafka", deliver_by_mode), live;
         /// What an MQTT 3.1.1 publisher gets for a record that can never be written: its PUBACK cannot say no.
-        "on_failed_v3" => on_failed_v3: OnFailedV3 = Choice::of(), or("close");
+        "on_failed_v3" => on_failed_v3: OnFailedV3 = Choice::of(), or("close"), live;
         /// The sink that takes records which can never be written: too large, denied, invalid, or for a topic that is not there.
         /// They keep key, value and headers, and get headers that tell cause, sink, topic, partition and timestamp; their publisher
         /// is acknowledged once that sink has them. It has no `dead_letter` itself.
         "dead_letter" => dead_letter: Option<usize> =
-            Optional(Reference { to: "sink", among: |world| &world.sinks }), absent("lost");
+            Optional(Reference { to: "sink", among: |world| &world.sinks }), absent("lost"), live;
         /// Most bytes of a batch before compression, as the Java client counts `max.request.size`; a larger record travels
         /// alone. The topic's `max.message.bytes` counts what is left after compression.
-        "max_batch_bytes" => batch_bytes_max: u32 = Size::within(KB, 64 * MB), or("896KB");
+        "max_batch_bytes" => batch_bytes_max: u32 = Size::within(KB, 64 * MB), or("896KB"), live;
         /// Bytes, before compression, at which a batch is sealed while Kafka keeps up.
-        "batch_target_bytes" => batch_target_bytes: u32 = Size::within(KB, 64 * MB), or("128KB");
+        "batch_target_bytes" => batch_target_bytes: u32 = Size::within(KB, 64 * MB), or("128KB"), live;
         /// Bytes below which a batch waits for its `linger` in any case; above `batch_target_bytes` it takes that one's place.
-        "min_batch_bytes" => batch_bytes_min: u32 = Size::within(0, 64 * MB), or("0");
+        "min_batch_bytes" => batch_bytes_min: u32 = Size::within(0, 64 * MB), or("0"), live;
         /// Longest a batch waits for more records; time in the kernel's socket buffers counts.
-        "linger" => linger_us: u64 = Micros::within(0, 10 * SECOND), or("5ms");
+        "linger" => linger_us: u64 = Micros::within(0, 10 * SECOND), or("5ms"), live;
         /// How batches are compressed; one that does not shrink travels as it is. `zstd` needs Kafka 2.1. The old spelling
         /// `no_compression` is `none`.
-        "compression" => compression: Compression = Choice::of(), or("none");
+        "compression" => compression: Compression = Choice::of(), or("none"), live;
         /// Level of `gzip` (1..9) or `zstd` (-7..22), 1 for both where it is not given; the other codecs have none.
-        "compression_level" => compression_level: Option<i32> = Optional(Level::within(-7, 22)), absent("1");
+        "compression_level" => compression_level: Option<i32> = Optional(Level::within(-7, 22)), absent("1"), live;
         /// Batches of a partition that may be unanswered; at most 5 with `idempotence`.
-        "max_inflight" => inflight_batches_max: u32 = Count::within(1, 1000), or("5");
+        "max_inflight" => inflight_batches_max: u32 = Count::within(1, 1000), or("5"), live;
         /// How often a batch is sent again before it is given up, and with it what waits behind it in its partition; 0: never
         /// again. None: as often as it takes.
-        "max_retries" => retries_max: Option<u32> = Optional(Count::within(0, 1_000_000)), absent("10");
+        "max_retries" => retries_max: Option<u32> = Optional(Count::within(0, 1_000_000)), absent("10"), live;
         /// How old a batch may get before it is given up in the same way; nothing is while it is on its way. None: as old as it
         /// takes.
-        "max_batch_age" => batch_age_max_ms: Option<u64> = Optional(Millis::within(SECOND, 30 * DAY)), absent("10m");
+        "max_batch_age" => batch_age_max_ms: Option<u64> = Optional(Millis::within(SECOND, 30 * DAY)), absent("10m"), live;
         /// Silence after which a broker that leads partitions of the topic is asked whether it is there, so that a dead one is noticed
         /// before the next record. Of the sinks of a connector the shortest counts.
         "health_check_interval" => health_check_interval_ms: u64 = Millis::within(100 * MILLISECOND, DAY), or("15s");
@@ -301,19 +301,19 @@ options! {
         "buffer.dir" => buffer_dir: Option<PathBuf> = Optional(File), absent("/var/lib/aqueduct/buffer");
         /// Bytes after which a file of the buffer is finished and the next begun. A file goes when everything in it has been
         /// sent.
-        "buffer.segment_bytes" => buffer_segment_bytes: u64 = Size::within(64 * KB, 2048 * MB - KB), or("100MB");
+        "buffer.segment_bytes" => buffer_segment_bytes: u64 = Size::within(64 * KB, 2048 * MB - KB), or("100MB"), live;
         /// Bytes that may wait for one partition.
-        "buffer.per_partition_limit" => per_partition_limit_bytes: u64 = Size::within(64 * KB, TB), or("2GB");
+        "buffer.per_partition_limit" => per_partition_limit_bytes: u64 = Size::within(64 * KB, TB), or("2GB"), live;
         /// With a buffer in memory: above `node.memory_high_watermark` the oldest records are dropped down to `max_inflight` times
         /// `max_batch_bytes` for each partition in async, and publishers are not read in sync.
-        "buffer.memory_overload_protection" => memory_overload_protection: bool = Flag, or("false");
+        "buffer.memory_overload_protection" => memory_overload_protection: bool = Flag, or("false"), live;
         /// What gives way when a buffer is full: publishers, the oldest records, or the new one.
         "buffer.overflow" => overflow: Overflow = Choice::of(),
             derived(
                 "\"backpressure\" in sync and on disk, \"drop_oldest\" in async in memory and hybrid",
                 "backpressure",
                 overflow_by_mode
-            );
+            ), live;
     }
 }
 

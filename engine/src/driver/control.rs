@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::mailbox::{Letter, LetterReceiver, LoginAsk, Mailbox, Order};
 use crate::metrics::ShardSample;
 use crate::shard::ShardId;
-use crate::shard::control::{Command, ControlMsg, Level};
+use crate::shard::control::{Command, ControlMsg, Level, Step};
 use crate::shard::io::{LinkKey, LoginAnswer};
 
 /// How long a scrape waits for shards that are late.
@@ -37,6 +37,8 @@ struct Shared {
     scrapes: Mutex<HashMap<u64, mpsc::UnboundedSender<ShardSample>>>,
     next_token: AtomicU64,
     drained: watch::Sender<Vec<Option<Dropped>>>,
+    /// Who hears of the steps of changes. A shard says a few words for each change that was asked for, so they need no bound.
+    steps: Mutex<Option<mpsc::UnboundedSender<(ShardId, Step)>>>,
 }
 
 /// Records a drain had to drop.
@@ -55,7 +57,20 @@ impl Shards {
     pub fn new(mailboxes: Vec<Arc<Mailbox>>) -> Self {
         let drained = watch::Sender::new(vec![None; mailboxes.len()]);
         let (scrapes, next_token) = (Mutex::default(), AtomicU64::new(1));
-        Self { shared: Arc::new(Shared { mailboxes, scrapes, next_token, drained }) }
+        let steps = Mutex::default();
+        Self { shared: Arc::new(Shared { mailboxes, scrapes, next_token, drained, steps }) }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.shared.mailboxes.len()
+    }
+
+    /// From now on whoever has the receiver hears of the steps of changes.
+    pub fn steps(&self) -> mpsc::UnboundedReceiver<(ShardId, Step)> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.shared.steps.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
     }
 
     /// Copies every shard's counters, each taken at the end of one of its rounds. A shard that does not answer within a
@@ -152,6 +167,11 @@ impl Shards {
                     }
                 }
                 Letter::Message(ControlMsg::Note { level, text }) => notes.print(shard, level, &text),
+                Letter::Message(ControlMsg::Changed(step)) => {
+                    let steps = self.shared.steps.lock().unwrap_or_else(PoisonError::into_inner);
+                    // Whoever listened may have ended with the node.
+                    let _ = steps.as_ref().map(|steps| steps.send((shard, step)));
+                }
                 Letter::Message(ControlMsg::Drained { acked_records_dropped, unacked_records_dropped }) => {
                     let dropped = Dropped {
                         acked_records: acked_records_dropped,

@@ -48,7 +48,8 @@ pub(super) const BUCKETS_US: [u64; 19] = [
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
-/// The samples of all shards as text. `sink_names[i]` names the sink whose counters stand at index `i` of every sample.
+/// The samples of all shards as text. `sink_names[i]` names the sink whose counters stand at index `i` of every sample; an
+/// empty name hides them. A sink may stand in several places, which are summed.
 pub fn render(
     samples: &[ShardSample],
     sink_names: &[String],
@@ -81,12 +82,24 @@ struct Sink {
 impl Snapshot {
     fn of(samples: &[ShardSample], sink_names: &[String], log: LogCounters, certificates: &[CertificateDays]) -> Self {
         let shards = samples.iter().map(|sample| (sample.shard.to_string(), sample.own)).collect();
-        let sinks = sink_names.iter().enumerate().map(|(i, name)| Sink::sum(name, i, samples)).collect();
+        let mut sinks: Vec<Sink> = Vec::with_capacity(sink_names.len());
+        for (i, name) in sink_names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let sink = Sink::sum(name, i, samples);
+            match sinks.iter_mut().find(|known| known.name == *name) {
+                Some(known) => known.add(&sink),
+                None => sinks.push(sink),
+            }
+        }
         Self { shards, sinks, log, certificates: certificates.to_vec() }
     }
 }
 
 impl Sink {
+    fn add(&mut self, other: &Self) {
+        self.counters.add(&other.counters);
+        self.ack_latency.merge(&other.ack_latency);
+    }
+
     fn sum(name: &str, index: usize, samples: &[ShardSample]) -> Self {
         let mut sum =
             Self { name: name.to_owned(), counters: SinkCounters::default(), ack_latency: Latency::default() };

@@ -10,12 +10,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::http::{self, Certificates, Http, Scrape, Stage};
 use crate::admin::kafka;
+use crate::admin::socket::{self, ControlSocket};
 use crate::demo::{self, Demo, DemoOptions};
 use crate::driver::{Dropped, LetterReceiver, Shards, StartError};
 use crate::log::Catalogue;
 use crate::shard::control::Command;
 
 use super::kerberos::Keeper;
+use super::reload::{self, Live, Reload, Requests};
 use super::tls::Watched;
 use super::token::TokenKeeper;
 use super::{memory, say};
@@ -34,8 +36,11 @@ pub(super) struct Control {
     pub letters: LetterReceiver,
     pub http: TcpListener,
     pub kafka: Option<KafkaListener>,
-    pub sink_names: Vec<String>,
-    pub sink_connectors: Vec<String>,
+    /// Where the command line speaks to this node, if that could be made.
+    pub socket: Option<ControlSocket>,
+    /// How the configuration is read again.
+    pub reload: Reload,
+    /// Names of the connectors, in the order of their health.
     pub connector_names: Vec<String>,
     pub token: Option<String>,
     /// TLS towards brokers.
@@ -44,9 +49,6 @@ pub(super) struct Control {
     pub tokens: Vec<TokenKeeper>,
     /// Tickets for brokers that want those.
     pub kerberos: Keeper,
-    pub shutdown_timeout: Duration,
-    /// Memory in use above which sinks are told, if one wants to be.
-    pub memory_high_watermark_bytes: Option<u64>,
     /// Printed once everything listens.
     pub banner: String,
     /// Simulated devices, and the listener they connect to.
@@ -76,12 +78,12 @@ pub(super) fn run(control: Control) -> Result<ExitCode, StartError> {
 
 async fn serve(control: Control) -> Result<ExitCode, StartError> {
     let mut signals = Signals::new()?;
+    let (reloader, requests, live) = reload::reloader(control.reload, control.shards.clone());
     let (stage, seen_stage) = watch::channel(Stage::Starting);
     let http = Http {
         scrape: scrape(control.shards.clone()),
-        sink_names: control.sink_names,
+        sinks: names(live.clone()),
         log: control.kafka.as_ref().map(|kafka| Arc::clone(&kafka.catalogue)),
-        sink_connectors: control.sink_connectors,
         connector_names: control.connector_names,
         token: control.token,
         certificates: certificates(control.tls.clone()),
@@ -103,22 +105,35 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     for keeper in control.tokens {
         tokio::spawn(keeper.keep(control.shards.clone()));
     }
-    if let Some(watermark_bytes) = control.memory_high_watermark_bytes {
-        tokio::spawn(watch_memory(control.shards.clone(), watermark_bytes));
-    }
+    tokio::spawn(watch_memory(control.shards.clone(), live.clone()));
+    tokio::spawn(reloader.serve());
+    let socket = control.socket.map(|socket| tokio::spawn(serve_socket(socket, requests.clone())));
     stage.send_replace(Stage::Ready);
     say::out(&control.banner);
     let demo = start_demo(control.demo)?;
 
-    let name = signals.next().await;
+    let name = loop {
+        match signals.next().await {
+            Wish::End(name) => break name,
+            // In its turn, beside the signals: the end must not wait for it.
+            Wish::Reload => {
+                let requests = requests.clone();
+                tokio::spawn(async move { requests.reload_and_log().await });
+            }
+        }
+    };
+    // From now on nobody reloads.
+    socket.inspect(|socket| socket.abort());
+    drop(requests);
+    let shutdown_timeout = live.borrow().shutdown_timeout;
     stage.send_replace(Stage::Draining);
     if let Some(demo) = demo {
         demo.stop().await;
     }
-    tracing::info!("{name}: draining, for {} at most; another signal ends at once", seconds(control.shutdown_timeout));
+    tracing::info!("{name}: draining, for {} at most; another signal ends at once", seconds(shutdown_timeout));
     let dropped = tokio::select! {
-        dropped = control.shards.drain(control.shutdown_timeout) => dropped,
-        name = signals.next() => {
+        dropped = control.shards.drain(shutdown_timeout) => dropped,
+        name = signals.end() => {
             say::sentence(&format!("{name} again: ended without draining"));
             std::process::exit(1);
         }
@@ -128,9 +143,17 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
 }
 
 /// Tells the shards when more memory is in use than the watermark, and when it is no longer.
-async fn watch_memory(shards: Shards, watermark_bytes: u64) {
+async fn watch_memory(shards: Shards, mut live: watch::Receiver<Live>) {
     let mut overloaded = false;
     loop {
+        let watermark = live.borrow_and_update().memory_high_watermark_bytes;
+        let Some(watermark_bytes) = watermark else {
+            // Nobody acts on it, until another configuration says so.
+            if live.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
         tokio::time::sleep(MEMORY_LOOK).await;
         let used_bytes = memory::used_bytes();
         if (used_bytes > watermark_bytes) != overloaded {
@@ -165,6 +188,27 @@ fn serve_kafka(kafka: KafkaListener) -> Result<(), StartError> {
         });
     }
     Ok(())
+}
+
+/// Answers the command line.
+async fn serve_socket(socket: ControlSocket, requests: Requests) {
+    let answer: socket::Answer = Box::new(move |question| {
+        let requests = requests.clone();
+        Box::pin(async move {
+            match question.get("command").and_then(serde_json::Value::as_str) {
+                Some("reload") => requests.answer(&question).await,
+                _ => socket::refusal("this node knows the command `reload`"),
+            }
+        })
+    });
+    if let Err(e) = socket.serve(answer).await {
+        tracing::error!("the control socket has ended: {e}");
+    }
+}
+
+/// The sinks by slot, as the management port asks for them.
+fn names(live: watch::Receiver<Live>) -> http::Sinks {
+    Box::new(move || Arc::clone(&live.borrow().names))
 }
 
 /// The counters of all shards, as the management port asks for them.
@@ -208,9 +252,19 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 
-/// The signals that ask for an end.
+/// What a signal asks for.
+#[derive(Debug)]
+enum Wish {
+    /// The end; the signal's name.
+    End(&'static str),
+    /// The configuration is to be read again.
+    Reload,
+}
+
+/// The signals that ask for something.
 #[derive(Debug)]
 struct Signals {
+    hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
     _file_size: Signal,
@@ -220,13 +274,22 @@ impl Signals {
     fn new() -> Result<Self, StartError> {
         let handle = |kind| signal(kind).map_err(|e| StartError::new(format!("cannot handle signals: {e}.")));
         Ok(Self {
+            hangup: handle(SignalKind::hangup())?,
             terminate: handle(SignalKind::terminate())?,
             interrupt: handle(SignalKind::interrupt())?,
             _file_size: handle(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.terminate.recv() => Wish::End("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::End("SIGINT"),
+        }
+    }
+
+    async fn end(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -5,6 +5,7 @@
 //! data_dir/format    the version of everything below, a decimal number
 //! data_dir/log/…     the embedded log
 //! data_dir/buffer/…  buffers of sinks, unless they have a directory of their own
+//! data_dir/control.sock    where the node takes orders, while it runs
 //! data_dir/token     what a request to the management port from elsewhere shows
 //! ```
 

@@ -122,6 +122,11 @@ impl AckLane {
         self.ring.front()
     }
 
+    /// All open tickets, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Ticket> {
+        self.ring.iter()
+    }
+
     /// All open tickets, oldest first, to mark or fail them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Ticket> {
         self.ring.iter_mut()

@@ -139,14 +139,13 @@ impl Shard {
 
     /// Batches are durable: in async their clients are told so.
     fn on_durable(&mut self, index: usize, batches: &mut [Box<Batch>]) {
-        let settings = &self.settings.sinks[index];
-        let (is_sync, is_disk) = (settings.is_sync(), settings.buffer == BufferMode::Disk);
+        let is_disk = self.settings.sinks[index].buffer == BufferMode::Disk;
         for batch in batches {
             if is_disk {
                 self.sinks[index].accumulator.answered(batch.part.partition);
                 self.round.released = true;
             }
-            if !is_sync {
+            if batch.told_when_durable {
                 self.acknowledge(index, batch);
             }
         }

@@ -2,7 +2,36 @@
 
 use kafka::sasl::Secret;
 
+use crate::config::Config;
 use crate::metrics::ShardSample;
+use crate::plan::Plan;
+
+/// A configuration that is to replace the one in force, as every shard is told of it; see `docs/adr/0008-live-changes.md`.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Changes are counted.
+    pub number: u64,
+    /// The configuration. Its sinks stand in their slots: those that leave too, without filters, and something in slots that
+    /// nobody has.
+    pub config: Config,
+    /// What follows from it.
+    pub plan: Plan,
+    /// By slot.
+    pub slots: Vec<SlotState>,
+    /// Slots that are taken with this change, ascending.
+    pub fresh: Vec<u16>,
+}
+
+/// Who has a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotState {
+    /// A sink of the configuration.
+    Active,
+    /// One that no longer is, until everything it was given has its outcome.
+    Leaving,
+    /// Nobody.
+    Vacant,
+}
 
 /// From the control thread to a shard.
 #[derive(Debug)]
@@ -14,6 +43,24 @@ pub enum Command {
     },
     /// More memory is in use than `node.memory_high_watermark`, or no longer.
     Overloaded(bool),
+    /// Make everything ready for this configuration, change nothing, and say `Prepared`: after that other shards may hand over
+    /// batches of its new sinks.
+    Prepare(Box<Snapshot>),
+    /// Work by the configuration that was prepared, and say `Applied`.
+    Apply {
+        /// Its number.
+        number: u64,
+    },
+    /// Forget the configuration that was prepared, and its new sinks.
+    Withdraw {
+        /// Its number.
+        number: u64,
+    },
+    /// No shard has anything left of a sink that left: forget it.
+    Forget {
+        /// Its slot.
+        sink: u16,
+    },
     /// Stop reading clients, flush what is open, say goodbye, then report `Drained`.
     Drain,
     /// What the brokers of a connector take as proof of who we are.
@@ -38,6 +85,22 @@ pub enum Level {
     Error,
 }
 
+/// What a shard has done of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It is ready for the configuration with this number, and knows the topics of its new sinks.
+    Prepared(u64),
+    /// It works by it.
+    Applied(u64),
+    /// It has nothing left of a sink that left.
+    Left {
+        /// Number of the change that was applied last.
+        number: u64,
+        /// The sink's slot.
+        sink: u16,
+    },
+}
+
 /// From a shard to the control thread.
 #[derive(Debug)]
 pub enum ControlMsg {
@@ -55,6 +118,8 @@ pub enum ControlMsg {
         /// What happened, where, and what to do.
         text: String,
     },
+    /// A step of a change is done.
+    Changed(Step),
     /// Drained: nothing is open any more. Counts what had to be dropped.
     Drained {
         /// Records accepted but not written when time was up.

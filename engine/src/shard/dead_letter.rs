@@ -51,6 +51,11 @@ impl DeadLetters {
         self.waiting.is_empty()
     }
 
+    /// Whether a batch of this sink waits.
+    pub(super) fn has_batch_of(&self, sink: u16) -> bool {
+        self.waiting.iter().any(|dead| dead.batch.part.sink == sink)
+    }
+
     /// Bytes that the batches have charged.
     pub(super) fn charged_bytes(&self) -> usize {
         self.waiting.iter().map(|dead| dead.batch.charge_bytes).sum()
@@ -117,6 +122,10 @@ impl Shard {
     /// Copies records into the batches of their dead-letter sinks, the oldest first, as far as there is room.
     pub(super) fn bury_waiting(&mut self, now: Now) {
         while let Some(dead) = self.dead.waiting.pop_front() {
+            if self.settings.sinks[usize::from(dead.batch.part.sink)].dead_letter.is_none() {
+                self.leave_unburied(dead);
+                continue;
+            }
             match self.grave(&dead) {
                 Some(sink) => self.bury_one(now, dead, sink),
                 None => return self.dead.waiting.push_front(dead),
@@ -134,6 +143,17 @@ impl Shard {
         let needed = 2 * (dead.batch.plain_bytes() + records as usize * ADDED_BYTES_MAX) + HEADER_LEN;
         let room = needed <= self.budget.free_bytes() + dead.batch.charge_bytes;
         (room || grave.accumulator.is_idle()).then_some(sink)
+    }
+
+    /// The sink has no dead-letter sink any more: publishers are told what became of their records.
+    #[cold]
+    fn leave_unburied(&mut self, mut dead: Dead) {
+        let sink = usize::from(dead.batch.part.sink);
+        for run in std::mem::take(&mut dead.batch.runs) {
+            let why = dead.cause(run.record).unwrap_or(FailReason::Invalid);
+            self.settle_run(sink, run, Verdict::Bad(why));
+        }
+        self.release(dead.batch);
     }
 
     fn bury_one(&mut self, now: Now, mut dead: Dead, sink: u16) {

@@ -91,6 +91,7 @@ impl Shard {
             let ended = counters.ended();
             match settings.query_mode {
                 QueryMode::Async => acked += counters.matched - ended - stored(sink),
+                QueryMode::Sync if sink.promised_early => acked += counters.matched - ended - stored(sink),
                 QueryMode::Sync => unacked += counters.matched - ended,
             }
         }

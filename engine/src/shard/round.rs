@@ -73,6 +73,11 @@ impl Round {
         self.linger_from.max(Mono(now.0.saturating_sub(self.wait_ns_max)))
     }
 
+    /// Clients are left alone for so long at the most, from now on.
+    pub(super) fn configure(&mut self, wait_ns_max: u64) {
+        self.wait_ns_max = wait_ns_max;
+    }
+
     /// Decides how long clients are left alone after this round, and starts the next.
     fn turn(&mut self, now: Mono, target_bytes: usize) {
         if self.bytes > 0 {
@@ -111,6 +116,7 @@ impl Shard {
             let accumulator = &sink.accumulator;
             self.round.released |= sink.mapping.settle(now.mono, || accumulator.is_idle());
         }
+        self.forget_early_promises();
         if self.round.released {
             self.round.released = false;
             self.resume_held(now, io);
@@ -127,6 +133,7 @@ impl Shard {
         self.tell_filters(io);
         self.compare_shares(now, io);
         self.return_credits(io);
+        self.step_change(now.mono, io);
         self.step_drain(now, io);
         self.counters.rounds += 1;
         self.answer_scrapes(now.mono, io);
@@ -380,6 +387,7 @@ impl Shard {
             self.wheel.deadline(),
             self.round.next_expiry,
             self.shares.deadline(),
+            self.changes.deadline(),
             self.drain.deadline(),
         ];
         Wait { deadline: deadlines.into_iter().flatten().min(), clients }

@@ -2,6 +2,7 @@
 
 use super::ShardId;
 use super::budget::Budget;
+use super::control::{SlotState, Snapshot};
 use crate::config::{
     self, BufferMode, Config, ConnectorKind, Deliver, KeyHash, Mqtt, OnFailedV3, OnSyncTimeout, Overflow,
     PartitionStrategy, Qos0OnFull, QueryMode,
@@ -48,6 +49,21 @@ pub struct Settings {
     pub subscribers: SubscriberSettings,
     /// The sinks, in configuration order.
     pub sinks: Vec<SinkSettings>,
+    /// Sizes that no configuration may have, for tests.
+    pub sizes: Option<Sizes>,
+}
+
+/// Sizes below what a configuration may have: a test has no time to fill the others. They hold whatever is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Memory budget of one shard, bytes.
+    pub memory_bytes: usize,
+    /// Bytes at which a batch is sealed.
+    pub target_bytes: usize,
+    /// Bytes of small batches that a buffer on disk hands over for merging.
+    pub merge_bytes: usize,
+    /// Bytes that may wait for one partition; `None`: as configured.
+    pub partition_bytes: Option<usize>,
 }
 
 /// How long sessions outlive their connections, seconds.
@@ -109,6 +125,8 @@ impl SubscriberSettings {
 pub struct SinkSettings {
     /// Its name.
     pub name: String,
+    /// Whether it is there.
+    pub state: SlotState,
     /// Index of its connector among the writers.
     pub connector: usize,
     /// The Kafka topic it writes.
@@ -183,7 +201,39 @@ impl Settings {
             session_expiry: SessionExpiry::new(&config.mqtt),
             subscribers: SubscriberSettings::new(&config.mqtt, plan),
             sinks: config.sinks.iter().map(|sink| SinkSettings::new(sink, config, plan)).collect::<Result<_, _>>()?,
+            sizes: None,
         })
+    }
+
+    /// The settings of a shard that works by `snapshot`.
+    ///
+    /// # Errors
+    /// The first template that is none.
+    pub fn of(snapshot: &Snapshot, sizes: Option<Sizes>) -> Result<Self, BadTemplate> {
+        let mut settings = Self::new(&snapshot.config, &snapshot.plan)?;
+        for (sink, &state) in settings.sinks.iter_mut().zip(&snapshot.slots) {
+            sink.state = state;
+            if state != SlotState::Active {
+                sink.route.close();
+            }
+        }
+        Ok(match sizes {
+            Some(sizes) => settings.fit(sizes),
+            None => settings,
+        })
+    }
+
+    /// With these sizes.
+    #[must_use]
+    pub fn fit(mut self, sizes: Sizes) -> Self {
+        self.memory_bytes = sizes.memory_bytes;
+        for sink in &mut self.sinks {
+            sink.limits.target_bytes = sizes.target_bytes.min(sink.limits.bytes_max);
+            sink.merge_bytes = sizes.merge_bytes;
+            sink.limits.partition_bytes_max = sizes.partition_bytes.unwrap_or(sink.limits.partition_bytes_max);
+        }
+        self.sizes = Some(sizes);
+        self
     }
 }
 
@@ -211,6 +261,7 @@ impl SinkSettings {
         let bad = |(option, error)| BadTemplate { sink: sink.name.clone(), option, error };
         Ok(Self {
             name: sink.name.clone(),
+            state: SlotState::Active,
             connector: sink.connector,
             topic: sink.topic.clone(),
             live_topics_max: sink.live_topics_max as usize,
@@ -253,9 +304,12 @@ impl SinkSettings {
             let keyed = Keyed::new(random.next_u64(), random.next_u64());
             Box::new(LiveTopics::new(self.live_topics_max, shards, keyed))
         });
+        let mut accumulator = Accumulator::new(index, self.limits);
+        accumulator.tell_when_durable(!self.is_sync());
         Sink {
             live,
-            accumulator: Accumulator::new(index, self.limits),
+            accumulator,
+            promised_early: false,
             partitioner: Partitioner::new(self.partition_strategy, self.key_hash, shard, shards, random.next_u64()),
             mapping: Mapping::default(),
             connector: self.connector,
@@ -284,10 +338,14 @@ impl SinkSettings {
 }
 
 impl Settings {
+    fn active(&self) -> impl Iterator<Item = &SinkSettings> {
+        self.sinks.iter().filter(|sink| sink.state == SlotState::Active)
+    }
+
     /// Bytes of a read round that fill a batch in each of a few partitions.
     pub(super) fn round_target_bytes(&self) -> usize {
         const PARTITIONS_EXPECTED: usize = 4;
-        self.sinks.iter().map(|s| s.limits.target_bytes).min().unwrap_or(0) * PARTITIONS_EXPECTED
+        self.active().map(|s| s.limits.target_bytes).min().unwrap_or(0) * PARTITIONS_EXPECTED
     }
 
     /// The memory budget of one shard.
@@ -301,6 +359,6 @@ impl Settings {
 
     /// How long client sockets may be left alone after a busy round: the shortest linger, at most 10 ms, none without sinks.
     pub(super) fn round_wait_ns(&self) -> u64 {
-        self.sinks.iter().map(|s| s.limits.linger_ns).min().unwrap_or(0).min(ROUND_WAIT_NS_MAX)
+        self.active().map(|s| s.limits.linger_ns).min().unwrap_or(0).min(ROUND_WAIT_NS_MAX)
     }
 }

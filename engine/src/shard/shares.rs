@@ -45,6 +45,13 @@ impl Shares {
         }
     }
 
+    /// There are so many sinks now. Tokens are as long as they were when they were passed on.
+    pub(super) fn grow(&mut self, sinks: usize) {
+        self.fresh.resize(sinks, 0);
+        self.recent.resize(sinks, 0);
+        self.others.iter_mut().for_each(|other| other.resize(sinks, 0));
+    }
+
     /// `bytes` of `sink` leave this shard's filling batches.
     pub(super) fn note(&mut self, now: Mono, sink: usize, bytes: usize) {
         self.fresh[sink] += bytes as u64;
@@ -65,7 +72,10 @@ impl Shares {
         }
         for (other, held) in self.held.iter_mut().enumerate() {
             if let Some(mut token) = held.take() {
-                token.copy_from_slice(&self.recent);
+                match token.len() == self.recent.len() {
+                    true => token.copy_from_slice(&self.recent),
+                    false => token = self.recent.clone().into(),
+                }
                 pass(ShardId(other as u16), token);
             }
         }
@@ -76,7 +86,8 @@ impl Shares {
     /// The token of the pair with `from` has come.
     pub(super) fn heard(&mut self, from: ShardId, token: Token) {
         let other = usize::from(from.0);
-        self.others[other].copy_from_slice(&token);
+        // The other shard may have heard of more sinks, or of fewer.
+        self.others[other].iter_mut().zip(token.iter()).for_each(|(own, told)| *own = *told);
         self.held[other] = Some(token);
     }
 

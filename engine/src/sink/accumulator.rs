@@ -71,6 +71,8 @@ pub struct Accumulator {
     queued_bytes: usize,
     /// When a record that found `Room::Ahead` may come again, whatever Kafka does.
     ahead_until: Option<Mono>,
+    /// Publishers of new batches are told as soon as the disk has them.
+    told_when_durable: bool,
 }
 
 #[derive(Debug, Default)]
@@ -147,6 +149,26 @@ impl Accumulator {
             open_records: 0,
             queued_bytes: 0,
             ahead_until: None,
+            told_when_durable: false,
+        }
+    }
+
+    /// Works by other limits from now on; `ceiling_bytes` is what no batch exceeds for now. A batch that is larger already
+    /// travels as it is.
+    pub fn configure(&mut self, limits: BatchLimits, ceiling_bytes: usize) {
+        self.limits = BatchLimits { bytes_max: ceiling_bytes, ..limits };
+        self.ahead_until = self.ahead_until.map(|_| Mono(0));
+    }
+
+    /// Whether publishers are told as soon as the disk has their records. Batches keep the word they were begun with: what
+    /// fills is put aside.
+    pub fn tell_when_durable(&mut self, yes: bool) {
+        if std::mem::replace(&mut self.told_when_durable, yes) == yes {
+            return;
+        }
+        for &index in &self.open {
+            let slot = &mut self.partitions[index as usize];
+            slot.full.extend(slot.filling.take_if(|batch| batch.records > 0));
         }
     }
 
@@ -229,6 +251,7 @@ impl Accumulator {
         let key = PartKey { sink: self.sink, partition: slot.partition };
         let mut batch = pool.take(key, 0, at.opened);
         (batch.slot, batch.live) = (index as u32, slot.live);
+        batch.told_when_durable = self.told_when_durable;
         if !budget.try_charge(batch.bytes.capacity()) {
             // A large buffer that was kept for reuse must not stand in the way of a small record.
             batch.bytes = Vec::new();

@@ -28,6 +28,13 @@ impl Ceiling {
         Self { configured, bytes: configured, stored: 0 }
     }
 
+    /// Another size is configured. What Kafka refused before stays refused.
+    pub fn configure(&mut self, configured: usize) {
+        let is_lowered = self.bytes < self.configured;
+        self.bytes = if is_lowered { self.bytes.min(configured) } else { configured };
+        self.configured = configured;
+    }
+
     /// The most bytes of a batch.
     #[inline]
     pub fn bytes(&self) -> usize {
@@ -74,6 +81,19 @@ mod tests {
         assert_eq!(ceiling.bytes(), (350 << 10) / 8 * 9);
         let steps = (0..10_000).filter(|_| ceiling.stored()).count();
         assert_eq!((steps, ceiling.bytes()), (7, 896 << 10));
+    }
+
+    #[test]
+    fn another_size_counts_at_once_unless_kafka_refused_it() {
+        let mut ceiling = Ceiling::new(64 << 10);
+        ceiling.configure(256 << 10);
+        assert_eq!(ceiling.bytes(), 256 << 10);
+        ceiling.refused(200 << 10);
+        ceiling.configure(512 << 10);
+        assert_eq!(ceiling.bytes(), 100 << 10, "it rises step by step");
+        ceiling.configure(32 << 10);
+        assert_eq!(ceiling.bytes(), 32 << 10);
+        assert!(!ceiling.stored(), "it stands where it is configured");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
 use crate::log::{DiskDone, DiskError, DiskOp, LogId, PartitionLog, Recovered, TopicLogs};
 use crate::shard::ShardId;
-use crate::shard::control::Level;
+use crate::shard::control::{Level, Snapshot};
 use crate::shard::io::Io;
 use crate::shard::placement::owner_of;
 use crate::sink::Answered;
@@ -22,6 +22,8 @@ pub struct Embedded {
     shards: u16,
     /// The topic each sink writes, by the sink's index; `None` for sinks of other kinds. Sinks may share a topic.
     topics: Vec<Option<TopicLogs>>,
+    /// The topics that were opened at start.
+    opened: Vec<TopicLogs>,
     /// The logs this shard owns, by their number; `None` for those of other shards.
     logs: Vec<Option<PartitionLog>>,
     answered: VecDeque<Answered>,
@@ -48,7 +50,19 @@ impl Embedded {
         }
         let inflight = vec![0; topics.len() * usize::from(shards)];
         let answered = VecDeque::new();
-        Self { shard, shards, topics, logs, answered, inflight, changed: true, deadline: None, note: None }
+        let opened = topics.iter().flatten().cloned().collect();
+        Self { shard, shards, topics, opened, logs, answered, inflight, changed: true, deadline: None, note: None }
+    }
+
+    /// Takes up sinks that come with another configuration; their topics were opened at start.
+    pub fn prepare(&mut self, connector: usize, snapshot: &Snapshot) {
+        let sinks = &snapshot.config.sinks;
+        self.topics.resize(sinks.len(), None);
+        self.inflight.resize(sinks.len() * usize::from(self.shards), 0);
+        for at in snapshot.fresh.iter().map(|&sink| usize::from(sink)) {
+            let name = sinks.get(at).filter(|sink| sink.connector == connector).map(|sink| &sink.topic);
+            self.topics[at] = name.and_then(|name| self.opened.iter().find(|topic| topic.name == *name)).cloned();
+        }
     }
 
     /// How many partitions the sink's topic has; `None` for a sink of another connector.

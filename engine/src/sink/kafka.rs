@@ -13,6 +13,7 @@
 
 mod acked_loss;
 mod audit;
+mod change;
 mod delivery;
 mod dispatch;
 mod partition;
@@ -51,7 +52,6 @@ const REQUESTS_KEPT: usize = 16;
 /// Writes to one Kafka cluster for one shard.
 #[derive(Debug)]
 pub struct Produce {
-    shard: ShardId,
     shards: usize,
     /// By sink; `None` for those of other connectors.
     terms: Vec<Option<Terms>>,
@@ -59,8 +59,6 @@ pub struct Produce {
     patience_ns: Vec<u64>,
     cluster: Cluster,
     topics: Vec<TopicState>,
-    /// Those of the configuration, which stand first.
-    topics_fixed: usize,
     /// Counts how often topics were asked for by name.
     uses: u64,
     /// When the next topic turns out not to exist.
@@ -104,12 +102,10 @@ impl Produce {
         let settings = Settings::new(shard, shards, connector, config, nonce_key)?;
         let sinks = settings.terms.len();
         Some(Self {
-            shard,
             shards: usize::from(shards),
             idempotent: settings.terms.iter().flatten().any(|terms| terms.idempotent),
             backoff_ms_max: settings.cluster.patience.reconnect_delay_ms,
             topics: topic_states(&settings),
-            topics_fixed: settings.cluster.topics.len(),
             uses: 0,
             gives_up_at: None,
             patience_ns: settings.patience_ns,
@@ -346,10 +342,14 @@ impl Produce {
 
 /// Sinks that write one topic share its limits.
 fn topic_states(settings: &Settings) -> Vec<TopicState> {
-    let of_topic =
-        |topic: usize| settings.terms.iter().flatten().find(|terms| terms.topic.map(usize::from) == Some(topic));
+    let of_topic = |topic: usize| {
+        let mut sinks = settings.terms.iter().flatten().filter(|terms| terms.topic.map(usize::from) == Some(topic));
+        let mut state = TopicState::new(sinks.next()?);
+        state.fixed = 1 + sinks.count() as u32;
+        Some(state)
+    };
     // Every topic of a connector is there for the sake of a sink.
-    (0..settings.cluster.topics.len()).filter_map(of_topic).map(TopicState::new).collect()
+    (0..settings.cluster.topics.len()).filter_map(of_topic).collect()
 }
 
 #[cfg(test)]

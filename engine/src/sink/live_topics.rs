@@ -59,6 +59,19 @@ impl LiveTopics {
         Self { max, topics: Vec::new(), names: Map::with_hasher(keyed), shards, uses: 0, evicted: 0 }
     }
 
+    /// Another number may be live. Where there are more, idle ones give up their places now, and the others in their turn.
+    pub fn configure(&mut self, max: usize, accumulator: &mut Accumulator) -> Vec<Evicted> {
+        self.max = max;
+        let mut evicted = Vec::new();
+        while self.len() > max {
+            match self.evict(accumulator) {
+                Ok(topic) => evicted.push(topic),
+                Err(NoRoom) => break,
+            }
+        }
+        evicted
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.names.len()
@@ -86,6 +99,11 @@ impl LiveTopics {
         if self.len() < self.max {
             return Ok(None);
         }
+        self.evict(accumulator).map(Some)
+    }
+
+    /// Takes the place of the topic that was idle for longest.
+    fn evict(&mut self, accumulator: &mut Accumulator) -> Result<Evicted, NoRoom> {
         let is_idle = |topic: &LiveTopic| {
             !topic.name.is_empty() && topic.slots.iter().all(|&slot| slot == NO_SLOT || accumulator.is_slot_idle(slot))
         };
@@ -95,7 +113,7 @@ impl LiveTopics {
         topic.name.clear();
         topic.slots.drain(..).filter(|&slot| slot != NO_SLOT).for_each(|slot| accumulator.close_slot(slot));
         self.evicted += 1;
-        Ok(Some(Evicted { writer_topic: topic.writer_topic }))
+        Ok(Evicted { writer_topic: topic.writer_topic })
     }
 
     /// Adds a topic, for which there is room.
@@ -136,6 +154,11 @@ impl LiveTopics {
     /// Its partitioner.
     pub fn partitioner(&mut self, topic: u16) -> &mut Partitioner {
         &mut self.topics[usize::from(topic)].partitioner
+    }
+
+    /// The numbers of all topics at the writer.
+    pub fn writer_topics(&self) -> impl Iterator<Item = u16> {
+        self.topics.iter().filter(|topic| !topic.name.is_empty()).map(|topic| topic.writer_topic)
     }
 
     /// All partitioners.

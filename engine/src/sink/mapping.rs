@@ -14,6 +14,9 @@ use crate::clock::Mono;
 /// How long what is open is waited for.
 const PATIENCE_NS: u64 = 30_000_000_000;
 
+/// Stands for a number in use that no topic has: the rules of before.
+const ANOTHER: u32 = u32::MAX;
+
 /// The number of partitions in use, and the next one.
 #[derive(Debug, Default)]
 pub struct Mapping {
@@ -45,6 +48,14 @@ impl Mapping {
         None
     }
 
+    /// Keys are spread by other rules from now on: as with another number, what was placed before is waited for.
+    pub fn renew(&mut self, now: Mono) {
+        if !matches!(self.count, 0 | ANOTHER) {
+            let next = self.next.map_or(self.count, |(next, _)| next);
+            *self = Self { count: ANOTHER, next: Some((next, now + PATIENCE_NS)) };
+        }
+    }
+
     /// Whether records wait for the next number.
     #[inline]
     pub fn is_waiting(&self) -> bool {
@@ -67,5 +78,24 @@ impl Mapping {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_rules_wait_for_what_was_placed_by_the_old_ones() {
+        let mut mapping = Mapping::default();
+        mapping.renew(Mono(0));
+        assert_eq!(mapping.count(4, Mono(0), || false), Some(4), "nothing had been placed");
+        mapping.renew(Mono(1));
+        assert_eq!(mapping.count(4, Mono(2), || false), None);
+        assert!(mapping.is_waiting() && !mapping.settle(Mono(3), || false));
+        assert!(mapping.settle(Mono(4), || true));
+        assert_eq!(mapping.count(4, Mono(5), || false), Some(4));
+        mapping.renew(Mono(6));
+        assert!(mapping.settle(Mono(6 + PATIENCE_NS), || false), "not for ever");
     }
 }

@@ -76,6 +76,11 @@ impl Packer {
         Ok(())
     }
 
+    /// Keeps the compressors that are still in use.
+    pub fn keep(&mut self, in_use: impl Fn(&Packing) -> bool) {
+        self.compressors.retain(|(of, _)| in_use(of));
+    }
+
     /// The place of the compressor for `packing`; a sink or a few have it in common.
     fn compressor(&mut self, packing: Packing) -> Option<usize> {
         if let Some(at) = self.compressors.iter().position(|(of, _)| *of == packing) {

@@ -81,6 +81,15 @@ impl Partitioner {
         Self::new(self.strategy, self.hash, self.shard, self.shards, self.random.next_u64())
     }
 
+    /// Chooses by other rules from now on. Whether they are others.
+    pub fn configure(&mut self, strategy: PartitionStrategy, hash: KeyHash) -> bool {
+        let is_new = (self.strategy, self.hash) != (strategy, hash);
+        if is_new {
+            (self.strategy, self.hash, self.sticky) = (strategy, hash, None);
+        }
+        is_new
+    }
+
     /// The same for a topic the owners of whose partitions are shifted.
     #[must_use]
     pub fn based(self, base: u16) -> Self {

@@ -79,6 +79,11 @@ impl Route {
         })
     }
 
+    /// Takes nothing from now on.
+    pub fn close(&mut self) {
+        self.filters.clear();
+    }
+
     /// Whether a filter of the sink matches `topic`.
     pub fn takes(&self, topic: &str) -> bool {
         self.filters.iter().any(|filter| topic::matches(filter, topic))

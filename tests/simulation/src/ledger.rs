@@ -23,12 +23,14 @@ struct Entry {
     stored: [u16; SINKS],
     /// Deliveries to subscribers.
     delivered: u16,
+    /// Sinks that may have been there or not when it was taken.
+    waived: [bool; SINKS],
 }
 
 impl Entry {
     /// Whether it is stored for a sink, or among the dead letters.
     fn has(&self, sink: usize, dead: Option<usize>) -> bool {
-        self.stored[sink] > 0 || dead.is_some_and(|dead| self.stored[dead] > 0)
+        self.waived[sink] || self.stored[sink] > 0 || dead.is_some_and(|dead| self.stored[dead] > 0)
     }
 }
 
@@ -52,6 +54,8 @@ pub(crate) struct Ledger {
     rules: Rules,
     /// How often the node was killed.
     life: u32,
+    /// Sinks that are not there, or not at every shard.
+    waived: [bool; SINKS],
 }
 
 /// How often each message was found, by sink.
@@ -98,6 +102,7 @@ impl Ledger {
             stored: 0,
             disorder: None,
             life: 0,
+            waived: [false; SINKS],
             rules: Rules {
                 ack_is_stored: certain && plan.sync,
                 ack_is_kept: certain && (plan.sync || plan.buffer == Buffer::Disk),
@@ -118,7 +123,19 @@ impl Ledger {
 
     /// It is about to be written to a socket.
     pub(crate) fn sent(&mut self, id: MessageId) {
-        self.entry(id).sent += 1;
+        let waived = self.waived;
+        let entry = self.entry(id);
+        entry.sent += 1;
+        entry.waived.iter_mut().zip(waived).for_each(|(own, waived)| *own |= waived);
+    }
+
+    /// A sink goes, or is there again at every shard. What nobody has acknowledged when it goes may come too late for it.
+    pub(crate) fn waive(&mut self, sink: usize, waived: bool) {
+        self.waived[sink] = waived;
+        if waived {
+            let entries = self.entries.iter_mut().flatten();
+            entries.filter(|entry| !entry.acked).for_each(|entry| entry.waived[sink] = true);
+        }
     }
 
     /// Its publisher is told that it is safe.
@@ -284,7 +301,7 @@ impl Ledger {
                     continue;
                 }
                 let topic = &plan.topics[plan.kinds.message(id).topic];
-                let is_lost = |&sink: &usize| takes(sink, topic) && found[sink] == 0 && !is_dead;
+                let is_lost = |&sink: &usize| takes(sink, topic) && found[sink] == 0 && !is_dead && !entry.waived[sink];
                 let lost = (0..self.sinks).filter(is_lost).count() as u64;
                 // In async an acknowledgement comes before Kafka's word, which may be no.
                 if entry.refused.is_some() && !self.rules.ack_is_stored {

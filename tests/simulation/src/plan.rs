@@ -63,6 +63,8 @@ pub struct Plan {
     pub batch_bytes: (usize, usize),
     /// Most batches of a partition without an answer.
     pub inflight_max: u32,
+    /// The configuration changes while the node runs.
+    pub changes: bool,
     /// Batches are numbered.
     pub idempotent: bool,
     /// `required_acks` is "all_isr".
@@ -221,6 +223,7 @@ impl Plan {
             missing: r.below(3) == 0,
             batch_bytes,
             inflight_max,
+            changes: Random::new(seed ^ 0x0011_4e5c).below(2) == 0,
             idempotent,
             acks_all,
             sync,
@@ -244,6 +247,16 @@ impl Plan {
         plan.draw_clients(r);
         plan.config = plan.draw_config(r, strategy, on_late);
         plan
+    }
+
+    /// Whether changes of `max_inflight` break no promise: without numbers, order needs that there is one.
+    pub fn changes_inflight(&self) -> bool {
+        self.changes && (self.idempotent || self.destination == Destination::Embedded)
+    }
+
+    /// Most batches of a partition without an answer, whatever is configured when.
+    pub fn inflight_bound(&self) -> u32 {
+        if self.changes_inflight() { 5 } else { self.inflight_max }
     }
 
     /// Partitions that a topic may grow to.
@@ -307,6 +320,7 @@ impl Plan {
             missing: false,
             batch_bytes: (32 << 10, 16 << 10),
             inflight_max: 5,
+            changes: false,
             idempotent: true,
             acks_all: true,
             sync: true,

@@ -5,6 +5,7 @@
 
 mod acts;
 mod brokers;
+mod changes;
 mod disks;
 mod heal;
 mod rounds;
@@ -17,7 +18,7 @@ use aqueduct::clock::{Mono, Now};
 use aqueduct::config::{Config, Document, Loaded, Machine, Overflow, Sources};
 use aqueduct::plan::Plan as EnginePlan;
 use aqueduct::shard::io::{CloseReason, ConnKey};
-use aqueduct::shard::{Settings, Shard, ShardId};
+use aqueduct::shard::{Settings, Shard, ShardId, Sizes};
 
 use crate::client::Client;
 use crate::kafka::Cluster;
@@ -28,6 +29,7 @@ use crate::ports::{Parcel, Ports};
 use crate::random::Random;
 
 use brokers::{Held, Zombie};
+use changes::Changes;
 use disks::Disks;
 pub use rounds::Mix;
 use rounds::Service;
@@ -62,6 +64,10 @@ enum Event {
     Disk,
     /// The node starts again.
     Start,
+    /// Somebody looks at the configuration.
+    Change,
+    /// Orders reach a shard.
+    Mail(u32),
 }
 
 /// One shard with what has come in for it.
@@ -84,6 +90,7 @@ struct Node {
 pub(crate) struct World {
     plan: Plan,
     config: Config,
+    engine: EnginePlan,
     settings: Settings,
     faults: Faults,
     now: u64,
@@ -103,6 +110,7 @@ pub(crate) struct World {
     held: Held,
     disks: Option<Disks>,
     disk_wakes: u64,
+    changes: Option<Changes>,
     /// Possible duplicates that ended nodes had counted, and records they had found in their buffers.
     admitted: u64,
     /// Records that ended nodes had displaced, and counted, or could not read.
@@ -139,7 +147,8 @@ impl World {
     /// If the plan's configuration is none.
     pub(crate) fn new(plan: Plan, trace: bool) -> Self {
         let mut random = Random::new(plan.seed ^ 0x5eed);
-        let (config, settings) = configured(&plan);
+        let (config, settings, engine) = configured(&plan);
+        let changes = plan.changes.then(|| Changes::new(&config, &engine, plan.seed));
         let cluster = (plan.destination == Destination::Kafka).then(|| brokers::cluster(&plan, &mut random));
         let has_disk = plan.destination == Destination::Embedded || plan.buffer != Buffer::Memory;
         let disks = has_disk.then(|| Disks::new(&plan, &mut random));
@@ -148,6 +157,7 @@ impl World {
             ledger: Ledger::new(&plan),
             faults: plan.faults.clone(),
             config,
+            engine,
             settings,
             now: 1_000_000_000,
             wall_offset_ms: 0,
@@ -162,6 +172,7 @@ impl World {
             held: Held::new(),
             disks,
             disk_wakes: u64::MAX,
+            changes,
             admitted: 0,
             given_up: 0,
             power_cuts: 0,
@@ -180,6 +191,7 @@ impl World {
             let at = world.now + world.random.below(20_000_000);
             world.wake_client(client, at);
         }
+        world.look_at_changes();
         world
     }
 
@@ -216,6 +228,8 @@ impl World {
             Event::Cluster => self.on_cluster(at),
             Event::Disk => self.on_disks(at),
             Event::Start => self.start(),
+            Event::Change => self.on_change(at),
+            Event::Mail(shard) => self.on_mail(shard as usize),
         }
         true
     }
@@ -250,6 +264,7 @@ impl World {
         self.down = false;
         let now = self.clock();
         self.change_shards();
+        self.read_file();
         if let Some(disks) = &mut self.disks {
             disks.open(now, self.plan.shards);
         }
@@ -261,7 +276,7 @@ impl World {
             let machine = Shard::new(id, self.settings.clone(), writers, seed, Mono(self.now));
             let machine = machine.with_journals(starts);
             let short = (self.faults.short_recv, self.faults.short_send);
-            let ports = Ports::new(short, self.plan.inflight_max);
+            let ports = Ports::new(short, self.plan.inflight_bound());
             self.nodes.push(Node {
                 shard: machine,
                 ports,
@@ -279,6 +294,17 @@ impl World {
         if self.cluster.is_some() {
             self.look_at_cluster();
         }
+    }
+
+    /// A node starts by the file as it was left.
+    fn read_file(&mut self) {
+        let shards = self.plan.shards;
+        let Some(changes) = &mut self.changes else { return };
+        self.config = changes.start(shards).clone();
+        let mut engine = self.engine.clone();
+        engine.shards = shards;
+        self.settings = Settings::new(&self.config, &engine).expect("templates").fit(sizes(&self.plan));
+        self.ledger.waive(1, false);
     }
 
     /// A node may be started with another number of shards: what lies in its buffers does not care.
@@ -351,7 +377,11 @@ impl World {
     /// Records that will never be stored although no broker refused them: displaced where that is the sink's rule, as many as
     /// were counted, and what the disk did not give back.
     fn records_given_up(&self) -> u64 {
-        let displaces = |&sink: &u16| self.settings.sinks[usize::from(sink)].overflow == Overflow::DropOldest;
+        let displaces = |&sink: &u16| {
+            let sink = usize::from(sink);
+            let from_the_start = self.settings.sinks[sink].overflow == Overflow::DropOldest;
+            from_the_start || self.changes.as_ref().is_some_and(|changes| changes.has_displaced(sink))
+        };
         let sinks = (0..self.plan.sinks as u16).filter(displaces);
         let of = |node: &Node| sinks.clone().map(|sink| node.shard.displaced(sink)).sum::<u64>();
         let unread = self.disks.as_ref().map_or(0, Disks::unread_records);
@@ -392,17 +422,24 @@ fn link(index: u32, generation: u32) -> aqueduct::shard::io::LinkKey {
 }
 
 /// The plan's configuration as the engine reads it, with the sizes that no configuration may have.
-fn configured(plan: &Plan) -> (Config, Settings) {
+fn configured(plan: &Plan) -> (Config, Settings, EnginePlan) {
     let sources = Sources::file(Document::new("sim.toml", &plan.config));
     let machine = Machine { memory_bytes: 1 << 30, cores: usize::from(plan.shards), descriptors: 65_536 };
     let loaded = Loaded::load(&sources, &machine).unwrap_or_else(|e| panic!("{e:#?}\n{}", plan.config));
     let engine = EnginePlan::new(&loaded.config, &machine).unwrap_or_else(|e| panic!("{e:#?}\n{}", plan.config));
-    let mut settings = Settings::new(&loaded.config, &engine).expect("templates");
-    settings.memory_bytes = plan.memory_bytes;
+    let mut settings = Settings::new(&loaded.config, &engine).expect("templates").fit(sizes(plan));
     for sink in &mut settings.sinks {
         (sink.limits.bytes_max, sink.limits.target_bytes) = plan.batch_bytes;
-        sink.merge_bytes = plan.merge_bytes;
-        sink.limits.partition_bytes_max = plan.partition_bytes.unwrap_or(sink.limits.partition_bytes_max);
     }
-    (loaded.config, settings)
+    (loaded.config, settings, engine)
+}
+
+/// The sizes of a plan that no configuration may have.
+fn sizes(plan: &Plan) -> Sizes {
+    Sizes {
+        memory_bytes: plan.memory_bytes,
+        target_bytes: plan.batch_bytes.1,
+        merge_bytes: plan.merge_bytes,
+        partition_bytes: plan.partition_bytes,
+    }
 }

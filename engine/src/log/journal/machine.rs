@@ -200,6 +200,11 @@ impl Journal {
         journal
     }
 
+    /// Works by another length of files and number of batches from now on.
+    pub fn configure(&mut self, segment_bytes: u64, inflight_max: u32) {
+        (self.limits.segment_bytes, self.limits.inflight_max) = (segment_bytes, inflight_max);
+    }
+
     fn adopt(&mut self, start: JournalStart) {
         for adopted in start.adopted {
             let journal = adopted.journal;

@@ -53,6 +53,7 @@ pub fn read_back<R: ReadAt + ?Sized>(
         max_timestamp_ms: envelope.max_timestamp_ms,
         opened: Mono::default(),
         queued_bytes: envelope.plain_bytes as usize,
+        told_when_durable: false,
         journal: 0,
     };
     ReadBack::Whole(Box::new(batch), envelope.written_ms)

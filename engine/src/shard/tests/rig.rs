@@ -121,7 +121,8 @@ pub(super) fn settings(sinks: Vec<SinkSettings>) -> Settings {
     Settings { sinks, ..configured(CONFIG) }
 }
 
-fn configured(text: &str) -> Settings {
+/// Settings of one shard by this file and 16 MiB.
+pub(super) fn configured(text: &str) -> Settings {
     let sources = Sources::file(Document::new("test.toml", text));
     let machine = Machine { memory_bytes: 1 << 30, cores: 1, descriptors: 1024 };
     let loaded = Loaded::load(&sources, &machine).expect("a valid configuration");

@@ -6,7 +6,7 @@ use kafka::message::ApiKey;
 use kafka::message::produce::{self, Acks, PartitionData};
 
 use super::partition::Way;
-use super::settings::Terms;
+use super::settings::{Manner, Terms};
 use super::{Cargo, Place, Produce, Shipment};
 use crate::broker::Slot;
 use crate::broker::link::Asked;
@@ -65,12 +65,14 @@ impl Produce {
         if !self.cluster.link(slot)?.takes_requests(now) {
             return None;
         }
-        let sink = self.partition(place)?.queue.front()?.batch.as_ref()?.part.sink;
+        let next = self.partition(place)?.queue.front()?;
+        let (sink, seal) = (next.batch.as_ref()?.part.sink, next.seal);
         let terms = *self.terms_of(sink)?;
         let producer = self.producer_id.known();
         let partition = self.partition_mut(place);
-        let numbered = !terms.idempotent || partition.identify(producer);
-        let way = Way { slot, terms: terms.request() };
+        let manner = seal.map_or(terms.manner(), |seal| seal.manner);
+        let numbered = seal.is_some() || !terms.idempotent || partition.identify(producer);
+        let way = Way { slot, manner };
         let can = numbered && partition.may_send(now, way, terms.inflight_max);
         can.then_some(Outgoing { way, place })
     }
@@ -78,7 +80,7 @@ impl Produce {
     /// Sends the next batch of each partition of `group` in one request; of those at its end only as many as fit.
     fn send(&mut self, now: Mono, group: &[Outgoing], io: &mut impl Io) -> bool {
         let Some(&Outgoing { way, .. }) = group.first() else { return false };
-        let (acks, ack_timeout_ms) = way.terms;
+        let Manner { acks, ack_timeout_ms, .. } = way.manner;
         let acks = [Acks::AllIsr, Acks::None, Acks::LeaderOnly].into_iter().find(|a| *a as i16 == acks);
         let acks = acks.unwrap_or(Acks::AllIsr);
         let answered = acks != Acks::None;
@@ -126,7 +128,7 @@ impl Produce {
         let terms = self.terms.get(usize::from(sink)).copied().flatten()?;
         self.pack(&mut shipment, terms.packing, way.slot, version);
         self.counts[usize::from(sink)].sent_bytes += shipment.batch.as_ref()?.bytes.len() as u64;
-        self.partition_mut(place).seal(&mut shipment, terms.idempotent);
+        self.partition_mut(place).seal(&mut shipment, way.manner);
         self.count_departure(&shipment);
         self.partition_mut(place).depart(shipment, way)
     }
@@ -134,8 +136,13 @@ impl Produce {
     /// Compresses a shipment as its sink wants it, unless a broker that speaks Produce up to `version` cannot read that.
     fn pack(&mut self, shipment: &mut Shipment, packing: Packing, slot: Slot, version: i16) {
         let Some(batch) = shipment.batch.as_deref_mut() else { return };
-        if packing.codec != Compression::Zstd || version >= ZSTD_FROM {
-            return self.packer.pack(batch, packing);
+        let codec = batch.packed.unwrap_or(packing.codec);
+        if codec != Compression::Zstd || version >= ZSTD_FROM {
+            // What was sent before is sent again byte for byte, however its sink compresses now.
+            if shipment.seal.is_none() {
+                self.packer.pack(batch, packing);
+            }
+            return;
         }
         if batch.packed != Some(Compression::None) {
             // Compressed where it was filled, or sent before to a younger broker, under a number that it keeps.

@@ -24,6 +24,7 @@ use kafka::message::init_producer_id::Producer;
 use kafka::record_batch::next_sequence;
 
 use super::acked_loss::AckedEnd;
+use super::settings::Manner;
 use super::shipment::Shipment;
 use crate::broker::Slot;
 use crate::buffer::Batch;
@@ -42,8 +43,8 @@ const FORGOTTEN_AFTER_NS: u64 = 60_000_000_000;
 pub(super) struct Way {
     /// Over which link.
     pub(super) slot: Slot,
-    /// Acks and their timeout: one of each in a request.
-    pub(super) terms: (i16, i32),
+    /// What the request says.
+    pub(super) manner: Manner,
 }
 
 /// Under which numbers a partition's batches are sent.
@@ -164,17 +165,17 @@ impl Partition {
     }
 
     /// Numbers and seals `shipment`, which is the next to be sent, unless it was sent before.
-    pub(super) fn seal(&mut self, shipment: &mut Shipment, idempotent: bool) {
+    pub(super) fn seal(&mut self, shipment: &mut Shipment, manner: Manner) {
         if shipment.seal.is_some() {
             return;
         }
-        let identity = self.identity.as_mut().filter(|_| idempotent);
+        let identity = self.identity.as_mut().filter(|_| manner.idempotent);
         let numbered = identity.map(|identity| {
             let sequence = identity.next_sequence;
             identity.next_sequence = next_sequence(sequence, shipment.records);
             (identity.producer, sequence)
         });
-        shipment.seal(numbered);
+        shipment.seal(numbered, manner);
     }
 
     /// `shipment` leaves; its batch goes with the request.

@@ -31,8 +31,58 @@ pub(super) struct Terms {
 
 impl Terms {
     /// What must be equal for batches to travel in one request.
-    pub(super) fn request(&self) -> (i16, i32) {
-        (self.acks as i16, self.ack_timeout_ms)
+    pub(super) fn manner(&self) -> Manner {
+        Manner { acks: self.acks as i16, ack_timeout_ms: self.ack_timeout_ms, idempotent: self.idempotent }
+    }
+}
+
+/// What a request says of its batches, and whether they are numbered. A partition changes from one to another with nothing on
+/// its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Manner {
+    pub(super) acks: i16,
+    pub(super) ack_timeout_ms: i32,
+    pub(super) idempotent: bool,
+}
+
+/// The sinks of one connector, by their slots.
+#[derive(Debug, Clone)]
+pub(super) struct SinkTerms {
+    /// `None` for those of other connectors.
+    pub(super) terms: Vec<Option<Terms>>,
+    /// Names of the topics that the configuration names.
+    pub(super) topics: Vec<String>,
+    /// How long Kafka may be silent before the sink is no longer `connected`, nanoseconds.
+    pub(super) patience_ns: Vec<u64>,
+    /// Most time between two questions about topics, milliseconds.
+    pub(super) refresh_max_ms: u64,
+}
+
+impl SinkTerms {
+    /// The sinks of `config` that write to this connector and that `is_there`.
+    pub(super) fn new(connector: usize, config: &Config, is_there: impl Fn(usize) -> bool) -> Self {
+        let mut topics: Vec<String> = Vec::new();
+        let mut terms = Vec::with_capacity(config.sinks.len());
+        for (at, sink) in config.sinks.iter().enumerate() {
+            if sink.connector != connector || !is_there(at) {
+                terms.push(None);
+                continue;
+            }
+            if sink.is_topic_live() {
+                terms.push(Some(terms_of(sink, None)));
+                continue;
+            }
+            let topic = topics.iter().position(|name| *name == sink.topic).unwrap_or_else(|| {
+                topics.push(sink.topic.clone());
+                topics.len() - 1
+            });
+            terms.push(Some(terms_of(sink, Some(topic as u16))));
+        }
+        share_limits(&mut terms);
+        let own = config.sinks.iter().zip(&terms).filter(|(_, terms)| terms.is_some());
+        let refresh_max_ms = own.map(|(sink, _)| sink.partition_count_refresh_interval_ms).min().unwrap_or(60_000);
+        let patience_ns = config.sinks.iter().map(|sink| sink.sync_timeout_ms.saturating_mul(1_000_000)).collect();
+        Self { terms, topics, patience_ns, refresh_max_ms }
     }
 }
 
@@ -63,27 +113,9 @@ impl Settings {
     ) -> Option<Self> {
         let own = config.connectors.get(connector)?;
         let ConnectorKind::Kafka(kafka) = &own.kind else { return None };
-        let mut topics: Vec<String> = Vec::new();
-        let mut terms = Vec::with_capacity(config.sinks.len());
-        for sink in &config.sinks {
-            if sink.connector != connector {
-                terms.push(None);
-                continue;
-            }
-            if sink.is_topic_live() {
-                terms.push(Some(terms_of(sink, None)));
-                continue;
-            }
-            let topic = topics.iter().position(|name| *name == sink.topic).unwrap_or_else(|| {
-                topics.push(sink.topic.clone());
-                topics.len() - 1
-            });
-            terms.push(Some(terms_of(sink, Some(topic as u16))));
-        }
-        share_limits(&mut terms);
-        let sinks = || config.sinks.iter().filter(|sink| sink.connector == connector);
-        let refresh_max_ms = sinks().map(|sink| sink.partition_count_refresh_interval_ms).min();
-        let probe_links_ms = sinks().map(|sink| sink.health_check_interval_ms).min();
+        let SinkTerms { terms, topics, patience_ns, refresh_max_ms } = SinkTerms::new(connector, config, |_| true);
+        let own_sinks = config.sinks.iter().filter(|sink| sink.connector == connector);
+        let probe_links_ms = own_sinks.map(|sink| sink.health_check_interval_ms).min();
         let cluster = ClusterSettings {
             shard,
             shards,
@@ -104,7 +136,7 @@ impl Settings {
             },
             create_topics: kafka.allow_auto_topic_creation,
             refresh_min_ms: kafka.min_metadata_refresh_interval_ms,
-            refresh_max_ms: refresh_max_ms.unwrap_or(60_000),
+            refresh_max_ms,
             start_timeout_ms: kafka.start_timeout_ms,
             probes: Probes {
                 control_ms: kafka.health_check_interval_ms,
@@ -112,7 +144,6 @@ impl Settings {
             },
             topics,
         };
-        let patience_ns = config.sinks.iter().map(|sink| sink.sync_timeout_ms.saturating_mul(1_000_000)).collect();
         let carrier_bytes_max = config.node.memory_limit_bytes / u64::from(shards.max(1)) / CARRIER_DIVISOR;
         let carrier_bytes_max = usize::try_from(carrier_bytes_max).unwrap_or(usize::MAX);
         Some(Self { cluster, terms, patience_ns, carrier_bytes_max })

@@ -13,6 +13,7 @@
 use kafka::message::init_producer_id::Producer;
 use kafka::record_batch::{self, NO_PRODUCER_ID, Span, Stamp};
 
+use super::settings::Manner;
 use crate::buffer::Batch;
 use crate::clock::Mono;
 use crate::shard::ShardId;
@@ -49,6 +50,8 @@ pub(super) enum Cargo {
 pub(super) struct Seal {
     /// The identity it was sent under and its first sequence; none without idempotence.
     pub(super) numbered: Option<(Producer, i32)>,
+    /// How it travels, whatever is configured later: sent again it keeps the promise it was first sent with.
+    pub(super) manner: Manner,
 }
 
 /// One record batch on its way.
@@ -126,7 +129,7 @@ impl Shipment {
     }
 
     /// Writes header and checksum, if that was not done before.
-    pub(super) fn seal(&mut self, numbered: Option<(Producer, i32)>) {
+    pub(super) fn seal(&mut self, numbered: Option<(Producer, i32)>, manner: Manner) {
         let Some(batch) = self.batch.as_deref_mut() else { return };
         let (producer_id, producer_epoch, base_sequence) = match numbered {
             Some((producer, sequence)) => (producer.id, producer.epoch, sequence),
@@ -142,15 +145,15 @@ impl Shipment {
             base_sequence,
         };
         record_batch::seal(&mut batch.bytes, &stamp);
-        self.seal = Some(Seal { numbered });
+        self.seal = Some(Seal { numbered, manner });
         self.stale = false;
     }
 
     /// Writes header and checksum anew, under the number it has, because its bytes are others now.
     pub(super) fn seal_again(&mut self) {
-        if let Some(Seal { numbered }) = self.seal {
+        if let Some(Seal { numbered, manner }) = self.seal {
             let stale = self.stale;
-            self.seal(numbered);
+            self.seal(numbered, manner);
             self.stale = stale;
         }
     }
@@ -167,7 +170,7 @@ impl Shipment {
         let end = batch.bytes.len();
         if batch.packed.is_none() && end > record_batch::HEADER_LEN + 16 {
             batch.bytes[end - 12..end - 8].fill(0xa5);
-            self.seal(seal.numbered);
+            self.seal(seal.numbered, seal.manner);
         }
     }
 
@@ -246,6 +249,7 @@ impl Carriers {
                 max_timestamp_ms: 0,
                 opened: Mono::default(),
                 queued_bytes: 0,
+                told_when_durable: false,
                 journal: 0,
             })
         });

@@ -1,6 +1,7 @@
 //! The writer before a cluster that behaves, and before one that does not.
 
 mod acked_loss;
+mod change;
 mod cluster;
 mod links;
 mod live;

@@ -8,7 +8,6 @@ use super::settings::Terms;
 use super::{Place, Produce};
 use crate::buffer::Batch;
 use crate::clock::Mono;
-use crate::shard::placement::owner_in;
 use crate::sink::Found;
 use crate::sink::ceiling::Ceiling;
 use crate::ticket::{FailReason, Outcome};
@@ -28,6 +27,8 @@ pub(super) struct TopicState {
     pub(super) ceiling: Ceiling,
     /// Sinks of this shard that hold it open.
     users: u32,
+    /// Sinks of this shard whose configuration names it.
+    pub(super) fixed: u32,
     /// When somebody last asked for it, as a count.
     used: u64,
 }
@@ -41,12 +42,13 @@ impl TopicState {
             ends_at: None,
             ceiling: Ceiling::new(terms.batch_bytes_max),
             users: 0,
+            fixed: 0,
             used: 0,
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.users == 0 && self.partitions.iter().all(Partition::is_idle)
+        self.users == 0 && self.fixed == 0 && self.partitions.iter().all(Partition::is_idle)
     }
 }
 
@@ -79,9 +81,7 @@ impl Produce {
     /// no link to nothing bad is known.
     pub fn topic_answers(&self, topic: u16, partition: u32, now: Mono) -> bool {
         let Some(slot) = self.cluster.slot(topic, partition) else { return false };
-        let base = self.cluster.topic(topic).map_or(0, |topic| topic.base);
-        let owned = owner_in(base, partition, self.shards as u16) == self.shard;
-        !owned || self.cluster.link(slot).is_some_and(|link| link.answers(now))
+        !self.cluster.is_owned(topic, partition) || self.cluster.link(slot).is_some_and(|link| link.answers(now))
     }
 
     /// The place that a batch is written to, taken up if it is the first for its topic.
@@ -103,31 +103,63 @@ impl Produce {
         self.uses += 1;
         if let Some(topic) = self.cluster.find(name) {
             self.topics.get_mut(usize::from(topic))?.used = self.uses;
+            self.cluster.name_by_message(topic);
             return Some(topic);
         }
         let terms = *self.terms_of(sink)?;
         self.make_room();
         let topic = self.cluster.add_topic(name)?;
-        let at = usize::from(topic);
-        let state = TopicState { used: self.uses, ..TopicState::new(&terms) };
-        match self.topics.get_mut(at) {
+        self.put_topic(topic, TopicState { used: self.uses, ..TopicState::new(&terms) });
+        Some(topic)
+    }
+
+    fn put_topic(&mut self, topic: u16, state: TopicState) {
+        match self.topics.get_mut(usize::from(topic)) {
             Some(place) => *place = state,
             None => self.topics.push(state),
         }
+    }
+
+    /// Takes up a topic that the configuration of a sink with these terms names.
+    pub(super) fn fix_topic(&mut self, name: &str, terms: &Terms) -> Option<u16> {
+        let is_known = self.cluster.find(name).is_some();
+        let topic = self.cluster.fix_topic(name)?;
+        if !is_known {
+            self.put_topic(topic, TopicState::new(terms));
+        }
+        self.topics.get_mut(usize::from(topic))?.fixed += 1;
         Some(topic)
+    }
+
+    /// A sink whose configuration names the topic is gone.
+    pub(super) fn unfix_topic(&mut self, topic: u16) {
+        let Some(state) = self.topics.get_mut(usize::from(topic)) else { return };
+        state.fixed = state.fixed.saturating_sub(1);
+        if state.fixed > 0 {
+            return;
+        }
+        let is_idle = state.is_idle();
+        self.cluster.set_fixed(topic, false);
+        if is_idle {
+            self.forget_topic(usize::from(topic));
+        }
     }
 
     /// Forgets the topic that nobody has used for longest, if there are many of that kind.
     fn make_room(&mut self) {
-        let fixed = self.topics_fixed;
         let idle = |(at, state): &(usize, &TopicState)| {
-            *at >= fixed && state.is_idle() && self.cluster.topic(*at as u16).is_some_and(|topic| !topic.is_vacant())
+            state.is_idle() && self.cluster.topic(*at as u16).is_some_and(|topic| !topic.is_vacant())
         };
         let all = self.topics.iter().enumerate().filter(idle);
         if all.clone().count() < IDLE_MAX {
             return;
         }
         let Some(at) = all.min_by_key(|(_, state)| state.used).map(|(at, _)| at) else { return };
+        self.forget_topic(at);
+    }
+
+    /// Forgets a topic that nobody uses.
+    fn forget_topic(&mut self, at: usize) {
         for mut partition in std::mem::take(&mut self.topics[at].partitions) {
             if let Some(producer) = partition.forget_identity() {
                 self.producer_id.retire(producer);

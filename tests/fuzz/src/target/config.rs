@@ -1,10 +1,13 @@
-//! A configuration file that a person, or a program, has written.
+//! A configuration file that a person, or a program, has written; and the same bytes as a question on the control socket.
 //!
 //! Promises: no panic, also while planning what was accepted and while showing what is wrong; every problem says what and how to mend
-//! it, and points at bytes of the text.
+//! it, and points at bytes of the text; a configuration does not differ from itself, and a node that runs on it has nothing to change;
+//! a text that cannot be read still has a data directory.
 
-use aqueduct::config::{Document, Loaded, Machine, Problem, Sources, unit};
+use aqueduct::admin::socket;
+use aqueduct::config::{Document, Loaded, Machine, Problem, Sources, differences, unit};
 use aqueduct::plan::Plan;
+use aqueduct::shard::roster::Roster;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::trail;
@@ -43,12 +46,21 @@ pub(super) const WORDS: &[&[u8]] = &[
 pub(super) fn run(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let draws = (crc32c::crc32c(bytes) as usize).is_multiple_of(DRAWN_ONE_IN);
-    match Loaded::load(&Sources::file(Document::new("f", &text)), &MACHINE) {
+    let sources = Sources::file(Document::new("f", &text));
+    let _ = (sources.data_dir(), socket::question(bytes));
+    match Loaded::load(&sources, &MACHINE) {
         Ok(loaded) => {
+            assert!(differences(&loaded, &loaded).is_empty());
             trail::mark_size(70, loaded.config.sinks.len() + loaded.config.listeners.len());
             loaded.warnings.iter().for_each(|warning| check(warning, &text, draws));
-            if let Err(problems) = Plan::new(&loaded.config, &MACHINE) {
-                problems.iter().for_each(|problem| check(problem, &text, draws));
+            match Plan::new(&loaded.config, &MACHINE) {
+                Ok(plan) => {
+                    let snapshot = Roster::new(&loaded.config).next(&loaded.config, &plan);
+                    assert!(
+                        snapshot.is_ok_and(|snapshot| snapshot.fresh.is_empty() && snapshot.config == loaded.config)
+                    );
+                }
+                Err(problems) => problems.iter().for_each(|problem| check(problem, &text, draws)),
             }
         }
         Err(problems) => {

@@ -76,6 +76,7 @@ impl Rig {
         }
         Box::new(Batch {
             queued_bytes: bytes.len(),
+            told_when_durable: false,
             journal: 0,
             bytes,
             runs: Vec::new(),

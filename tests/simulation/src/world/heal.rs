@@ -35,6 +35,7 @@ impl World {
         self.run_until("every buffer on disk has been sent", LIVENESS_NS, |world| {
             world.nodes.iter().all(|node| node.shard.stored_records() == 0)
         });
+        self.run_until("no change is under way", LIVENESS_NS, World::is_unchanging);
         self.drain();
         self.run_until("all shards are drained", DRAIN_NS, |world| {
             world.nodes.iter().all(|node| node.drained.is_some())

@@ -288,6 +288,7 @@ impl World {
 
     fn hear_control(&mut self, shard: usize, message: ControlMsg) {
         match message {
+            ControlMsg::Changed(step) => self.on_step(shard, step),
             ControlMsg::Note { level, text } => trace!(self, "shard {shard} says: {level:?} {text}"),
             ControlMsg::Drained { acked_records_dropped, unacked_records_dropped } => {
                 self.nodes[shard].drained = Some((acked_records_dropped, unacked_records_dropped));

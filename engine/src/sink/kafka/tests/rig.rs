@@ -271,6 +271,7 @@ impl Rig {
             base_timestamp_ms: 1_700_000_000_000,
             max_timestamp_ms: 1_700_000_000_000 + values.len() as i64 - 1,
             opened: Mono(self.world.now),
+            told_when_durable: false,
             journal: 0,
         });
         if batch.bytes.len() >= PACK_HERE_BYTES {

@@ -1,0 +1,315 @@
+//! The slots of sinks, through all changes of the configuration: who has which, and what the next change makes of them.
+//!
+//! A slot is a sink's number in batches, tickets and counters, at every shard. A sink keeps its slot through any change that
+//! leaves it a way to Kafka: name, connector, topic (templates of topics are one way) and kind of buffer. Where one of these
+//! changes, it gets another slot, and the old one leaves with what it has. A slot is given to another sink once no shard has
+//! anything left of the one before. Slots with files are never given to others.
+
+use super::control::{SlotState, Snapshot};
+use super::settings::{BadTemplate, Settings};
+use crate::config::{BufferMode, Config, ConnectorKind, Sink};
+use crate::plan::Plan;
+
+/// Who has which slot.
+#[derive(Debug, Clone)]
+pub struct Roster {
+    /// The configuration, its sinks by slot.
+    config: Config,
+    slots: Vec<SlotState>,
+    /// Number of the change that was begun last, and of the one that shards work by.
+    number: u64,
+    applied: u64,
+    /// What the embedded logs were opened with: connectors and topics.
+    logs: Vec<(String, String)>,
+}
+
+/// Why a sink cannot become what is wanted while the node runs.
+#[derive(Debug, thiserror::Error)]
+pub enum NeedsRestart {
+    /// Files of a buffer are opened at start.
+    #[error("the buffer of sinks.{0} on disk is opened at start")]
+    Files(String),
+    /// What lies on disk was written for another topic or connector.
+    #[error("what lies in the buffer of sinks.{0} on disk belongs to the connector and topic it was written for")]
+    Stored(String),
+    /// Connectors are made at start.
+    #[error("the connector of sinks.{0} was made at start, and it names another")]
+    Connector(String),
+    /// The embedded log opens its topics at start.
+    #[error("the embedded log opens its topics at start, and the topic of sinks.{0} is none of them")]
+    LogTopic(String),
+    /// There are more sinks than numbers.
+    #[error("sinks have come and gone so often that no numbers are left, and sinks.{0} needs one")]
+    Numbers(String),
+    /// A template, which was checked when the configuration was read.
+    #[error(transparent)]
+    Template(#[from] BadTemplate),
+}
+
+impl NeedsRestart {
+    /// The sink that is concerned.
+    pub fn sink(&self) -> &str {
+        match self {
+            Self::Files(sink)
+            | Self::Stored(sink)
+            | Self::Connector(sink)
+            | Self::LogTopic(sink)
+            | Self::Numbers(sink) => sink,
+            Self::Template(bad) => &bad.sink,
+        }
+    }
+}
+
+/// A sink as the control thread names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotName {
+    /// The sink's name; empty in a vacant slot.
+    pub sink: String,
+    /// Its connector's.
+    pub connector: String,
+}
+
+impl Roster {
+    /// The roster of a node that starts.
+    pub fn new(config: &Config) -> Self {
+        let logs = config.sinks.iter().filter(|sink| is_embedded(config, sink));
+        let logs = logs.map(|sink| (config.connectors[sink.connector].name.clone(), sink.topic.clone())).collect();
+        Self { config: config.clone(), slots: vec![SlotState::Active; config.sinks.len()], number: 0, applied: 0, logs }
+    }
+
+    /// The names of all slots.
+    pub fn names(&self) -> Vec<SlotName> {
+        let name = |(sink, &state): (&Sink, &SlotState)| match state {
+            SlotState::Vacant => SlotName { sink: String::new(), connector: String::new() },
+            _ => SlotName { sink: sink.name.clone(), connector: self.config.connectors[sink.connector].name.clone() },
+        };
+        self.config.sinks.iter().zip(&self.slots).map(name).collect()
+    }
+
+    /// Who has a slot.
+    pub fn state(&self, slot: u16) -> SlotState {
+        self.slots.get(usize::from(slot)).copied().unwrap_or(SlotState::Vacant)
+    }
+
+    /// The number of the change that shards work by.
+    pub fn applied_number(&self) -> u64 {
+        self.applied
+    }
+
+    /// What every shard is to be told so that the node works by `wanted`.
+    ///
+    /// # Errors
+    /// If a sink cannot become what is wanted without a restart.
+    pub fn next(&self, wanted: &Config, plan: &Plan) -> Result<Snapshot, NeedsRestart> {
+        let mut slots = self.slots.clone();
+        let mut sinks = self.config.sinks.clone();
+        let mut taken = Vec::with_capacity(wanted.sinks.len());
+        for sink in &wanted.sinks {
+            let old = self.slot_of(wanted, sink);
+            if old.is_none() {
+                self.may_be_new(wanted, sink)?;
+            }
+            taken.push(old);
+        }
+        for (at, state) in slots.iter_mut().enumerate().filter(|(_, state)| **state == SlotState::Active) {
+            if !taken.contains(&Some(at)) {
+                *state = SlotState::Leaving;
+                sinks[at].source_topics.clear();
+            }
+        }
+        let mut fresh = Vec::new();
+        for (sink, slot) in wanted.sinks.iter().zip(&mut taken) {
+            let at = slot.unwrap_or_else(|| slots.iter().position(|s| *s == SlotState::Vacant).unwrap_or(slots.len()));
+            if slot.is_none() {
+                fresh.push(u16::try_from(at).map_err(|_| NeedsRestart::Numbers(sink.name.clone()))?);
+            }
+            if at == slots.len() {
+                slots.push(SlotState::Vacant);
+                sinks.push(sink.clone());
+            }
+            slots[at] = SlotState::Active;
+            *slot = Some(at);
+        }
+        for (sink, slot) in wanted.sinks.iter().zip(&taken) {
+            let Some(at) = *slot else { continue };
+            sinks[at] = Sink {
+                connector: self.connector(wanted, sink).unwrap_or(sink.connector),
+                dead_letter: sink.dead_letter.and_then(|grave| taken.get(grave).copied().flatten()),
+                ..sink.clone()
+            };
+        }
+        fresh.sort_unstable();
+        let config = Config { connectors: self.config.connectors.clone(), sinks, ..wanted.clone() };
+        let snapshot = Snapshot { number: self.number + 1, config, plan: plan.clone(), slots, fresh };
+        Settings::of(&snapshot, None)?;
+        Ok(snapshot)
+    }
+
+    /// Every shard works by `snapshot`.
+    pub fn applied(&mut self, snapshot: Snapshot) {
+        (self.number, self.applied) = (snapshot.number, snapshot.number);
+        (self.config, self.slots) = (snapshot.config, snapshot.slots);
+    }
+
+    /// `snapshot` was withdrawn. The slots that shards have made for it are vacant.
+    pub fn withdrawn(&mut self, snapshot: Snapshot) {
+        let own = self.slots.len();
+        self.config.sinks.extend(snapshot.config.sinks.into_iter().skip(own));
+        self.slots.resize(self.config.sinks.len(), SlotState::Vacant);
+        self.number = snapshot.number;
+    }
+
+    /// No shard has anything left of a sink. Whether its slot is vacant now.
+    pub fn left(&mut self, slot: u16) -> bool {
+        let at = usize::from(slot);
+        if self.state(slot) != SlotState::Leaving || self.config.sinks[at].buffer_mode != BufferMode::Memory {
+            return false;
+        }
+        self.slots[at] = SlotState::Vacant;
+        self.config.sinks[at].dead_letter = None;
+        true
+    }
+
+    /// The slot that a sink has, or had and can go on with.
+    fn slot_of(&self, wanted: &Config, sink: &Sink) -> Option<usize> {
+        let is_it = |(old, state): (&Sink, &SlotState)| {
+            *state != SlotState::Vacant
+                && old.name == sink.name
+                && self.connector(wanted, sink) == Some(old.connector)
+                && old.is_topic_live() == sink.is_topic_live()
+                && (old.is_topic_live() || old.topic == sink.topic)
+                && (old.buffer_mode, &old.buffer_dir) == (sink.buffer_mode, &sink.buffer_dir)
+        };
+        self.config.sinks.iter().zip(&self.slots).position(is_it)
+    }
+
+    /// Whether a sink can get a slot while the node runs.
+    fn may_be_new(&self, wanted: &Config, sink: &Sink) -> Result<(), NeedsRestart> {
+        if self.connector(wanted, sink).is_none() {
+            return Err(NeedsRestart::Connector(sink.name.clone()));
+        }
+        let slots = self.config.sinks.iter().zip(&self.slots);
+        let mut own = slots.filter(|(old, state)| **state != SlotState::Vacant && old.name == sink.name);
+        if own.any(|(old, _)| old.buffer_mode != BufferMode::Memory) {
+            return Err(NeedsRestart::Stored(sink.name.clone()));
+        }
+        if sink.buffer_mode != BufferMode::Memory {
+            return Err(NeedsRestart::Files(sink.name.clone()));
+        }
+        let connector = &wanted.connectors[sink.connector].name;
+        if is_embedded(wanted, sink) && !self.logs.iter().any(|(of, topic)| of == connector && *topic == sink.topic) {
+            return Err(NeedsRestart::LogTopic(sink.name.clone()));
+        }
+        Ok(())
+    }
+
+    /// The position here of the connector that a sink of `wanted` names.
+    fn connector(&self, wanted: &Config, sink: &Sink) -> Option<usize> {
+        let name = &wanted.connectors.get(sink.connector)?.name;
+        self.config.connectors.iter().position(|connector| connector.name == *name)
+    }
+}
+
+fn is_embedded(config: &Config, sink: &Sink) -> bool {
+    matches!(config.connectors.get(sink.connector).map(|connector| &connector.kind), Some(ConnectorKind::Embedded(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Document, Loaded, Machine, Sources};
+
+    const TWO: &str = "[connectors.k]\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\n\
+                       [sinks.b]\nconnector = \"k\"\ntopic = \"b\"\n";
+
+    fn read(text: &str) -> (Config, Plan) {
+        let machine = Machine { memory_bytes: 1 << 30, cores: 1, descriptors: 1024 };
+        let loaded = Loaded::load(&Sources::file(Document::new("a.toml", text)), &machine).expect("a configuration");
+        let plan = Plan::new(&loaded.config, &machine).expect("a plan");
+        (loaded.config, plan)
+    }
+
+    fn next(roster: &Roster, text: &str) -> Result<Snapshot, NeedsRestart> {
+        let (config, plan) = read(text);
+        roster.next(&config, &plan)
+    }
+
+    #[test]
+    fn a_sink_keeps_its_slot_whatever_stands_before_it() {
+        let roster = Roster::new(&read(TWO).0);
+        let more = format!("[sinks.c]\nconnector = \"k\"\ntopic = \"c\"\ndead_letter = \"b\"\n{TWO}");
+        let snapshot = next(&roster, &more).expect("a change");
+        let names: Vec<&str> = snapshot.config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        assert_eq!((names, snapshot.fresh.as_slice()), (vec!["a", "b", "c"], [2].as_slice()));
+        assert_eq!(snapshot.config.sinks[2].dead_letter, Some(1));
+    }
+
+    #[test]
+    fn a_slot_is_given_away_when_its_sink_has_left_everywhere() {
+        use SlotState::{Active, Leaving, Vacant};
+        let mut roster = Roster::new(&read(TWO).0);
+        let without = TWO.replace("sinks.b", "sinks.c").replace("topic = \"b\"", "topic = \"c\"");
+        let snapshot = next(&roster, &without).expect("a change");
+        assert_eq!(
+            (snapshot.slots.as_slice(), snapshot.fresh.as_slice()),
+            ([Active, Leaving, Active].as_slice(), [2].as_slice())
+        );
+        roster.applied(snapshot);
+        let again = next(&roster, TWO).expect("a change");
+        assert_eq!((again.slots.as_slice(), again.fresh.is_empty()), ([Active, Active, Leaving].as_slice(), true));
+        assert!(roster.left(1) && !roster.left(0));
+        let other = next(&roster, TWO).expect("a change");
+        assert_eq!(
+            (other.slots.as_slice(), other.fresh.as_slice()),
+            ([Active, Active, Leaving].as_slice(), [1].as_slice())
+        );
+        roster.withdrawn(other);
+        assert_eq!(roster.state(1), Vacant);
+    }
+
+    #[test]
+    fn another_topic_is_another_slot_and_another_template_is_not() {
+        let roster = Roster::new(&read(TWO).0);
+        let moved = next(&roster, &TWO.replace("topic = \"a\"", "topic = \"z\"")).expect("a change");
+        assert_eq!((moved.slots[0], moved.fresh.as_slice()), (SlotState::Leaving, [2].as_slice()));
+        let template = TWO.replace("topic = \"a\"", "topic = \"t-${qos}\"");
+        let roster = Roster::new(&read(&template).0);
+        let same = next(&roster, &template.replace("t-", "u-")).expect("a change");
+        assert!(same.fresh.is_empty());
+    }
+
+    #[test]
+    fn what_lies_on_disk_stays_what_it_is() {
+        let disk = TWO.replace("topic = \"a\"", "topic = \"a\"\nbuffer.mode = \"disk\"");
+        let roster = Roster::new(&read(&disk).0);
+        let moved = next(&roster, &disk.replace("topic = \"a\"", "topic = \"z\""));
+        assert!(matches!(moved, Err(NeedsRestart::Stored(sink)) if sink == "a"));
+        let added = next(
+            &Roster::new(&read(TWO).0),
+            &format!("{TWO}[sinks.c]\nconnector = \"k\"\ntopic = \"c\"\nbuffer.mode = \"disk\"\n"),
+        );
+        assert!(matches!(added, Err(NeedsRestart::Files(sink)) if sink == "c"));
+        let mut roster = roster;
+        let none = &TWO[..TWO.find("[sinks.a]").unwrap_or_default()];
+        let gone = next(&roster, none).expect("a change");
+        roster.applied(gone);
+        assert!(!roster.left(0), "its files are its own");
+        assert!(roster.left(1));
+        let back = next(&roster, &disk).expect("a change");
+        assert_eq!((back.slots[0], back.fresh.as_slice()), (SlotState::Active, [1].as_slice()));
+    }
+
+    #[test]
+    fn the_embedded_log_has_the_topics_of_its_start() {
+        let log = TWO.replace("[connectors.k]", "[connectors.k]\ntype = \"embedded\"");
+        let roster = Roster::new(&read(&log).0);
+        let known = format!("{log}[sinks.c]\nconnector = \"k\"\ntopic = \"a\"\n");
+        assert_eq!(next(&roster, &known).expect("a change").fresh, [2]);
+        let unknown = next(
+            &roster,
+            &known
+                .replace("[sinks.c]\nconnector = \"k\"\ntopic = \"a\"", "[sinks.c]\nconnector = \"k\"\ntopic = \"c\""),
+        );
+        assert!(matches!(unknown, Err(NeedsRestart::LogTopic(sink)) if sink == "c"));
+    }
+}

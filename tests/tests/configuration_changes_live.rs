@@ -1,0 +1,366 @@
+//! Another configuration for a node under load: options change, sinks come and go, and nobody loses a record or a connection.
+//!
+//! Setup: a real broker, a node of two shards, clients that publish numbers and never stop. Action: the file is edited, and read
+//! again by `aqueduct reload` or SIGHUP. Expectation: every acknowledged number lies in Kafka once, each client's in order; the
+//! sockets of clients and of links to the broker are the same ones before and after; a bad file changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use aqueduct_tests::support::kafka::Kafka;
+use aqueduct_tests::support::mqtt::{Client, Version};
+use aqueduct_tests::support::node::{self, Node, Plan};
+use aqueduct_tests::support::wait;
+use rustix::process::Signal;
+
+const CLIENTS: usize = 4;
+
+/// Messages a client has open at most.
+const WINDOW: usize = 20;
+
+/// Clients that publish until they are told to stop; each knows how many of its numbers were acknowledged.
+struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<u32>>,
+}
+
+impl Load {
+    fn start(node: &Node, topic: &'static str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let to = node.mqtt();
+        let client = |number: usize| {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || {
+                let version = if number.is_multiple_of(2) { Version::V5 } else { Version::V3_1_1 };
+                let mut mqtt = Client::connect(to, version, &format!("client-{number}"));
+                let mut next = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let payloads: Vec<String> = (0..WINDOW as u32).map(|i| format!("{number} {}", next + i)).collect();
+                    mqtt.publish_all_acked(topic, payloads.iter().map(String::as_bytes), 1);
+                    next += WINDOW as u32;
+                }
+                next
+            })
+        };
+        let clients = (0..CLIENTS).map(client).collect();
+        wait::until("every client publishes", 20, || {
+            (node.metrics().sum("aqueduct_connections", &[]) >= CLIENTS as f64).then_some(())
+        });
+        Self { stop, clients }
+    }
+
+    /// How many numbers each client published, all of them acknowledged.
+    fn stop(self) -> Vec<u32> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.into_iter().map(|client| client.join().expect("no client was closed or refused")).collect()
+    }
+}
+
+/// Every number of every client lies in one of the topics, once; in a partition those of a client lie in order.
+fn all_there_once_and_in_order(kafka: &Kafka, topics: &[&str], published: &[u32]) {
+    let total: u32 = published.iter().sum();
+    let records = wait::until("all that was acknowledged is in Kafka", 30, || {
+        let records: Vec<_> =
+            topics.iter().flat_map(|topic| kafka.read(topic).into_iter().map(move |r| (*topic, r))).collect();
+        (records.len() >= total as usize).then_some(records)
+    });
+    assert_eq!(records.len(), total as usize, "nothing is there twice");
+    let mut places: Vec<_> = records.iter().map(|(topic, r)| (*topic, r.partition, r.offset, &r.value)).collect();
+    places.sort();
+    let mut newest: BTreeMap<(&str, i32, usize), u32> = BTreeMap::new();
+    let mut seen: BTreeSet<(usize, u32)> = BTreeSet::new();
+    for (topic, partition, offset, value) in places {
+        let text = String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
+        let words: Vec<u32> = text.split(' ').map(|word| word.parse().expect("a number")).collect();
+        let (client, number) = (words[0] as usize, words[1]);
+        assert!(seen.insert((client, number)), "{text} is there twice");
+        let last = newest.insert((topic, partition, client), number);
+        assert!(last.is_none_or(|last| last < number), "{topic}-{partition}: {text} at {offset} comes after {last:?}");
+    }
+    for (client, count) in published.iter().enumerate() {
+        assert!((0..*count).all(|number| seen.contains(&(client, number))), "client {client} lost something");
+    }
+}
+
+/// Local ports of the node's connections to the broker, and of those of its clients.
+fn sockets(node: &Node, kafka: &Kafka) -> (BTreeSet<u16>, BTreeSet<u16>) {
+    let pid = node.pid().as_raw_nonzero();
+    let own: BTreeSet<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("it runs")
+        .flatten()
+        .filter_map(|fd| {
+            Some(
+                fs::read_link(fd.path())
+                    .ok()?
+                    .to_string_lossy()
+                    .strip_prefix("socket:[")?
+                    .strip_suffix(']')?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    let broker: u16 =
+        kafka.bootstrap().split(',').next().and_then(|to| to.rsplit(':').next()?.parse().ok()).expect("a port");
+    let port = |text: &str| text.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
+    let (mut links, mut clients) = (BTreeSet::new(), BTreeSet::new());
+    for file in ["tcp", "tcp6"] {
+        let table = fs::read_to_string(format!("/proc/{pid}/net/{file}")).expect("the kernel's table");
+        for line in table.lines().skip(1) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (Some(from), Some(to)) = (port(words[1]), port(words[2])) else { continue };
+            if words[3] != "01" || !own.contains(words[9]) {
+                continue;
+            }
+            if to == broker {
+                links.insert(from);
+            } else if from == node.ports().mqtt {
+                clients.insert(to);
+            }
+        }
+    }
+    (links, clients)
+}
+
+fn reload(node: &Node) -> Output {
+    let data = node.folder().join("data").display().to_string();
+    node::command(node.folder(), &["reload", "--data-dir", &data]).output().expect("it runs")
+}
+
+/// What a reload that succeeds prints.
+#[track_caller]
+fn changed(node: &Node) -> String {
+    let output = reload(node);
+    assert_eq!(output.status.code(), Some(0), "{output:?}\n{}", node.said());
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// What a reload that is refused prints.
+#[track_caller]
+fn refused(node: &Node) -> String {
+    let output = reload(node);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{output:?}");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+const SINK: &str = "value = \"${payload}\"\nlinger = \"5ms\"";
+
+fn start(kafka: &Kafka, topic: &str) -> Node {
+    kafka.create_topic(topic, 4);
+    let plan = Plan::kafka(kafka.bootstrap(), topic).node("shards = 2\npin = false").sink(SINK);
+    let node = plan.start();
+    Client::connect(node.mqtt(), Version::V5, "first").publish_acked("warm", b"9 0", 0);
+    node
+}
+
+#[test]
+fn options_change_under_load_and_nothing_is_lost_doubled_or_reordered() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("live-options", 4);
+    let plan = Plan::kafka(kafka.bootstrap(), "live-options").node("shards = 2\npin = false").sink(SINK);
+    let node = plan.start();
+    let load = Load::start(&node, "t");
+    let linked = || (sockets(&node, kafka).0.len() >= 4).then_some(());
+    wait::until("each shard has its links", 20, linked);
+    let before = sockets(&node, kafka);
+    let accepted = node.metrics().sum("aqueduct_connections_accepted_total", &[]);
+    let mut now = SINK.to_owned();
+    let edits = [
+        "linger = \"20ms\"",
+        "linger = \"0ms\"",
+        "batch_target_bytes = \"1KB\"",
+        "batch_target_bytes = \"4KB\"\nmax_batch_bytes = \"4KB\"",
+        "max_inflight = 1",
+        "max_inflight = 5",
+        "compression = \"gzip\"\ncompression_level = 3",
+        "compression = \"snappy\"",
+        "compression = \"gzip\"",
+        "compression = \"none\"\next_headers = [{ key = \"from\", value = \"${clientid}\" }]",
+        "timestamp = \"${publish_received_at}\"",
+        "required_acks = \"leader_only\"",
+        "required_acks = \"none\"",
+        "required_acks = \"all_isr\"",
+        "idempotence = false\nmax_inflight = 1",
+        "idempotence = true\nmax_inflight = 5",
+        "partition_strategy = \"random\"",
+        "partition_strategy = \"key_dispatch\"\nkey = \"${topic}\"",
+        "query_mode = \"async\"\nbuffer.overflow = \"backpressure\"",
+        "query_mode = \"sync\"\nbuffer.per_partition_limit = \"1MB\"",
+        "buffer.memory_overload_protection = true\nmax_retries = 100\nack_timeout = \"3s\"",
+    ];
+    for (number, edit) in edits.iter().enumerate() {
+        let next = format!("value = \"${{payload}}\"\n{edit}");
+        node.configure(&now, &next);
+        if number % 4 == 3 {
+            let heard = node.said().matches("SIGHUP: the configuration has changed").count();
+            node.signal(Signal::HUP);
+            wait::until("the node reads its file again", 20, || {
+                (node.said().matches("SIGHUP: the configuration has changed").count() > heard).then_some(())
+            });
+        } else {
+            let key = edit.split(' ').next().unwrap_or_default();
+            let said = changed(&node);
+            assert!(said.contains(&format!("sinks.main.{key}: ")), "{edit}: {said}");
+        }
+        now = next;
+        thread::sleep(Duration::from_millis(150));
+    }
+    assert_eq!(changed(&node), "nothing has changed\n");
+    let after = sockets(&node, kafka);
+    let accepted_after = node.metrics().sum("aqueduct_connections_accepted_total", &[]);
+    let published = load.stop();
+    assert_eq!((before, accepted), (after, accepted_after), "sockets of links, sockets of clients, and clients so far");
+    assert!(published.iter().all(|&count| count > 1_000), "a load ran all the while: {published:?}");
+    all_there_once_and_in_order(kafka, &["live-options"], &published);
+    let accounts = wait::until("nothing is open", 10, || {
+        let metrics = node.metrics();
+        (metrics.sink("queuing") + metrics.sink("inflight") == 0.0).then(|| metrics.accounts())
+    });
+    let total = f64::from(published.iter().sum::<u32>());
+    assert_eq!(accounts, (total, total), "counters have gone on through all changes");
+}
+
+/// Its topic is what a sink is at Kafka: the records before the change lie in the one, those after it in the other.
+#[test]
+fn another_topic_takes_over_under_load() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("live-topic-b", 4);
+    let node = start(kafka, "live-topic-a");
+    let warm = kafka.read_count("live-topic-a", 1).len();
+    let load = Load::start(&node, "t");
+    thread::sleep(Duration::from_millis(300));
+    node.configure("topic = \"live-topic-a\"", "topic = \"live-topic-b\"");
+    assert_eq!(changed(&node), "sinks.main.topic: \"live-topic-a\" → \"live-topic-b\"\n");
+    thread::sleep(Duration::from_millis(500));
+    let published = load.stop();
+    let all: u32 = published.iter().sum();
+    let count = |topic: &str| kafka.read(topic).len();
+    let split = wait::until("everything is in one of them", 20, || {
+        let split = (count("live-topic-a") - warm, count("live-topic-b"));
+        (split.0 + split.1 == all as usize).then_some(split)
+    });
+    assert!(split.0 > 0 && split.1 > 0, "{split:?}");
+    assert_eq!(node.metrics().sink("success_total"), f64::from(all) + 1.0, "one sink, one count");
+}
+
+#[test]
+fn a_bad_file_is_refused_whole() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let node = start(kafka, "live-bad");
+    let good = "linger = \"5ms\"";
+    for (bad, says) in [
+        ("linger = \"20ms\"\nlingr = \"1ms\"", "did you mean `linger`?"),
+        ("linger = \"20ms\"\nmax_inflight = 9", "write at most 5"),
+        ("linger = \"20ms\"\nmax_batch_bytes = \"900TB\"", "max_batch_bytes"),
+        ("linger = \"20ms\nmax_inflight = 2", "is not valid TOML"),
+    ] {
+        node.configure(good, bad);
+        let told = refused(&node);
+        let config = node.folder().join("aqueduct.toml").display().to_string();
+        let checked = node::command(node.folder(), &["check", "--config", &config]).output().expect("it runs");
+        let checked = String::from_utf8(checked.stderr).expect("text");
+        let diagnostics = checked.split("the configuration has ").next().unwrap_or_default();
+        assert!(told.contains(says) && told.starts_with(diagnostics), "{told}\nbut check: {checked}");
+        node.configure(bad, good);
+        assert_eq!(changed(&node), "nothing has changed\n", "not even the linger");
+    }
+    node.configure(good, "linger = \"20ms\"\nbuffer.mode = \"disk\"");
+    let told = refused(&node);
+    assert!(
+        told.contains("sinks.main.buffer.mode: \"memory\" → \"disk\"") && told.contains("needs a restart"),
+        "{told}"
+    );
+    node.configure("linger = \"20ms\"\nbuffer.mode = \"disk\"", good);
+    node.configure("shards = 2", "shards = 1");
+    let told = refused(&node);
+    assert!(told.contains("node.shards: 2 → 1") && told.contains("restart the node"), "{told}");
+    let heard = node.said().matches("SIGHUP: the configuration has an error").count();
+    node.signal(Signal::HUP);
+    wait::until("the log names it", 20, || {
+        let said = node.said();
+        (said.matches("SIGHUP: the configuration has an error").count() > heard && said.contains("node.shards"))
+            .then_some(())
+    });
+}
+
+#[test]
+fn sinks_come_and_go_and_disturb_no_other() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("live-extra", 2);
+    kafka.create_topic("live-main", 4);
+    let plan = Plan::kafka(kafka.bootstrap(), "live-main").node("shards = 2\npin = false").sink(SINK);
+    let node = plan.section("# more").start();
+    let load = Load::start(&node, "t");
+    let mut client = Client::connect(node.mqtt(), Version::V5, "extra");
+    let extra = "[sinks.extra]\nconnector = \"main\"\nsource_topics = [\"extra/#\"]\ntopic = \"live-extra\"\nvalue = \"${payload}\"\n";
+    let mut published = 0;
+    for round in 0..3 {
+        node.configure("# more", extra);
+        assert_eq!(changed(&node), "sinks.extra: added\n", "round {round}");
+        for _ in 0..50 {
+            client.publish_acked("extra/t", format!("7 {published}").as_bytes(), 1);
+            published += 1;
+        }
+        assert_eq!(kafka.read_count("live-extra", published).len(), published);
+        assert_eq!(
+            node.metrics().sum("aqueduct_sink_success_total", &["sink=\"extra\""]),
+            50.0,
+            "it counts from its beginning"
+        );
+        node.configure(extra, "# more");
+        assert_eq!(changed(&node), "sinks.extra: removed\n");
+        client.publish_acked("extra/t", b"for nobody but the other", 0);
+        wait::until("its slot is vacant", 10, || {
+            (node.metrics().sum("aqueduct_sink_matched_total", &["sink=\"extra\""]) == 0.0).then_some(())
+        });
+    }
+    assert_eq!(kafka.read("live-extra").len(), published);
+    drop(client);
+    let counts = load.stop();
+    let records = kafka.read_count("live-main", counts.iter().sum::<u32>() as usize + published + 3);
+    let own = records.iter().filter(|record| {
+        record.value.as_deref().is_some_and(|value| !value.starts_with(b"7 ") && !value.starts_with(b"for"))
+    });
+    assert_eq!(own.count(), counts.iter().sum::<u32>() as usize, "the load lost nothing and has nothing twice");
+}
+
+/// A topic that is not there would hold the clients of every sink that takes the same messages.
+#[test]
+fn a_new_sink_whose_topic_is_not_there_is_refused() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let node = start(kafka, "live-known");
+    let before = node.folder().join("aqueduct.toml");
+    let file = fs::read_to_string(&before).expect("it was written");
+    let unknown = "[sinks.typo]\nconnector = \"main\"\nsource_topics = [\"#\"]\ntopic = \"live-unknwon\"\n";
+    fs::write(&before, format!("{file}\n{unknown}")).expect("writable");
+    let told = refused(&node);
+    assert!(told.contains("the topic of sinks.typo is not known") && told.contains("live-unknwon"), "{told}");
+    Client::connect(node.mqtt(), Version::V5, "still").publish_acked("t", b"9 1", 1);
+    kafka.create_topic("live-unknwon", 1);
+    assert_eq!(changed(&node), "sinks.typo: added\n");
+    Client::connect(node.mqtt(), Version::V5, "both").publish_acked("t", b"9 2", 1);
+    kafka.read_count("live-unknwon", 1);
+}
+
+#[test]
+fn without_a_node_nobody_answers() {
+    let plan = Plan::embedded();
+    let config = plan.write();
+    let (folder, config) = (config.parent().expect("a folder"), config.display().to_string());
+    let output = node::command(folder, &["reload", "--config", &config]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no node answers at"), "{output:?}");
+}
+
+/// Flags and variables keep their precedence: the file may say otherwise.
+#[test]
+fn flags_of_the_start_stay_stronger_than_the_file() {
+    let node = Plan::embedded().sink("linger = \"5ms\"").set("sinks.main.linger", "7ms").start();
+    node.configure("linger = \"5ms\"", "linger = \"50ms\"\nmax_inflight = 3");
+    assert_eq!(changed(&node), "sinks.main.max_inflight: 5 → 3\n");
+    Client::connect(node.mqtt(), Version::V5, "one").publish_acked("t", b"x", 1);
+}

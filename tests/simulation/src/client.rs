@@ -45,8 +45,6 @@ pub(crate) struct Client {
     pub(crate) socket: Option<usize>,
     /// It does not read until then.
     pub(crate) deaf_until: u64,
-    /// Its next act is planned for this time.
-    pub(crate) wakes: u64,
     /// Waits for an answer before it can go on.
     pub(crate) waits: bool,
     open: VecDeque<Open>,
@@ -83,7 +81,6 @@ impl Client {
             state: State::Away(0),
             socket: None,
             deaf_until: 0,
-            wakes: u64::MAX,
             waits: false,
             open: VecDeque::new(),
             next_packet_id: 0,

@@ -30,7 +30,7 @@ mod world;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use world::Mix;
+pub use world::{Mix, read_log, sweep};
 
 use plan::Plan;
 use world::World;
@@ -46,6 +46,8 @@ pub struct Report {
     pub acked: u64,
     /// Records stored.
     pub stored: u64,
+    /// Says whether two runs were the same: all chance that was used, the time, and what came of it.
+    pub digest: u64,
     /// Times the power was cut under a buffer on disk.
     pub power_cuts: u64,
     /// What was wrong, if something was.
@@ -54,7 +56,8 @@ pub struct Report {
 
 /// Runs one seed for about `steps` inputs of its shards, then heals its world and draws the verdict.
 pub fn run(seed: u64, steps: u64, trace: bool) -> Report {
-    let mut report = Report { seed, mix: Mix::default(), acked: 0, stored: 0, power_cuts: 0, violation: None };
+    let mut report =
+        Report { seed, mix: Mix::default(), acked: 0, stored: 0, digest: 0, power_cuts: 0, violation: None };
     let mut world = None;
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let world = world.insert(World::new(Plan::draw(seed), trace));
@@ -64,6 +67,7 @@ pub fn run(seed: u64, steps: u64, trace: bool) -> Report {
     if let Some(world) = &world {
         report.mix = world.mix;
         report.power_cuts = world.power_cuts;
+        report.digest = world.digest();
         (report.acked, report.stored) = world.totals();
     }
     report.violation = ran.err().map(|panic| words_of(&*panic));

@@ -1,13 +1,17 @@
 //! `cargo sim`: replays one seed with a trace, or runs many.
 
+mod progress;
+
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use aqueduct_simulation::plan::Plan;
 use aqueduct_simulation::{Mix, Report, run};
 use clap::Parser;
+use progress::Progress;
+use rustix::time::ClockId;
 
 /// As the node has it.
 #[global_allocator]
@@ -82,9 +86,12 @@ struct Sum {
     mix: Mix,
     power_cuts: u64,
     violations: u64,
+    /// Of all reports, in any order.
+    digest: u64,
 }
 
 fn many((from, to): (u64, u64), arguments: &Arguments) -> ExitCode {
+    aqueduct_simulation::sweep();
     // What a violation says is printed with the command that replays it.
     std::panic::set_hook(Box::new(|_| {}));
     let jobs = match arguments.jobs {
@@ -92,47 +99,59 @@ fn many((from, to): (u64, u64), arguments: &Arguments) -> ExitCode {
         jobs => jobs,
     };
     let (next, sum) = (AtomicU64::new(from), Mutex::new(Sum::default()));
-    let began = Instant::now();
+    let progress = Progress::new(to - from, jobs);
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to {
-                        return;
+        let workers: Vec<_> = (0..jobs)
+            .map(|job| {
+                let (next, sum, progress) = (&next, &sum, &progress);
+                scope.spawn(move || {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= to {
+                            return progress.ends(job);
+                        }
+                        progress.begins(job, seed);
+                        let report = run(seed, arguments.steps, false);
+                        if count(&report, sum, arguments) && arguments.first {
+                            next.store(to, Ordering::Relaxed);
+                        }
                     }
-                    let report = run(seed, arguments.steps, false);
-                    if count(&report, &sum, arguments) && arguments.first {
-                        next.store(to, Ordering::Relaxed);
-                    }
-                }
-            });
+                })
+            })
+            .collect();
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            std::thread::sleep(Duration::from_millis(20));
+            progress.tell(&sum);
         }
     });
-    let sum = sum.into_inner().unwrap_or_default();
-    let (steps, seconds) = (sum.mix.steps(), began.elapsed().as_secs_f64());
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{} jobs={jobs} {}", progress.line(&sum), details(&sum));
+    if sum.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The mix of inputs, and what else one may want to know of a run.
+fn details(sum: &Sum) -> String {
+    let steps = sum.mix.steps();
     let share = |n: u64| 100.0 * n as f64 / steps.max(1) as f64;
-    println!(
-        "packets {:.0} %, responses {:.0} %, mesh {:.0} %, others {:.0} %; {jobs} threads",
+    let cpu = rustix::time::clock_gettime(ClockId::ProcessCPUTime);
+    let cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+    format!(
+        "packets={:.1}% responses={:.1}% mesh={:.1}% others={:.1}% power_cuts={} steps_per_cpu_s={:.0} digest={:016x}",
         share(sum.mix.packets),
         share(sum.mix.responses),
         share(sum.mix.mesh),
-        share(sum.mix.others)
-    );
-    println!(
-        "seeds={} steps={steps} steps_per_s={:.0} power_cuts={} violations={}",
-        sum.seeds,
-        steps as f64 / seconds,
+        share(sum.mix.others),
         sum.power_cuts,
-        sum.violations
-    );
-    if sum.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        steps as f64 / cpu_s,
+        sum.digest
+    )
 }
 
 /// Adds a report to the sum; whether it was a violation.
 fn count(report: &Report, sum: &Mutex<Sum>, arguments: &Arguments) -> bool {
-    let Ok(mut sum) = sum.lock() else { return true };
+    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
     sum.seeds += 1;
+    sum.digest = sum.digest.wrapping_add(report.digest);
     sum.mix.add(&report.mix);
     sum.power_cuts += report.power_cuts;
     let Some(violation) = &report.violation else { return false };

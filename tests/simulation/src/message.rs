@@ -87,9 +87,36 @@ impl Message {
         out.extend(self.id.client.to_le_bytes());
         out.extend(self.id.seq.to_le_bytes());
         out.push(self.qos | if self.poison { POISON } else { 0 });
-        let fill = self.id.fill();
-        out.extend((0..self.len - HEAD_BYTES).map(|at| fill.wrapping_add(at as u8)));
+        let mut left = self.len - HEAD_BYTES;
+        for ramp in ramps(self.id.fill()) {
+            let n = left.min(ramp.len());
+            out.extend_from_slice(&ramp[..n]);
+            left -= n;
+            if left == 0 {
+                return;
+            }
+        }
     }
+}
+
+/// Length of a piece of the fill: after that it begins anew.
+const RAMP_BYTES: usize = 256;
+
+/// Every piece of every fill.
+static RAMP: [u8; 2 * RAMP_BYTES] = {
+    let mut ramp = [0; 2 * RAMP_BYTES];
+    let mut at = 0;
+    while at < ramp.len() {
+        ramp[at] = at as u8;
+        at += 1;
+    }
+    ramp
+};
+
+/// The fill that begins with this byte, piece by piece without end.
+fn ramps(first: u8) -> impl Iterator<Item = &'static [u8]> {
+    let first = usize::from(first);
+    std::iter::repeat(&RAMP[first..first + RAMP_BYTES])
 }
 
 impl MessageId {
@@ -106,12 +133,13 @@ impl MessageId {
             return Err(format!("no message of ours: {:02x?}", &payload[..payload.len().min(32)]));
         };
         let id = Self { client: u16::from_le_bytes([c0, c1]), seq: u32::from_le_bytes([s0, s1, s2, s3]) };
-        let mut wanted = id.fill();
-        for (at, &byte) in fill.iter().enumerate() {
-            if byte != wanted {
+        for (n, (found, ramp)) in fill.chunks(RAMP_BYTES).zip(ramps(id.fill())).enumerate() {
+            if *found != ramp[..found.len()] {
+                let (at, (byte, wanted)) =
+                    found.iter().zip(ramp).enumerate().find(|(_, (byte, wanted))| byte != wanted).expect("they differ");
+                let at = n * RAMP_BYTES + at;
                 return Err(format!("{id:?}: byte {at} of its fill is {byte:02x}, not {wanted:02x}"));
             }
-            wanted = wanted.wrapping_add(1);
         }
         Ok(id)
     }

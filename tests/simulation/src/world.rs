@@ -1,9 +1,10 @@
-//! The world of one seed: an event heap, and what happens at each event.
+//! The world of one seed: an agenda, and what happens at each of its times.
 //!
 //! Time passes only between events. A shard is driven as the driver drives it: what has come in since its last round is handed
 //! to it, fact by fact, then the round ends and says when it wants to be woken.
 
 mod acts;
+mod agenda;
 mod brokers;
 mod changes;
 mod disks;
@@ -11,8 +12,7 @@ mod heal;
 mod rounds;
 mod scripted;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
 use aqueduct::clock::{Mono, Now};
 use aqueduct::config::{Config, Document, Loaded, Machine, Overflow, Sources};
@@ -28,9 +28,11 @@ use crate::plan::{Buffer, Destination, Faults, Plan};
 use crate::ports::{Parcel, Ports};
 use crate::random::Random;
 
+use agenda::{Agenda, Next, Sleeper};
 use brokers::{Held, Zombie};
 use changes::Changes;
 use disks::Disks;
+pub use disks::{read_log, sweep};
 pub use rounds::Mix;
 use rounds::Service;
 pub use scripted::simulate;
@@ -41,13 +43,9 @@ const BEGINS_MS: i64 = 1_700_000_000_000;
 /// Events for each input of a shard; in a world with more nothing goes on before it heals.
 const EVENTS_PER_STEP_MAX: u64 = 20;
 
-/// What will happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What will happen, but for those who wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
-    /// A client acts.
-    Client(u32),
-    /// A shard has a round.
-    Shard(u32),
     /// A dial of a shard's link ends.
     Dialled(u32, u32, u32),
     /// The next request of a link reaches its broker.
@@ -58,10 +56,6 @@ enum Event {
     Done(u32, u32, u32),
     /// A request of a link that is gone is handled all the same.
     Zombie,
-    /// The cluster wants to be called.
-    Cluster,
-    /// The disks want to be called.
-    Disk,
     /// The node starts again.
     Start,
     /// Somebody looks at the configuration.
@@ -74,7 +68,6 @@ enum Event {
 struct Node {
     shard: Shard,
     ports: Ports,
-    wakes: u64,
     /// Client sockets are part of the present wait.
     hears_clients: bool,
     accepts: Vec<usize>,
@@ -95,8 +88,7 @@ pub(crate) struct World {
     faults: Faults,
     now: u64,
     wall_offset_ms: i64,
-    order: u64,
-    heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    agenda: Agenda<Event>,
     random: Random,
     net: Net,
     nodes: Vec<Node>,
@@ -105,11 +97,9 @@ pub(crate) struct World {
     clients: Vec<Client>,
     ledger: Ledger,
     cluster: Option<Cluster>,
-    cluster_wakes: u64,
     zombies: VecDeque<Zombie>,
     held: Held,
     disks: Option<Disks>,
-    disk_wakes: u64,
     changes: Option<Changes>,
     /// Possible duplicates that ended nodes had counted, and records they had found in their buffers.
     admitted: u64,
@@ -161,17 +151,14 @@ impl World {
             settings,
             now: 1_000_000_000,
             wall_offset_ms: 0,
-            order: 0,
-            heap: BinaryHeap::new(),
+            agenda: Agenda::new(plan.clients.len()),
             net: Net::default(),
             nodes: Vec::new(),
             mesh: Vec::new(),
             cluster,
-            cluster_wakes: u64::MAX,
             zombies: VecDeque::new(),
             held: Held::new(),
             disks,
-            disk_wakes: u64::MAX,
             changes,
             admitted: 0,
             given_up: 0,
@@ -205,28 +192,26 @@ impl World {
 
     /// The next event; false if there is none.
     fn step(&mut self) -> bool {
-        let Some(Reverse((at, _, event))) = self.heap.pop() else { return false };
+        let Some((at, next)) = self.agenda.pop() else { return false };
         self.now = self.now.max(at);
+        let event = match next {
+            Next::Event(event) => event,
+            Next::Wake(who) => {
+                match who {
+                    Sleeper::Client(client) => self.act(client),
+                    Sleeper::Shard(shard) => self.round(shard),
+                    Sleeper::Cluster => self.on_cluster(),
+                    Sleeper::Disks => self.on_disks(),
+                }
+                return true;
+            }
+        };
         match event {
-            Event::Client(client) => {
-                if self.clients[client as usize].wakes == at {
-                    self.clients[client as usize].wakes = u64::MAX;
-                    self.act(client as usize);
-                }
-            }
-            Event::Shard(shard) => {
-                if self.nodes.get(shard as usize).is_some_and(|node| node.wakes == at) {
-                    self.nodes[shard as usize].wakes = u64::MAX;
-                    self.round(shard as usize);
-                }
-            }
             Event::Dialled(shard, index, generation) => self.on_dialled(shard as usize, link(index, generation)),
             Event::Reached(shard, index, generation) => self.on_reached(shard as usize, link(index, generation)),
             Event::Left(shard, index, generation) => self.on_left(shard as usize, link(index, generation)),
             Event::Done(shard, index, generation) => self.on_done(shard as usize, link(index, generation)),
             Event::Zombie => self.on_zombie(),
-            Event::Cluster => self.on_cluster(at),
-            Event::Disk => self.on_disks(at),
             Event::Start => self.start(),
             Event::Change => self.on_change(at),
             Event::Mail(shard) => self.on_mail(shard as usize),
@@ -235,22 +220,16 @@ impl World {
     }
 
     fn at(&mut self, time: u64, event: Event) {
-        self.order += 1;
-        self.heap.push(Reverse((time, self.order, event)));
+        self.agenda.plan(time, event);
     }
 
     fn wake_client(&mut self, client: usize, at: u64) {
-        if at < self.clients[client].wakes {
-            self.clients[client].wakes = at;
-            self.at(at, Event::Client(client as u32));
-        }
+        self.agenda.wake(Sleeper::Client(client), at);
     }
 
     fn wake_shard(&mut self, shard: usize, at: u64) {
-        if at < self.nodes[shard].wakes {
-            self.nodes[shard].wakes = at;
-            self.at(at, Event::Shard(shard as u32));
-        }
+        assert!(shard < self.nodes.len(), "there is a shard {shard}");
+        self.agenda.wake(Sleeper::Shard(shard), at);
     }
 
     fn clock(&self) -> Now {
@@ -280,7 +259,6 @@ impl World {
             self.nodes.push(Node {
                 shard: machine,
                 ports,
-                wakes: u64::MAX,
                 hears_clients: true,
                 accepts: Vec::new(),
                 readable: Vec::new(),
@@ -344,6 +322,7 @@ impl World {
         }
         self.end_zombies();
         self.nodes.clear();
+        self.agenda.forget_shards();
         if let Some(disks) = &mut self.disks {
             self.power_cuts += u64::from(disks.crash(&mut self.random));
         }

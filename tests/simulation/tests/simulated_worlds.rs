@@ -66,8 +66,8 @@ fn are_the_same_each_time() {
     for seed in 0..20 {
         let (one, other) = (run(seed, 5_000, false), run(seed, 5_000, false));
         assert_eq!(
-            (one.mix.steps(), one.acked, one.stored),
-            (other.mix.steps(), other.acked, other.stored),
+            (one.mix.steps(), one.acked, one.stored, one.digest),
+            (other.mix.steps(), other.acked, other.stored, other.digest),
             "seed {seed}"
         );
         assert!(one.acked > 0, "seed {seed} is a world in which something happens: {one:?}");

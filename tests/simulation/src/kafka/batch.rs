@@ -11,15 +11,20 @@
 //! others than ours.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use bytes::Bytes;
-use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
+use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy};
+use zstd::bulk;
 
 /// Bytes in front of the records.
 const HEADER_LEN: usize = 61;
 
 /// Bytes in front of what the length counts.
 const LENGTH_ENDS_AT: usize = 12;
+
+/// No world has batches as long as this, decompressed.
+const RECORDS_BYTES_MAX: usize = 1 << 20;
 
 /// Where the bytes begin that the checksum covers.
 const CRC_ENDS_AT: usize = 21;
@@ -54,15 +59,16 @@ pub struct Record<'a> {
 /// If the records cannot be decompressed.
 pub fn plain(bytes: &[u8]) -> Cow<'_, [u8]> {
     let codec = i16_at(bytes, 21);
-    if codec == 0 {
-        return Cow::Borrowed(bytes);
+    match codec {
+        0 => return Cow::Borrowed(bytes),
+        4 => return Cow::Owned(plain_from_zstd(bytes)),
+        _ => {}
     }
     let mut packed = Bytes::copy_from_slice(&bytes[HEADER_LEN..]);
     let records = match codec {
         1 => Gzip::decompress(&mut packed, |records| Ok(records.to_vec())),
         2 => Snappy::decompress(&mut packed, |records| Ok(records.to_vec())),
         3 => Lz4::decompress(&mut packed, |records| Ok(records.to_vec())),
-        4 => Zstd::decompress(&mut packed, |records| Ok(records.to_vec())),
         other => panic!("a batch with attributes {other:#x}"),
     };
     let records = records.unwrap_or_else(|error| panic!("records compressed by codec {codec}: {error}"));
@@ -73,6 +79,21 @@ pub fn plain(bytes: &[u8]) -> Cow<'_, [u8]> {
 /// Whether its records are compressed in a way that brokers before 2.1 refuse.
 pub(super) fn is_zstd(bytes: &[u8]) -> bool {
     i16_at(bytes, 21) & 7 == 4
+}
+
+/// There is one implementation of zstd for us and everybody else. Its context is kept, which costs more to set up than most
+/// batches to decompress.
+fn plain_from_zstd(bytes: &[u8]) -> Vec<u8> {
+    thread_local! {
+        static KEPT: RefCell<(bulk::Decompressor<'static>, Vec<u8>)> =
+            RefCell::new((bulk::Decompressor::new().expect("memory"), Vec::with_capacity(RECORDS_BYTES_MAX)));
+    }
+    KEPT.with_borrow_mut(|(decompressor, records)| {
+        let done = decompressor.decompress_to_buffer(&bytes[HEADER_LEN..], records);
+        done.unwrap_or_else(|error| panic!("records compressed by codec 4: {error}"));
+        assert!(records.len() > bytes.len() - HEADER_LEN, "compression by codec 4 was not worth it");
+        [&bytes[..HEADER_LEN], records].concat()
+    })
 }
 
 /// Checks a whole batch and shows each record. Returns it plain, as [`plain`] makes it.

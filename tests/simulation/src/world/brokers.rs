@@ -8,6 +8,7 @@ use aqueduct::buffer::Batch;
 use aqueduct::clock::Mono;
 use aqueduct::shard::io::{LinkKey, Request};
 
+use super::agenda::Sleeper;
 use super::rounds::Service;
 use super::{Event, World, trace};
 use crate::kafka::{
@@ -338,11 +339,7 @@ impl World {
     }
 
     /// The cluster does what is due.
-    pub(super) fn on_cluster(&mut self, at: u64) {
-        if self.cluster_wakes != at {
-            return;
-        }
-        self.cluster_wakes = u64::MAX;
+    pub(super) fn on_cluster(&mut self) {
         let now = self.clock();
         let Some(cluster) = &mut self.cluster else { return };
         let mut released: Vec<Released> = Vec::new();
@@ -373,10 +370,8 @@ impl World {
         }
         if self.cluster.is_some()
             && let Some(Mono(next)) = next
-            && next < self.cluster_wakes
         {
-            self.cluster_wakes = next.max(self.now);
-            self.at(self.cluster_wakes, Event::Cluster);
+            self.agenda.wake(Sleeper::Cluster, next.max(self.now));
         }
     }
 

@@ -13,8 +13,9 @@ use aqueduct::sink::Writer;
 use aqueduct::sink::embedded::Embedded;
 use aqueduct::sink::kafka::Produce;
 
+use super::agenda::Sleeper;
 use super::rounds::Service;
-use super::{Event, World, trace};
+use super::{World, trace};
 use crate::disk::{Crash, Disk, DiskFaults, DiskPlan, open_logs};
 use crate::kafka::{Records, plain};
 use crate::message::MessageId;
@@ -37,14 +38,33 @@ pub(super) struct Disks {
     disk: Option<Disk>,
 }
 
+/// What the names of directories of worlds begin with; the process and a number follow.
+const DIR_NAME: &str = "aqueduct-sim-";
+
+/// Where directories of worlds lie: in memory, if it can be had.
+fn base_dir() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { env::temp_dir() }
+}
+
+/// Removes what the worlds of processes have left that were killed.
+pub fn sweep() {
+    for entry in fs::read_dir(base_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process =
+            name.to_str().and_then(|name| name.strip_prefix(DIR_NAME)?.split('-').next()?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 impl Disks {
     /// An empty disk.
     pub(super) fn new(plan: &Plan, random: &mut Random) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = base.join(format!("aqueduct-sim-{}-{count}", process::id()));
+        let dir = base_dir().join(format!("{DIR_NAME}{}-{count}", process::id()));
         let limits = LogLimits { segment_bytes: 64 << 10, retention_bytes: 1 << 30, retention_ms: 7 * 86_400_000 };
         let topic = |sink| TopicSpec { name: format!("t{sink}"), partitions: plan.partitions, limits };
         let is_log = plan.destination == Destination::Embedded;
@@ -153,7 +173,10 @@ impl Drop for Disks {
 }
 
 /// Shows key and value of a log's records, as its readers get them.
-fn read_log(opened: &Opened, log: LogId, mut show: impl FnMut(Option<&[u8]>, &[u8])) {
+///
+/// # Panics
+/// If the log cannot be read, or its offsets go back.
+pub fn read_log(opened: &Opened, log: LogId, mut show: impl FnMut(Option<&[u8]>, &[u8])) {
     let mut reader = LogReader::new(opened.catalogue.clone(), log);
     let ends = &opened.catalogue.place(log).ends;
     let mut offset = ends.log_start();
@@ -232,20 +255,13 @@ impl World {
 
     fn look_at_disks(&mut self) {
         let disk = self.disks.as_ref().and_then(|disks| disks.disk.as_ref());
-        if let Some(Mono(next)) = disk.and_then(Disk::next_event)
-            && next < self.disk_wakes
-        {
-            self.disk_wakes = next.max(self.now);
-            self.at(self.disk_wakes, Event::Disk);
+        if let Some(Mono(next)) = disk.and_then(Disk::next_event) {
+            self.agenda.wake(Sleeper::Disks, next.max(self.now));
         }
     }
 
     /// The disk does what is due.
-    pub(super) fn on_disks(&mut self, at: u64) {
-        if self.disk_wakes != at {
-            return;
-        }
-        self.disk_wakes = u64::MAX;
+    pub(super) fn on_disks(&mut self) {
         let now = self.clock();
         for shard in 0..self.nodes.len() {
             let Some(disk) = self.disks.as_mut().and_then(|disks| disks.disk.as_mut()) else { return };

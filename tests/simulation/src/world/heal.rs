@@ -4,6 +4,7 @@ use aqueduct::shard::control::Command;
 
 use super::rounds::Service;
 use super::{World, trace};
+use crate::random::Random;
 
 /// How long it may take until every publication has its answer once nothing fails any more, simulated nanoseconds. The longest
 /// timeout of a plan is 10 s, and some wait for others.
@@ -142,6 +143,15 @@ impl World {
     fn open_text(&self) -> String {
         let open = self.clients.iter().zip(&self.plan.clients).filter(|(client, _)| !client.is_done());
         open.map(|(client, plan)| format!("  {} {}\n", plan.name, client.open_text())).collect()
+    }
+
+    /// Two runs that were the same have the same.
+    pub(crate) fn digest(&self) -> u64 {
+        let (acked, stored) = self.totals();
+        let chance = self.random.clone().next_u64();
+        [self.now, self.mix.steps(), acked, stored]
+            .into_iter()
+            .fold(chance, |digest, n| Random::new(digest ^ n).next_u64())
     }
 
     /// Messages acknowledged, and records stored.

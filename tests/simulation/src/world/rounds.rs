@@ -40,7 +40,25 @@ pub struct Mix {
     pub others: u64,
 }
 
+/// A kind of input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Packets,
+    Response,
+    Mesh,
+    Other,
+}
+
 impl Mix {
+    fn count(&mut self, kind: Kind) {
+        *match kind {
+            Kind::Packets => &mut self.packets,
+            Kind::Response => &mut self.responses,
+            Kind::Mesh => &mut self.mesh,
+            Kind::Other => &mut self.others,
+        } += 1;
+    }
+
     /// All of them.
     pub fn steps(&self) -> u64 {
         self.packets + self.responses + self.mesh + self.others
@@ -71,8 +89,9 @@ impl World {
         self.end_round(shard);
     }
 
-    /// One input.
-    fn on(&mut self, shard: usize, input: Input<'_>) {
+    /// One input, which is a step of the simulation.
+    fn on(&mut self, shard: usize, kind: Kind, input: Input<'_>) {
+        self.mix.count(kind);
         let now = self.clock();
         let Node { shard: machine, ports, .. } = &mut self.nodes[shard];
         let mut port = Port { net: &mut self.net, own: ports, random: &mut self.random };
@@ -93,12 +112,11 @@ impl World {
                     break;
                 }
                 let Some((_, parcel)) = self.mesh[pair].pop_front() else { break };
-                self.mix.mesh += 1;
                 match parcel {
-                    Parcel::Message(message) => self.on(shard, Input::Mesh(ShardId(from as u16), message)),
+                    Parcel::Message(message) => self.on(shard, Kind::Mesh, Input::Mesh(ShardId(from as u16), message)),
                     Parcel::Conn(socket, moved) => {
                         let key = self.nodes[shard].ports.adopt(&mut self.net, shard, socket);
-                        self.on(shard, Input::Arrived(key, moved));
+                        self.on(shard, Kind::Mesh, Input::Arrived(key, moved));
                         self.net.get(socket).told = false;
                         self.tell(socket);
                     }
@@ -111,30 +129,24 @@ impl World {
         while let Some(service) = self.nodes[shard].services.pop_front() {
             match service {
                 Service::Answer(key) => self.take_answer(shard, key),
-                Service::Disk(done) => {
-                    self.mix.responses += 1;
-                    self.on(shard, Input::Disk(done));
-                }
-                other => {
-                    self.mix.others += 1;
-                    self.take_rare(shard, other);
-                }
+                Service::Disk(done) => self.on(shard, Kind::Response, Input::Disk(done)),
+                other => self.take_rare(shard, other),
             }
         }
     }
 
     fn take_rare(&mut self, shard: usize, service: Service) {
         match service {
-            Service::Command(command) => self.on(shard, Input::Command(command)),
-            Service::LinkUp(key) => self.on(shard, Input::LinkUp(key)),
+            Service::Command(command) => self.on(shard, Kind::Other, Input::Command(command)),
+            Service::LinkUp(key) => self.on(shard, Kind::Other, Input::LinkUp(key)),
             Service::Stray(link, request) => {
                 self.nodes[shard].ports.returned(&request);
                 let why = "the link was already down".to_string();
-                self.on(shard, Input::LinkDown { link, unanswered: vec![request], why });
+                self.on(shard, Kind::Other, Input::LinkDown { link, unanswered: vec![request], why });
             }
             Service::Sent(link, request) => {
                 self.nodes[shard].ports.returned(&request);
-                self.on(shard, Input::Sent { link, request });
+                self.on(shard, Kind::Other, Input::Sent { link, request });
             }
             Service::LinkDown(link) => {
                 let Some(state) = self.nodes[shard].ports.bury(link) else { return };
@@ -142,7 +154,7 @@ impl World {
                 unanswered.iter().for_each(|request| self.nodes[shard].ports.returned(request));
                 let why = state.down.unwrap_or_default();
                 trace!(self, "shard {shard}: link {}.{} is down: {why}", link.index, link.generation);
-                self.on(shard, Input::LinkDown { link, unanswered, why });
+                self.on(shard, Kind::Other, Input::LinkDown { link, unanswered, why });
             }
             Service::Answer(_) | Service::Disk(_) => {}
         }
@@ -155,16 +167,14 @@ impl World {
         state.taken -= 1;
         state.arrived -= 1;
         ports.returned(&request);
-        self.mix.responses += 1;
-        self.on(shard, Input::Response { link, body: &body, request });
+        self.on(shard, Kind::Response, Input::Response { link, body: &body, request });
         self.frame = body;
     }
 
     fn take_gone(&mut self, shard: usize) {
         for socket in std::mem::take(&mut self.nodes[shard].gone) {
             if let Some(key) = self.key(shard, socket) {
-                self.mix.others += 1;
-                self.on(shard, Input::Closed(key));
+                self.on(shard, Kind::Other, Input::Closed(key));
             }
         }
     }
@@ -173,22 +183,19 @@ impl World {
         for socket in std::mem::take(&mut self.nodes[shard].accepts) {
             let key = self.nodes[shard].ports.adopt(&mut self.net, shard, socket);
             let peer = ([127, 0, 0, 1], 40_000).into();
-            self.mix.others += 1;
-            self.on(shard, Input::Accepted(key, ListenerId(0), peer));
+            self.on(shard, Kind::Other, Input::Accepted(key, ListenerId(0), peer));
             self.tell(socket);
         }
         for socket in std::mem::take(&mut self.nodes[shard].writable) {
             if let Some(key) = self.key(shard, socket) {
-                self.mix.others += 1;
-                self.on(shard, Input::Writable(key));
+                self.on(shard, Kind::Other, Input::Writable(key));
             }
         }
         let mut readable = std::mem::take(&mut self.nodes[shard].readable);
         for socket in readable.drain(..) {
             if let Some(key) = self.key(shard, socket) {
                 self.net.get(socket).told = false;
-                self.mix.packets += 1;
-                self.on(shard, Input::Readable(key));
+                self.on(shard, Kind::Packets, Input::Readable(key));
             }
         }
         // What was told meanwhile belongs to the next round.
@@ -200,27 +207,24 @@ impl World {
     /// What the kernel may say though there is no need, or to the wrong one.
     fn inject(&mut self, shard: usize) {
         if self.random.chance(SCRAPES_PER_MILLION) {
-            self.mix.others += 1;
-            self.on(shard, Input::Command(Command::Scrape { token: 0 }));
+            self.on(shard, Kind::Other, Input::Command(Command::Scrape { token: 0 }));
         }
         if self.random.chance(self.faults.stale_key)
             && let Some(key) = self.nodes[shard].ports.stale_key(&mut self.random)
         {
-            self.mix.others += 1;
             let input = match self.random.below(3) {
                 0 => Input::Readable(key),
                 1 => Input::Writable(key),
                 _ => Input::Closed(key),
             };
-            self.on(shard, input);
+            self.on(shard, Kind::Other, input);
         }
         if self.random.chance(self.faults.spurious) {
             let keys: Vec<_> = self.nodes[shard].ports.conn_keys().collect();
             if !keys.is_empty() {
                 let key = self.random.one_of(&keys).0;
-                self.mix.others += 1;
                 let input = if self.random.below(2) == 0 { Input::Readable(key) } else { Input::Writable(key) };
-                self.on(shard, input);
+                self.on(shard, Kind::Other, input);
             }
         }
     }

@@ -24,7 +24,7 @@ mod token;
 pub use kerberos::{Failure, Identity, Login, begin_login, fetch_ticket};
 pub use reload::Reload;
 pub use tls::tls_clients;
-pub use token::fetch_token;
+pub use token::{fetch_token, read_token};
 
 pub(crate) use random::bytes as random_bytes;
 

@@ -39,6 +39,7 @@ mod read;
 mod sync_group;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::log::{Catalogue, LogId, LogReader};
 use coordinator::Coordinator;
 use offsets::Offsets;
+
+pub use api::Refusal;
 
 /// Clients at once. Consumers hold two or three connections each; a node that serves more than this wants a real cluster.
 const CONNECTIONS_MAX: usize = 256;
@@ -100,6 +103,19 @@ impl State {
     fn log(&self, topic: &str, partition: i32) -> Option<LogId> {
         self.catalogue.topic(topic)?.log(u32::try_from(partition).ok()?)
     }
+}
+
+/// Answers one request without a socket: a frame without its length field, to the answer with it.
+///
+/// # Errors
+/// Where the client's connection would be closed.
+pub async fn answer(
+    state: &Arc<State>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    frame: &[u8],
+) -> Result<Vec<u8>, Refusal> {
+    api::answer(state, peer, local, frame).await.map(|answer| answer.frame)
 }
 
 /// Serves Kafka clients until the future is dropped, which also closes their connections.

@@ -19,6 +19,8 @@ mod files;
 mod session;
 mod verifier;
 
+pub use certificate::{expiry_s, is_self_issued};
 pub use client::{Client, web_trust};
 pub use fault::explain;
+pub use files::{certificates_in, private_key_in};
 pub(in crate::driver) use session::{Room, Sent, Session};

@@ -20,9 +20,11 @@
 //! the order they went in; what is damaged costs itself and nothing else. Left out: retention, readers, offsets.
 
 pub use entry::Envelope;
+pub use footer::{Item, read as read_footer};
 pub use machine::{Gone, Journal, JournalCounts, JournalLimits};
 pub use op::{JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted};
 pub use open::{JournalPlace, JournalSpec, JournalStart, Journals, OpenedJournals, open_journals};
+pub use positions::{Position, Positions};
 pub use read::read_back;
 
 pub mod scan;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use kafka::sasl::Secret;
 use rustls::ClientConfig;
 use tokio::time::{Instant, sleep};
@@ -57,6 +58,15 @@ pub fn fetch_token(client: &OauthClient, ca_file: Option<&PathBuf>) -> Result<Se
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let trust = trust(ca_file)?;
     runtime.block_on(endpoint::fetch(client, &trust)).map(|issued| issued.token)
+}
+
+/// What an authorization server's answer means: a token and how long it lasts.
+///
+/// # Errors
+/// One sentence without a full stop: why it holds none, in the server's own words. Never a secret.
+pub fn read_token(status: u16, body: &[u8]) -> Result<(Secret, Duration), String> {
+    let status = StatusCode::from_u16(status).map_err(|error| error.to_string())?;
+    endpoint::understand(status, body).map(|issued| (issued.token, issued.lifetime))
 }
 
 fn trust(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, String> {

@@ -9,7 +9,7 @@
 //!
 //! A target is one function that panics if a promise is broken. The same functions run as ordinary tests on the stable
 //! toolchain (`tests/no_door_panics.rs`), for as long as one likes (`cargo run --release -p aqueduct-fuzz -- TARGET`), and under
-//! libFuzzer (`libfuzzer/`, a package outside of the workspace because it needs nightly). `docs/hacking.md` has the commands.
+//! libFuzzer (`libfuzzer/`, a package outside of the workspace because all of it is instrumented). `docs/hacking.md` has the commands.
 //!
 //! Everything follows from a seed: the same seed makes the same inputs in the same order. An input that failed once is kept in the
 //! corpus for ever.

@@ -26,10 +26,16 @@ pub const PACKETS_BEHIND_2: Shape = Shape { prefix: 2, ..PACKETS };
 pub const BATCHES: Shape = Shape { prefix: 0, cut: cut_batches, mend: |batch| mend_batch(batch) };
 /// Entries of a buffer on disk.
 pub const ENTRIES: Shape = Shape { prefix: 0, cut: cut_entries, mend: |entry| mend_entry(entry) };
+/// The footer of a segment of a buffer on disk, or its positions.
+pub const INDEX: Shape = Shape { prefix: 0, cut: whole, mend: |index| mend_index(index) };
 /// Kafka's frames: a length, then so many bytes.
 pub const FRAMES: Shape = Shape { prefix: 0, cut: cut_frames, mend: |frame| mend_frame(frame) };
+/// As [`FRAMES`], behind a byte that chooses.
+pub const FRAMES_BEHIND_1: Shape = Shape { prefix: 1, ..FRAMES };
 /// Lines of text.
 pub const LINES: Shape = Shape { prefix: 0, cut: cut_lines, mend: |_| {} };
+/// As [`LINES`], behind a byte that chooses.
+pub const LINES_BEHIND_1: Shape = Shape { prefix: 1, ..LINES };
 
 fn whole(bytes: &[u8], pieces: &mut Vec<Range<usize>>) {
     pieces.push(0..bytes.len());
@@ -112,6 +118,21 @@ fn mend_entry(entry: &mut [u8]) {
     entry[8..12].copy_from_slice(&length.to_be_bytes());
     let crc = crc32fast::hash(&entry[8..]);
     entry[4..8].copy_from_slice(&crc.to_be_bytes());
+}
+
+fn mend_index(index: &mut [u8]) {
+    let len = index.len();
+    if len >= 24 && &index[len - 24..len - 20] == b"AQJF" {
+        let items = (len - 24) / 24;
+        index[len - 16..len - 12].copy_from_slice(&(items as u32).to_be_bytes());
+        index[len - 12..len - 8].copy_from_slice(&((len - 24 - 24 * items) as u32).to_be_bytes());
+        let list = &index[len - 24 - 24 * items..len - 24];
+        let crc = crc32fast::hash(&[list, &index[len - 16..len - 8]].concat());
+        index[len - 20..len - 16].copy_from_slice(&crc.to_be_bytes());
+    } else if index.starts_with(b"AQJP") && len >= 8 {
+        let crc = crc32fast::hash(&index[8..]);
+        index[4..8].copy_from_slice(&crc.to_be_bytes());
+    }
 }
 
 fn cut_frames(bytes: &[u8], pieces: &mut Vec<Range<usize>>) {

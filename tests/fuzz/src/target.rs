@@ -1,16 +1,23 @@
 //! The doors, one target each. A later door gets its file, its row here and its folder under `corpus/`.
 
 mod config;
+mod headers;
+mod journal_index;
 mod journal_recovery;
 mod kafka_frames;
+mod kafka_login;
+mod kafka_request;
 pub mod kafka_response;
 mod kafka_sasl;
 mod log_recovery;
+mod mqtt_client;
 mod mqtt_connection;
 mod mqtt_decode;
 mod record_batch;
 mod second_opinion;
 mod template;
+mod tls_files;
+mod token_answer;
 mod topic_match;
 
 use crate::shape::{self, Shape};
@@ -59,6 +66,14 @@ pub static TARGETS: &[Target] = &[
         is_decoder: false,
     },
     Target {
+        name: "mqtt_client",
+        run: mqtt_client::run,
+        shape: shape::PACKETS_BEHIND_2,
+        words: mqtt_decode::PROPERTIES,
+        bytes_max: 512,
+        is_decoder: false,
+    },
+    Target {
         name: "topic_match",
         run: topic_match::run,
         shape: shape::LINES,
@@ -104,6 +119,22 @@ pub static TARGETS: &[Target] = &[
         is_decoder: false,
     },
     Target {
+        name: "kafka_login",
+        run: kafka_login::run,
+        shape: shape::FRAMES_BEHIND_1,
+        words: &[b"r=", b",s=", b",i=4096", b"\0\x11\0\0\0\x01", b"\0\x24\0\0\0\x02", b"\0\x05PLAIN"],
+        bytes_max: 1024,
+        is_decoder: false,
+    },
+    Target {
+        name: "kafka_request",
+        run: kafka_request::run,
+        shape: shape::FRAMES,
+        words: kafka_request::WORDS,
+        bytes_max: 512,
+        is_decoder: false,
+    },
+    Target {
         name: "record_batch",
         run: record_batch::run,
         shape: shape::BATCHES,
@@ -128,6 +159,14 @@ pub static TARGETS: &[Target] = &[
         is_decoder: false,
     },
     Target {
+        name: "journal_index",
+        run: journal_index::run,
+        shape: shape::INDEX,
+        words: journal_index::WORDS,
+        bytes_max: 512,
+        is_decoder: false,
+    },
+    Target {
         name: "config",
         run: config::run,
         shape: shape::LINES,
@@ -141,6 +180,30 @@ pub static TARGETS: &[Target] = &[
         shape: shape::LINES,
         words: template::WORDS,
         bytes_max: 512,
+        is_decoder: false,
+    },
+    Target {
+        name: "headers",
+        run: headers::run,
+        shape: shape::LINES_BEHIND_1,
+        words: headers::WORDS,
+        bytes_max: 512,
+        is_decoder: false,
+    },
+    Target {
+        name: "token_answer",
+        run: token_answer::run,
+        shape: shape::PLAIN_BEHIND_2,
+        words: token_answer::WORDS,
+        bytes_max: 512,
+        is_decoder: false,
+    },
+    Target {
+        name: "tls_files",
+        run: tls_files::run,
+        shape: shape::LINES,
+        words: tls_files::WORDS,
+        bytes_max: 2048,
         is_decoder: false,
     },
 ];

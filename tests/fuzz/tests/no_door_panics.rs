@@ -45,15 +45,22 @@ macro_rules! doors {
 
 doors! {
     config
+    headers
+    journal_index
     journal_recovery
     kafka_frames
+    kafka_login
+    kafka_request
     kafka_response
     kafka_sasl
     log_recovery
+    mqtt_client
     mqtt_connection
     mqtt_decode_v3
     mqtt_decode_v5
     record_batch
     template
+    tls_files
+    token_answer
     topic_match
 }

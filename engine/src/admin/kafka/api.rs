@@ -88,13 +88,18 @@ impl From<Vec<u8>> for Answer {
 
 /// Why a connection is closed instead of answered.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// The request breaks the protocol.
     #[error("malformed request: {0}")]
     Malformed(#[from] Error),
     /// Not listed in ApiVersions.
     #[error("unsupported request: API key {key}, version {version}")]
-    Unsupported { key: i16, version: i16 },
+    Unsupported {
+        /// As the client wrote it.
+        key: i16,
+        /// Of that API.
+        version: i16,
+    },
     /// A producer that does not want answers cannot be told that its records are refused.
     #[error("records are published over MQTT")]
     Silent,

@@ -1,7 +1,5 @@
 //! The listener as clients see it: rskafka, which is not ours, and raw frames where no client would send them.
 
-use std::net::SocketAddr;
-
 use rskafka::client::ClientBuilder;
 use rskafka::client::error::{Error as ClientError, ProtocolError};
 use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling};

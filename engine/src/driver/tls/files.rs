@@ -37,8 +37,15 @@ pub(super) fn stamps(options: &TlsOptions) -> Vec<Stamp> {
 /// # Errors
 /// One sentence that names the file.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read(path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    certificates_in(&read(path)?, path)
+}
+
+/// The same of what was read from the file.
+///
+/// # Errors
+/// One sentence that names the file.
+pub fn certificates_in(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(format!("{} holds no certificate in PEM (BEGIN CERTIFICATE)", path.display())),
@@ -51,9 +58,16 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 /// # Errors
 /// One sentence that names the file; never a part of its content.
 pub(super) fn private_key(path: &Path, password: Option<&Secret>) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = read(path)?;
+    private_key_in(&read(path)?, path, password)
+}
+
+/// The same of what was read from the file.
+///
+/// # Errors
+/// One sentence that names the file; never a part of its content.
+pub fn private_key_in(pem: &[u8], path: &Path, password: Option<&Secret>) -> Result<PrivateKeyDer<'static>, String> {
     let shown = path.display();
-    let text = String::from_utf8_lossy(&pem);
+    let text = String::from_utf8_lossy(pem);
     if text.contains(ENCRYPTED_BEFORE_PKCS8) {
         return Err(format!(
             "{shown} is encrypted in a form of before PKCS#8; convert it: openssl pkcs8 -topk8 -in {shown} -out NEW"
@@ -63,7 +77,7 @@ pub(super) fn private_key(path: &Path, password: Option<&Secret>) -> Result<Priv
         let password = password.ok_or_else(|| format!("{shown} is encrypted; set tls.password"))?;
         return decrypt(text.get(at..).unwrap_or_default(), password).map_err(|why| format!("{shown} {why}"));
     }
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
         format!("{shown} holds no private key in PEM (BEGIN PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY)")
     })
 }

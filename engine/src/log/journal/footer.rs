@@ -22,12 +22,17 @@ pub(crate) const ENTRIES_MAX: usize = 65_536;
 
 /// Where an entry lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Item {
-    pub(crate) number: u64,
-    pub(crate) at: u32,
-    pub(crate) bytes: u32,
-    pub(crate) partition: u32,
-    pub(crate) records: u32,
+pub struct Item {
+    /// The entry's.
+    pub number: u64,
+    /// Where it begins in the segment.
+    pub at: u32,
+    /// Its length.
+    pub bytes: u32,
+    /// Of the sink.
+    pub partition: u32,
+    /// How many it holds.
+    pub records: u32,
 }
 
 /// A footer that grows with its segment.
@@ -68,7 +73,7 @@ impl Footer {
 ///
 /// # Errors
 /// Only those of the disk.
-pub(crate) fn read<R: ReadAt + ?Sized>(source: &R, len: u64, mark: u32) -> io::Result<Option<Vec<Item>>> {
+pub fn read<R: ReadAt + ?Sized>(source: &R, len: u64, mark: u32) -> io::Result<Option<Vec<Item>>> {
     let Some(trailer_at) = len.checked_sub(TRAILER_LEN as u64) else { return Ok(None) };
     let mut trailer = [0; TRAILER_LEN];
     if !read_exact(source, trailer_at, &mut trailer)? || trailer[..4] != MAGIC {

@@ -16,32 +16,34 @@ const CRC_ENDS_AT: usize = 8;
 
 /// The positions of one journal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Positions {
+pub struct Positions {
     /// Which of two is newer.
-    pub(crate) count: u64,
+    pub count: u64,
     /// What Kafka has said last; 0 if it has not.
-    pub(crate) topic_partitions: u32,
-    pub(crate) partitions: BTreeMap<u32, Position>,
+    pub topic_partitions: u32,
+    /// How far each has been passed.
+    pub partitions: BTreeMap<u32, Position>,
 }
 
 /// How far a partition has been passed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Position {
+pub struct Position {
     /// Everything below this number, but for `open`.
-    pub(crate) resume: u64,
+    pub resume: u64,
     /// On their way, ascending.
-    pub(crate) open: Vec<u64>,
+    pub open: Vec<u64>,
 }
 
 impl Position {
     /// Whether the entry with this number has been passed.
-    pub(crate) fn has_passed(&self, number: u64) -> bool {
+    pub fn has_passed(&self, number: u64) -> bool {
         number < self.resume && self.open.binary_search(&number).is_err()
     }
 }
 
 impl Positions {
-    pub(crate) fn encode(&self, mark: u32) -> Vec<u8> {
+    /// The file's bytes.
+    pub fn encode(&self, mark: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&[0; 4]);
@@ -61,7 +63,7 @@ impl Positions {
     }
 
     /// `None` if these bytes are not what was written.
-    pub(crate) fn decode(bytes: &[u8], mark: u32) -> Option<Self> {
+    pub fn decode(bytes: &[u8], mark: u32) -> Option<Self> {
         let (magic, rest) = bytes.split_first_chunk::<4>()?;
         let (crc, rest) = rest.split_first_chunk::<4>()?;
         if *magic != MAGIC || u32::from_be_bytes(*crc) != crc32fast::hash(rest) {

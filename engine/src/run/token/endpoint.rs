@@ -121,7 +121,7 @@ fn form_encoded(text: &str) -> String {
     out
 }
 
-fn understand(status: StatusCode, body: &[u8]) -> Result<Issued, String> {
+pub(super) fn understand(status: StatusCode, body: &[u8]) -> Result<Issued, String> {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     if status != StatusCode::OK {
         let word = |key: &str| answer[key].as_str().map(str::to_string);

@@ -20,7 +20,7 @@ use kafka::sasl::{Exchange, Mechanism, Secret, Step};
 
 use crate::trail;
 
-const PASSWORD: &str = "do-not-tell";
+pub(super) const PASSWORD: &str = "do-not-tell";
 /// Long enough not to be found by chance.
 const NONCE: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 
@@ -29,7 +29,7 @@ pub(super) fn run(bytes: &[u8]) {
     let mut lines = bytes.split(|&b| b == b'\n');
     let mechanism = lines.next().and_then(|line| line.first()).copied().unwrap_or(0);
     let mut exchange = exchange(mechanism);
-    let is_scram = matches!(exchange.mechanism(), Mechanism::ScramSha256 | Mechanism::ScramSha512);
+    let is_scram = is_scram(mechanism);
     exchange.begin();
     for message in lines {
         if let (Mechanism::Gssapi, Ok(choice)) = (exchange.mechanism(), gssapi::choose_layer(message)) {
@@ -51,7 +51,13 @@ pub(super) fn run(bytes: &[u8]) {
     }
 }
 
-fn exchange(mechanism: u8) -> Exchange {
+/// Whether that is one whose broker has to know the password.
+pub(super) fn is_scram(mechanism: u8) -> bool {
+    matches!(mechanism % 5, 1 | 2)
+}
+
+/// The exchange that a byte chooses.
+pub(super) fn exchange(mechanism: u8) -> Exchange {
     let scram = |hash| Exchange::Scram(Box::new(Scram::new(hash, "u", Secret::new(PASSWORD), NONCE, None)));
     match mechanism % 5 {
         0 => Exchange::Plain(Plain::new("u", Secret::new(PASSWORD))),

@@ -66,7 +66,7 @@ pub(super) fn run(bytes: &[u8]) {
     assert!(template.render_timestamp(&event, &mut other) >= 0);
 }
 
-fn event<'a>(topic: &'a str, payload: &'a [u8]) -> Event<'a> {
+pub(super) fn event<'a>(topic: &'a str, payload: &'a [u8]) -> Event<'a> {
     Event {
         id: 0x0123_4567_89ab_cdef,
         client_id: "dev-1",

@@ -34,11 +34,13 @@ pub enum System {
     Mochi,
     /// mosquitto, and Telegraf behind it.
     Telegraf,
+    /// rmqtt with its Kafka egress plugin.
+    Rmqtt,
 }
 
 impl System {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Aqueduct, Self::Ceiling, Self::Mochi, Self::Telegraf];
+    pub const ALL: [Self; 5] = [Self::Aqueduct, Self::Ceiling, Self::Mochi, Self::Telegraf, Self::Rmqtt];
 
     /// The folder of a system of others.
     pub fn peer(self) -> Option<&'static str> {
@@ -46,6 +48,7 @@ impl System {
             Self::Aqueduct | Self::Ceiling => None,
             Self::Mochi => Some("mochi-franz-go"),
             Self::Telegraf => Some("mosquitto-telegraf"),
+            Self::Rmqtt => Some("rmqtt-kafka"),
         }
     }
 

@@ -22,8 +22,8 @@ use aqueduct_tests::support::{peer, wait};
 const GROUP_MIB: u64 = 256;
 /// Together three times the group's memory.
 const FLOODERS: u64 = 8;
-const FLOODS: u64 = 3 * (GROUP_MIB << 20) / (FLOODERS * FLOOD.len() as u64);
-const FLOOD: [u8; 32 << 10] = [b'x'; 32 << 10];
+const FLOODS: u64 = 3 * (GROUP_MIB << 20) / (FLOODERS * FLOOD_BYTES as u64);
+const FLOOD_BYTES: usize = 32 << 10;
 /// Clients at QoS 1, each with a window of messages.
 const CAREFUL: u32 = 64;
 const WINDOW: u32 = 200;
@@ -70,7 +70,7 @@ fn budgets_act_before_the_kernel_does() {
         let patience = if is_long_wanted() { 600 } else { 20 };
         thread::sleep(Duration::from_secs(patience));
         let taken = node.metrics().sink("matched_total");
-        let bytes = taken * FLOOD.len() as f64;
+        let bytes = taken * FLOOD_BYTES as f64;
         println!("{taken} messages taken, {} MiB resident at the most", node.peak_bytes() >> 20);
         assert!(bytes > 20e6 && bytes < (GROUP_MIB << 20) as f64, "{taken} messages");
         over.store(true, Ordering::Relaxed);
@@ -90,8 +90,8 @@ fn budgets_act_before_the_kernel_does() {
 
 /// Publishes its share as fast as the node takes it.
 fn flood(mut stream: std::net::TcpStream) {
-    let mut packet = publish_head(Version::V3_1_1, "flood/t", 0, 0, FLOOD.len());
-    packet.extend_from_slice(&FLOOD);
+    let mut packet = publish_head(Version::V3_1_1, "flood/t", 0, 0, FLOOD_BYTES);
+    packet.resize(packet.len() + FLOOD_BYTES, b'x');
     for _ in 0..FLOODS {
         stream.write_all(&packet).expect("the connection stands");
     }

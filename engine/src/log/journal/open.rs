@@ -216,9 +216,14 @@ impl Opening {
             let quarantine = spec.dir.join("quarantine");
             let own = self.add(JournalPlace { dir, quarantine, mark, sink: spec.sink, shard: ShardId(shard) });
             let topic_partitions = known.1;
-            if topic_partitions > 0 {
-                let positions = Positions { topic_partitions, ..Positions::default() };
-                begin_positions(&self.places[own.0 as usize], &positions)?;
+            let positions = Positions { topic_partitions, ..Positions::default() };
+            if topic_partitions > 0
+                && let Err(error) = begin_positions(&self.places[own.0 as usize], &positions)
+            {
+                // A full disk is no reason not to start: what lies on it has to leave.
+                self.notes.push(format!(
+                    "{error}; should the node be started again before Kafka answers, clients wait for it"
+                ));
             }
             starts.push(JournalStart { topic_partitions, ..JournalStart::empty(spec.sink, own, mark) });
         }

@@ -65,7 +65,8 @@ fn and_is_told_to_the_record() {
     assert_eq!(metrics.sink("failed_total"), failed);
     let (matched, parts) = metrics.accounts();
     assert_eq!(matched, parts);
-    assert!(node.said().matches("damaged").count() >= 3, "{}", node.said());
+    // Not each of them: the log says the same only so often.
+    assert!(node.said().matches("damaged").count() >= 2, "{}", node.said());
     let kept: BTreeSet<Vec<u8>> = fs::read_dir(buffer(&node).join("quarantine"))
         .expect("there is something")
         .map(|file| fs::read(file.expect("a file").path()).expect("it is readable"))

@@ -34,8 +34,8 @@ fn keeps_all(kafka: &Kafka, mode: &str) {
     let memory = if mode == "hybrid" { "64MB" } else { "512MB" };
     let node = Plan::kafka(kafka.bootstrap(), mode)
         .node(&format!("shards = 2\npin = false\nmemory_limit = \"{memory}\""))
-        .connector("request_timeout = \"1s\"\nmetadata_request_timeout = \"1s\"\nreconnect_delay = \"300ms\"\nhealth_check_interval = \"1s\"")
-        .sink("value = \"${payload}\"\nquery_mode = \"async\"\nack_timeout = \"500ms\"\nhealth_check_interval = \"1s\"")
+        .connector("request_timeout = \"1s\"\nmetadata_request_timeout = \"1s\"\nreconnect_delay = \"300ms\"")
+        .sink("value = \"${payload}\"\nquery_mode = \"async\"\nack_timeout = \"500ms\"")
         .sink(&format!("buffer.mode = \"{mode}\""))
         .start();
     publish(&node, 0..1);

@@ -66,7 +66,7 @@ fn and_is_told_to_the_record() {
     let (matched, parts) = metrics.accounts();
     assert_eq!(matched, parts);
     // Not each of them: the log says the same only so often.
-    assert!(node.said().matches("damaged").count() >= 2, "{}", node.said());
+    assert!(node.said().matches("are damaged").count() >= 2, "{}", node.said());
     let kept: BTreeSet<Vec<u8>> = fs::read_dir(buffer(&node).join("quarantine"))
         .expect("there is something")
         .map(|file| fs::read(file.expect("a file").path()).expect("it is readable"))

@@ -300,7 +300,11 @@ fn the_last_records_of_a_sink_that_left_still_find_their_grave() {
     changing.answer(1, STORED);
     changing.answer(0, STORED);
     changing.rig.after_ms(200);
-    assert_eq!((changing.acks(conn), changing.steps()), (vec![1], vec![]), "a grave stays as long as somebody names it");
+    assert_eq!(
+        (changing.acks(conn), changing.steps()),
+        (vec![1], vec![]),
+        "a grave stays as long as somebody names it"
+    );
     assert!(changing.roster.left(1));
     changing.tell(Command::Forget { sink: 1 });
     changing.rig.after_ms(200);

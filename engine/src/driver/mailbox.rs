@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
@@ -36,6 +37,14 @@ pub enum Order {
         link: LinkKey,
         /// What to say, or the reason.
         answer: Result<LoginAnswer, String>,
+    },
+    /// For the driver: a stream socket that is connected already, one end of a pair say. It is served as if the shard's first listener
+    /// had accepted it.
+    Admit {
+        /// The socket.
+        socket: OwnedFd,
+        /// Who is at its other end.
+        peer: SocketAddr,
     },
     /// For the driver: leave the loop. Sent when every shard has drained.
     Stop,

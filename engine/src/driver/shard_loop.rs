@@ -3,7 +3,8 @@
 //! Every source has a share of a round, so that none starves another; what is left over makes the next wait a mere look.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,6 +205,7 @@ impl<M: Machine> ShardLoop<M> {
                 Some(Order::LoginAnswer { link, answer }) => {
                     self.machine.on(now, Input::LoginAnswer { link, answer }, &mut self.world);
                 }
+                Some(Order::Admit { socket, peer }) => self.admit(now, 0, socket, peer),
                 Some(Order::Command(command)) => {
                     if matches!(command, Command::Drain | Command::DrainNow) {
                         // A draining shard takes nobody in.
@@ -361,7 +363,6 @@ impl<M: Machine> ShardLoop<M> {
                 self.accepts.paced += 1;
                 return self.rest(index, until);
             }
-            let id = listener.id;
             match listener.accept() {
                 Accepted::Nothing => return,
                 Accepted::Aborted => self.accepts.failed += 1,
@@ -372,17 +373,22 @@ impl<M: Machine> ShardLoop<M> {
                 }
                 Accepted::Socket(fd, peer) => {
                     self.pace.count(now.mono);
-                    let Some(seat) = listener.seats.take() else {
-                        // Dropping the socket closes it.
-                        self.accepts.refused += 1;
-                        self.say_full(now.mono);
-                        continue;
-                    };
-                    if let Some(key) = self.adopt(Client { fd, _seat: seat }) {
-                        self.machine.on(now, Input::Accepted(key, id, peer), &mut self.world);
-                    }
+                    self.admit(now, index, fd, peer);
                 }
             }
+        }
+    }
+
+    /// Gives a client of a listener its seat and shows it to the machine. Where there is none, dropping the socket closes it.
+    fn admit(&mut self, now: Now, index: usize, fd: OwnedFd, peer: SocketAddr) {
+        let Some(listener) = self.world.listeners.get(index) else { return };
+        let id = listener.id;
+        let Some(seat) = listener.seats.take() else {
+            self.accepts.refused += 1;
+            return self.say_full(now.mono);
+        };
+        if let Some(key) = self.adopt(Client { fd, _seat: seat }) {
+            self.machine.on(now, Input::Accepted(key, id, peer), &mut self.world);
         }
     }
 

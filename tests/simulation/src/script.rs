@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Script ─ play ─┬─ Stage: a simulated world ────────────┐
+//!                ├─ Stage: socket pairs to the driver ───┤
 //!                ├─ Stage: TCP to a node, embedded log ──┼─ lines, to be compared
 //!                └─ Stage: TCP to a node, Apache Kafka ──┘
 //! ```

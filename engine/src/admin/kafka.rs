@@ -109,12 +109,7 @@ impl State {
 ///
 /// # Errors
 /// Where the client's connection would be closed.
-pub async fn answer(
-    state: &Arc<State>,
-    peer: SocketAddr,
-    local: SocketAddr,
-    frame: &[u8],
-) -> Result<Vec<u8>, Refusal> {
+pub async fn answer(state: &Arc<State>, peer: SocketAddr, local: SocketAddr, frame: &[u8]) -> Result<Vec<u8>, Refusal> {
     api::answer(state, peer, local, frame).await.map(|answer| answer.frame)
 }
 

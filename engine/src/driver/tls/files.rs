@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pkcs8::EncryptedPrivateKeyInfo;
 use pkcs8::der::Document;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::config::{Secret, TlsOptions};
@@ -49,7 +49,18 @@ pub fn certificates_in(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'st
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(format!("{} holds no certificate in PEM (BEGIN CERTIFICATE)", path.display())),
-        Err(error) => Err(format!("{} is not PEM: {error}", path.display())),
+        Err(error) => Err(format!("{} is not PEM: {}", path.display(), fault(&error))),
+    }
+}
+
+/// What is wrong. The error's own words repeat a line, which in a file whose line breaks were lost is all of it.
+fn fault(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } | pem::Error::IllegalSectionStart { .. } => {
+            "a section lacks a BEGIN or END line of its own; were its line breaks lost?"
+        }
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        _ => "no section of it is whole",
     }
 }
 
@@ -95,4 +106,18 @@ fn decrypt(pem: &str, password: &Secret) -> Result<PrivateKeyDer<'static>, Strin
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_line_breaks_is_not_repeated() {
+        let whole = "-----BEGIN PRIVATE KEY-----\\nMIGHAgEAMBMGByqGSM49\\n-----END PRIVATE KEY-----";
+        for pem in [whole, &whole[..60]] {
+            let why = certificates_in(pem.as_bytes(), Path::new("f")).unwrap_err();
+            assert!(why.starts_with("f is not PEM: a section lacks") && why.len() < 100, "{why}");
+        }
+    }
 }

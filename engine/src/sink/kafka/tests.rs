@@ -3,6 +3,8 @@
 mod acked_loss;
 mod change;
 mod cluster;
+mod compression;
+mod health;
 mod links;
 mod live;
 mod rig;
@@ -22,6 +24,14 @@ fn value(number: u64, len: usize) -> Vec<u8> {
     let mut value = vec![b'v'];
     value.extend_from_slice(&number.to_be_bytes());
     value.resize(len.max(9), 0);
+    value
+}
+
+/// Text that shrinks to about six tenths.
+fn digits(number: u64, len: usize) -> Vec<u8> {
+    let mut random = Random::new(number);
+    let mut value = value(number, 9);
+    value.extend((9..len).map(|_| b"0123456789abcdef"[random.below(16) as usize]));
     value
 }
 
@@ -316,69 +326,6 @@ fn a_batch_that_is_too_large_is_cut_until_it_fits() {
     assert_eq!(rig.world.cluster.topics["t"].logs[0].values.len(), 53);
 }
 
-/// Text that shrinks to about six tenths.
-fn digits(number: u64, len: usize) -> Vec<u8> {
-    let mut random = Random::new(number);
-    let mut value = value(number, 9);
-    value.extend((9..len).map(|_| b"0123456789abcdef"[random.below(16) as usize]));
-    value
-}
-
-#[test]
-fn compressed_batches_arrive_and_are_cut_if_they_are_too_large() {
-    for codec in ["gzip", "snappy", "lz4", "zstd"] {
-        let mut rig = connected("", &format!("compression = \"{codec}\""));
-        // Packed where it was filled, packed by the owner, and too small to shrink.
-        rig.submit(0, 0, (0..50).map(|i| digits(i, 1_000)).collect());
-        rig.submit(0, 1, (50..55).map(|i| value(i, 1_000)).collect());
-        rig.submit(0, 2, vec![value(55, 9)]);
-        rig.run_ms(1_000);
-        check(&rig, 0, true);
-        assert!(rig.world.cluster.packed >= 2, "{codec}: {}", rig.world.cluster.packed);
-        let before = rig.world.cluster.packed;
-        rig.world.cluster.batch_bytes_max = 10_000;
-        rig.submit(0, 0, (100..150).map(|i| digits(i, 1_000)).collect());
-        rig.submit(0, 0, vec![digits(150, 30_000)]);
-        rig.submit(0, 0, vec![value(151, 30_000)]);
-        rig.run_ms(10_000);
-        check(&rig, 0, true);
-        assert!(rig.sent[3].too_large && rig.world.cluster.too_large > 2, "{codec}");
-        assert_eq!(rig.sent[4].outcome, Some(Outcome::Failed(FailReason::TooLarge)), "{codec}");
-        assert!(matches!(rig.sent[5].outcome, Some(Outcome::Stored { .. })), "{codec}: it shrinks to nothing");
-        assert!(codec == "snappy" || rig.world.cluster.packed > before + 3, "{codec}: pieces are packed too");
-        assert_eq!(rig.world.cluster.topics["t"].logs[0].values.len(), 101);
-    }
-}
-
-#[test]
-fn a_broker_too_old_for_zstd_gets_batches_uncompressed() {
-    let mut rig = Rig::new(1, 2, &config("", "compression = \"zstd\""));
-    rig.world.cluster.create("t", 4);
-    rig.world.cluster.produce_version = 7;
-    let burst = |rig: &mut Rig, first: u64| {
-        rig.submit(0, 0, (first..first + 50).map(|i| digits(i, 1_000)).collect());
-        rig.submit(0, 1, (first + 50..first + 55).map(|i| value(i, 1_000)).collect());
-    };
-    burst(&mut rig, 0);
-    rig.run_ms(1_000);
-    let packed = rig.world.cluster.packed;
-    assert_eq!((packed, rig.writer.counts(0).uncompressed), (2, 0));
-    // What has been sent to brokers of today finds older ones when its links are there again.
-    rig.world.mute = vec![true; 2];
-    burst(&mut rig, 100);
-    rig.run_ms(100);
-    rig.world.mute = vec![false; 2];
-    rig.world.cluster.produce_version = 6;
-    (0..2).for_each(|broker| rig.cut_off(broker));
-    burst(&mut rig, 200);
-    rig.run_ms(5_000);
-    check(&rig, 0, true);
-    assert_eq!(rig.world.cluster.packed, packed + 2, "those that were sent before, and none after");
-    assert_eq!(rig.world.cluster.topics["t"].logs[0].values.len(), 150, "each once, under its own number");
-    assert!(rig.writer.counts(0).uncompressed >= 2, "{}", rig.writer.counts(0).uncompressed);
-    assert_eq!(rig.notes.iter().filter(|note| note.contains("older than Kafka 2.1")).count(), 1, "{:?}", rig.notes);
-}
-
 #[test]
 fn after_a_batch_that_was_too_large_merged_ones_are_smaller() {
     let mut rig = connected("", "max_inflight = 1");
@@ -416,93 +363,6 @@ fn copies_of_merged_batches_are_bounded() {
     rig.run_ms(20_000);
     check(&rig, 0, true);
     assert!(rig.world.cluster.produce_requests < 380, "some were merged: {}", rig.world.cluster.produce_requests);
-}
-
-#[test]
-fn a_broker_that_owes_an_answer_for_long_is_no_longer_connected() {
-    let mut rig = connected("", "sync_timeout = \"3s\"");
-    rig.world.stalled[0] = true;
-    rig.submit(0, 0, vec![value(1, 100)]);
-    rig.run_ms(2_500);
-    assert_eq!(rig.health(0), Health::Connected);
-    rig.run_ms(1_000);
-    assert!(
-        matches!(rig.health(0), Health::Connecting(why) if why.contains("no answer for 3 s")),
-        "{:?}",
-        rig.health(0)
-    );
-    rig.world.stalled[0] = false;
-    rig.run_ms(500);
-    assert_eq!(rig.health(0), Health::Connected);
-}
-
-#[test]
-fn a_cluster_is_disconnected_once_it_was_not_reached_in_time() {
-    let mut rig = Rig::new(1, 2, &config("start_timeout = \"3s\"", ""));
-    rig.world.cluster.create("t", 4);
-    rig.world.dead = vec![true; 2];
-    rig.run_ms(2_900);
-    assert!(matches!(rig.health(0), Health::Connecting(why) if why.contains("refused")), "{:?}", rig.health(0));
-    rig.run_ms(7_000);
-    let health = rig.health(0);
-    assert!(matches!(&health, Health::Disconnected(why) if why.contains("start_timeout (3 s)")), "{health:?}");
-    let said = || rig.notes.iter().filter(|note| note.contains("start_timeout")).count();
-    assert_eq!(said(), 1, "{:?}", rig.notes);
-    rig.world.dead = vec![false; 2];
-    rig.run_ms(5_000);
-    assert_eq!(rig.health(0), Health::Connected);
-}
-
-/// Nothing is sent, and a broker falls silent without closing a connection.
-#[test]
-fn a_broker_that_dies_in_silence_is_noticed_at_the_interval() {
-    let options = "health_check_interval = \"20s\"\nmetadata_request_timeout = \"1s\"";
-    for (connector, sink, seconds) in
-        [("", "health_check_interval = \"3s\"", 3), ("", "health_check_interval = \"9s\"", 9)]
-    {
-        let more = "partition_count_refresh_interval = \"1h\"\n";
-        let mut rig = connected(&format!("{options}{connector}"), &format!("{more}{sink}"));
-        rig.submit(0, 0, vec![value(1, 10)]);
-        rig.run_ms(100);
-        rig.world.stalled = vec![true; 2];
-        rig.run_ms(seconds * 1_000 + 500);
-        assert_eq!(rig.health(0), Health::Connected, "asked, and there is still time to answer");
-        rig.run_ms(1_000);
-        assert!(
-            matches!(rig.health(0), Health::Connecting(why) if why.contains("does not answer")),
-            "{:?}",
-            rig.health(0)
-        );
-        assert!(matches!(rig.connector_health(), Health::Connecting(_)), "{:?}", rig.connector_health());
-        rig.world.stalled = vec![false; 2];
-        rig.run_ms(10_000);
-        assert_eq!((rig.health(0), rig.connector_health()), (Health::Connected, Health::Connected));
-    }
-    // The connector's own is about the connection for questions, without which nothing is known of the cluster.
-    let mut rig = connected(
-        &options.replace("20s", "2s"),
-        "health_check_interval = \"1h\"\npartition_count_refresh_interval = \"1h\"",
-    );
-    rig.world.dead = vec![true; 2];
-    rig.world.stalled = vec![true; 2];
-    rig.run_ms(2_500);
-    assert_eq!(rig.connector_health(), Health::Connected);
-    rig.run_ms(1_500);
-    assert!(matches!(rig.connector_health(), Health::Disconnected(_)), "{:?}", rig.connector_health());
-}
-
-/// A broker that answers probes is asked no more often than said, and has no reason to close the connection.
-#[test]
-fn probes_are_as_rare_as_configured() {
-    let questions = |interval: &str| {
-        let more = format!("health_check_interval = \"{interval}\"");
-        let mut rig = connected(&more, &format!("{more}\npartition_count_refresh_interval = \"1h\""));
-        let before = rig.world.cluster.questions;
-        rig.run_ms(60_000);
-        rig.world.cluster.questions - before
-    };
-    // Two brokers and the connection for questions.
-    assert_eq!((questions("10s"), questions("30s"), questions("1h")), (3 * 6, 3 * 2, 0));
 }
 
 #[test]

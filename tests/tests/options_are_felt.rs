@@ -260,6 +260,11 @@ fn the_embedded_log_keeps_so_much_in_files_of_such_a_size() {
     let plan = || Plan::embedded().sink(sink).section("[mqtt]\nmax_packet_size = \"32KB\"");
     let node = plan().connector(&format!("{common}\nretention_bytes = \"1MB\"")).start();
     fill(&node, 3_000);
+    // Keys enough for both partitions.
+    for number in 0..20 {
+        let mut other = Client::connect(node.mqtt(), Version::V5, &format!("other-{number}"));
+        other.publish_all_acked("t", [&b"y"[..]], 1);
+    }
     let all = wait::until("the oldest went", 20, || {
         let all = segments(&node);
         let held: u64 = all.values().flatten().sum();
@@ -334,6 +339,8 @@ fn the_log_goes_where_and_how_it_is_told() {
     let file = plan.write().with_file_name("aqueduct.log");
     let lines = |format: &str| format!("[log]\nfile = \"{}\"\nformat = \"{format}\"\nlevel = \"info\"", file.display());
     let mut node = plan.section(&lines("json")).start();
+    // Whoever answers here hears signals too.
+    assert_eq!(status(node.ports().http, "/readyz", ""), 200);
     assert_eq!(node.terminate().code(), Some(0));
     let text = fs::read_to_string(&file).expect("a log");
     assert!(text.contains("draining"), "{text}");

@@ -30,7 +30,7 @@ use kafka::message::init_producer_id::{self, Producer};
 use kafka::message::{ApiKey, metadata as metadata_api};
 use kafka::sasl::scram::Nonces;
 
-use crate::clock::Mono;
+use crate::clock::{self, Mono};
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
@@ -236,12 +236,12 @@ impl Cluster {
         let probe = self.control.probe_at(probes.control_ms);
         let control =
             [question, dial, probe, self.control.silent_at(patience), self.control.login_at(), self.start.ends_at()];
-        let mut deadline = control.into_iter().flatten().min();
+        let mut deadline = clock::earliest(control);
         for (_, link) in self.brokers.links() {
             let dial = link.dial_at().filter(|_| link.wanted && may_dial);
             let probe = link.probe_at(probes.links_ms).filter(|_| link.wanted);
-            let own = [dial, probe, link.silent_at(patience), link.quiet_ends(now), link.login_at()];
-            deadline = own.into_iter().chain([deadline]).flatten().min();
+            let own = [dial, probe, link.silent_at(patience), link.quiet_ends(now), link.login_at(), deadline];
+            deadline = clock::earliest(own);
         }
         deadline
     }

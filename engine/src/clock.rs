@@ -48,6 +48,13 @@ impl Sub<u64> for Mono {
     }
 }
 
+/// The earliest of several deadlines, none if all are none.
+#[inline]
+pub fn earliest<const N: usize>(deadlines: [Option<Mono>; N]) -> Option<Mono> {
+    let sooner = |a: Option<Mono>, b: Option<Mono>| if b.is_some() && (a.is_none() || b < a) { b } else { a };
+    deadlines.into_iter().fold(None, sooner)
+}
+
 /// Both clocks at the start of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
@@ -55,4 +62,18 @@ pub struct Now {
     pub mono: Mono,
     /// Milliseconds since 1970-01-01 UTC; for record timestamps only, it may jump.
     pub wall_ms: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_deadline_is_found_wherever_it_stands() {
+        let (soon, late) = (Some(Mono(1)), Some(Mono(2)));
+        assert_eq!(earliest([late, None, soon]), soon);
+        assert_eq!(earliest([soon, late, None]), soon);
+        assert_eq!(earliest([None, None]), None);
+        assert_eq!(earliest([]), None);
+    }
 }

@@ -20,7 +20,7 @@ use kafka::record_batch::{self, Span, Stamp};
 use super::scan::Mark;
 use super::{DiskError, DiskOp, LogId};
 use crate::buffer::Batch;
-use crate::clock::{Mono, Now};
+use crate::clock::{self, Mono, Now};
 
 /// How long appends stay away from a disk that has just failed one. Short enough that a disk with space again is used
 /// within a second, long enough that a full one is not hammered once a round.
@@ -239,7 +239,7 @@ impl PartitionLog {
         let retry = (self.append.is_none() && !self.waiting.is_empty()).then_some(self.retry_at);
         // A log of one segment has nothing to delete, however old.
         let check = (self.deleting.is_none() && self.segments.len() > 1).then_some(self.check_at);
-        [retry, check].into_iter().flatten().min()
+        clock::earliest([retry, check])
     }
 
     fn check_interval_ms(&self) -> u64 {

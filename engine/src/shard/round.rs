@@ -10,7 +10,7 @@ use super::mesh::MeshMsg;
 use super::placement::{owner_in, owner_of};
 use super::shares::Token;
 use super::{Shard, ShardId, conn_mut};
-use crate::clock::{Mono, Now};
+use crate::clock::{self, Mono, Now};
 use crate::listener::connection::{Connection, Held};
 use crate::metrics::ShardSample;
 use crate::plants::{Plant, is_planted};
@@ -390,7 +390,7 @@ impl Shard {
             self.changes.deadline(),
             self.drain.deadline(),
         ];
-        Wait { deadline: deadlines.into_iter().flatten().min(), clients }
+        Wait { deadline: clock::earliest(deadlines), clients }
     }
 
     /// All connections there are.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::buffer::Batch;
-use crate::clock::{Mono, Now};
+use crate::clock::{self, Mono, Now};
 use crate::log::{DiskDone, DiskError, DiskOp, LogId, PartitionLog, Recovered, TopicLogs};
 use crate::shard::ShardId;
 use crate::shard::control::{Level, Snapshot};
@@ -94,7 +94,7 @@ impl Embedded {
             let Some(log) = self.logs[index].as_mut() else { continue };
             let append = log.poll_append(now);
             let delete = log.poll_delete(now);
-            self.deadline = [self.deadline, log.deadline()].into_iter().flatten().min();
+            self.deadline = clock::earliest([self.deadline, log.deadline()]);
             if let Some(DiskOp::Append { batches, .. }) = &append {
                 for batch in batches {
                     *self.inflight_of(batch) += u64::from(batch.records);

@@ -29,7 +29,7 @@ use super::packing::Packer;
 use super::{Answered, WriterCounts};
 use crate::broker::{Cluster, Event, Logins};
 use crate::buffer::Batch;
-use crate::clock::{Mono, Now};
+use crate::clock::{self, Mono, Now};
 use crate::config::Config;
 use crate::metrics::Health;
 use crate::shard::ShardId;
@@ -176,7 +176,7 @@ impl Produce {
         let pauses = self.listed.iter().filter_map(|&place| self.partition(place)?.pause_ends(now)).min();
         let ages = self.listed.iter().filter_map(|&place| self.expires_at(place)).filter(|&at| at > now).min();
         self.gives_up_at = self.cluster.gives_up_at(now);
-        [self.cluster.deadline(now), asks, pauses, ages, self.gives_up_at].into_iter().flatten().min()
+        clock::earliest([self.cluster.deadline(now), asks, pauses, ages, self.gives_up_at])
     }
 
     /// The next batch with an outcome.

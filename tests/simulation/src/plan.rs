@@ -409,7 +409,7 @@ impl Plan {
                 }
             }
             let _ = writeln!(text, "value = \"${{payload}}\"\npartition_strategy = \"{strategy}\"");
-            let codec = r.one_of(&["none", "none", "none", "gzip", "snappy", "lz4", "zstd"]);
+            let codec = r.one_of(&["none", "none", "none", "none", "none", "none", "gzip", "snappy", "lz4", "zstd"]);
             let _ = writeln!(text, "compression = \"{codec}\"");
             let _ = writeln!(text, "linger = \"{}\"", r.one_of(&["0ms", "1ms", "5ms"]));
             let _ = writeln!(text, "max_inflight = {}", self.inflight_max);

@@ -27,7 +27,7 @@ use super::op::{JournalId, JournalOp, SegmentId, Wanted};
 use super::open::JournalStart;
 use super::positions::{Position, Positions};
 use crate::buffer::Batch;
-use crate::clock::{Mono, Now};
+use crate::clock::{self, Mono, Now};
 use crate::plants::{Plant, is_planted};
 use crate::ticket::Run;
 
@@ -267,7 +267,7 @@ impl Journal {
             self.read(now.mono, partition, &mut ask);
             let backlog = &mut self.backlogs[partition as usize];
             if backlog.retry_at > now.mono {
-                retry_at = [retry_at, Some(backlog.retry_at)].into_iter().flatten().min();
+                retry_at = clock::earliest([retry_at, Some(backlog.retry_at)]);
             }
             backlog.listed = !backlog.queue.is_empty();
             backlog.listed
@@ -275,7 +275,7 @@ impl Journal {
         self.listed.append(&mut listed);
         let positions = self.write_positions(now.mono, hurry, &mut ask);
         let append = (self.writing.is_none() && !self.waiting.is_empty()).then_some(self.retry_at);
-        [append, retry_at, positions].into_iter().flatten().min()
+        clock::earliest([append, retry_at, positions])
     }
 
     /// Gives the writer what waits.
@@ -585,7 +585,7 @@ impl Journal {
             let Some(since) = directory.dirty_since.filter(|_| !directory.writing) else { continue };
             let due = since.plus_ms(POSITIONS_MS);
             if now < due && !hurry {
-                next = [next, Some(due)].into_iter().flatten().min();
+                next = clock::earliest([next, Some(due)]);
                 continue;
             }
             directory.dirty_since = None;

@@ -29,9 +29,9 @@ pub(super) enum Next<E> {
 }
 
 /// Time and order.
-type Key = u128;
+type Key = (u64, u64);
 
-const NEVER: Key = Key::MAX;
+const NEVER: u64 = u64::MAX;
 
 /// Shards that a node may have.
 const SHARDS_MAX: usize = 4;
@@ -41,22 +41,19 @@ const FIRST_CLIENT: usize = FIRST_SHARD + SHARDS_MAX;
 
 #[derive(Debug)]
 pub(super) struct Agenda<E> {
-    /// The cluster, the disks, shards, clients.
-    wakes: Vec<Key>,
-    /// By place: times that were planned and then were too late. Should one of them be planned again, it keeps its turn.
-    put_off: Vec<Vec<Key>>,
+    /// When they wake: the cluster, the disks, shards, clients.
+    wakes: Vec<u64>,
+    /// And when that was planned.
+    turns: Vec<u64>,
     events: BinaryHeap<Reverse<Planned<E>>>,
     order: u64,
-    /// What has happened last.
-    newest: Key,
 }
 
 impl<E: Copy> Agenda<E> {
     /// An empty one, with places for so many clients.
     pub(super) fn new(clients: usize) -> Self {
         let places = FIRST_CLIENT + clients;
-        let (wakes, put_off) = (vec![NEVER; places], vec![Vec::new(); places]);
-        Self { wakes, put_off, events: BinaryHeap::new(), order: 0, newest: 0 }
+        Self { wakes: vec![NEVER; places], turns: vec![0; places], events: BinaryHeap::new(), order: 0 }
     }
 
     /// Plans an event.
@@ -69,70 +66,48 @@ impl<E: Copy> Agenda<E> {
     #[inline]
     pub(super) fn wake(&mut self, who: Sleeper, at: u64) {
         let place = place(who);
-        let before = self.wakes[place];
-        if at >= time(before) {
-            return;
+        if at < self.wakes[place] {
+            (self.wakes[place], self.turns[place]) = self.key(at);
         }
-        self.put_off(place);
-        let key = self.key(at);
-        let put_off = &mut self.put_off[place];
-        let turn = put_off.iter().position(|&turn| time(turn) == at && turn > self.newest);
-        self.wakes[place] = turn.map_or(key, |turn| put_off.swap_remove(turn));
     }
 
     /// Nobody wakes the shards any more.
     pub(super) fn forget_shards(&mut self) {
-        (FIRST_SHARD..FIRST_CLIENT).for_each(|shard| self.put_off(shard));
-    }
-
-    /// Somebody does not wake when it was planned.
-    fn put_off(&mut self, place: usize) {
-        let key = std::mem::replace(&mut self.wakes[place], NEVER);
-        if key != NEVER {
-            let put_off = &mut self.put_off[place];
-            put_off.retain(|&turn| turn > self.newest);
-            put_off.push(key);
-        }
+        self.wakes[FIRST_SHARD..FIRST_CLIENT].fill(NEVER);
     }
 
     /// Takes what happens next, with its time.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<(u64, Next<E>)> {
-        let (mut first, mut key) = (0, NEVER);
-        for (place, &wakes) in self.wakes.iter().enumerate() {
-            if wakes < key {
-                (first, key) = (place, wakes);
+        let (mut first, mut earliest, mut turn) = (0, NEVER, 0);
+        for (place, (&at, &planned)) in self.wakes.iter().zip(&self.turns).enumerate() {
+            if at < earliest || (at == earliest && planned < turn) {
+                (first, earliest, turn) = (place, at, planned);
             }
         }
         if let Some(Reverse(event)) = self.events.peek()
-            && event.key < key
+            && event.key < (earliest, turn)
         {
             let Reverse(event) = self.events.pop()?;
-            self.newest = event.key;
-            return Some((time(event.key), Next::Event(event.event)));
+            return Some((event.key.0, Next::Event(event.event)));
         }
-        if key == NEVER {
+        if earliest == NEVER {
             return None;
         }
         self.wakes[first] = NEVER;
-        self.newest = key;
         let who = match first {
             0 => Sleeper::Cluster,
             1 => Sleeper::Disks,
             FIRST_SHARD..FIRST_CLIENT => Sleeper::Shard(first - FIRST_SHARD),
             client => Sleeper::Client(client - FIRST_CLIENT),
         };
-        Some((time(key), Next::Wake(who)))
+        Some((earliest, Next::Wake(who)))
     }
 
     fn key(&mut self, at: u64) -> Key {
         self.order += 1;
-        Key::from(at) << 64 | Key::from(self.order)
+        (at, self.order)
     }
-}
-
-fn time(key: Key) -> u64 {
-    (key >> 64) as u64
 }
 
 fn place(who: Sleeper) -> usize {
@@ -200,19 +175,6 @@ mod tests {
         assert_eq!(agenda.pop(), None, "whoever wakes earlier does not wake again");
         agenda.wake(Sleeper::Shard(0), 40);
         agenda.forget_shards();
-        assert_eq!(agenda.pop(), None);
-    }
-
-    #[test]
-    fn a_time_that_is_planned_again_keeps_its_turn() {
-        let mut agenda = Agenda::new(1);
-        agenda.wake(Sleeper::Client(0), 50);
-        agenda.plan(50, 'a');
-        agenda.wake(Sleeper::Client(0), 30);
-        assert_eq!(agenda.pop(), Some((30, Next::Wake(Sleeper::Client(0)))));
-        agenda.wake(Sleeper::Client(0), 50);
-        assert_eq!(agenda.pop(), Some((50, Next::Wake(Sleeper::Client(0)))));
-        assert_eq!(agenda.pop(), Some((50, Next::Event('a'))));
         assert_eq!(agenda.pop(), None);
     }
 }

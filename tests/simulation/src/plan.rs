@@ -10,6 +10,12 @@ use crate::script;
 
 const MS: u64 = 1_000_000;
 
+/// PUBLISHes that a client may have without an answer.
+const WINDOW_MAX: u64 = 20;
+
+/// The records of so many: 200 bytes of payload and some more each.
+const CLIENT_FLIGHT_BYTES: usize = 6 << 10;
+
 /// Where records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
@@ -254,6 +260,12 @@ impl Plan {
         self.changes && (self.idempotent || self.destination == Destination::Embedded)
     }
 
+    /// Whether a full buffer may refuse records. Where it holds less than one client has in flight, a 3.1.1 client could go on for
+    /// ever: it is closed for the record that gave way, comes back, and sends all of them again.
+    pub fn refuses_overflow(&self) -> bool {
+        self.partition_bytes.is_none_or(|bytes| bytes >= CLIENT_FLIGHT_BYTES)
+    }
+
     /// Most batches of a partition without an answer, whatever is configured when.
     pub fn inflight_bound(&self) -> u32 {
         if self.changes_inflight() { 5 } else { self.inflight_max }
@@ -359,7 +371,7 @@ impl Plan {
                 clean: r.below(3) == 0,
                 expiry_s: r.one_of(&[0, 2, 3600]),
                 keepalive_s: r.one_of(&[2, 10, 60]),
-                window: r.between(1, 20) as usize,
+                window: r.between(1, WINDOW_MAX) as usize,
                 publishes: index == 0 || !subscribes || r.below(2) == 0,
                 filter: subscribes.then(|| (r.one_of(&filters).to_string(), r.below(3) as u8)),
                 aliases: v5 && r.below(3) == 0,
@@ -421,6 +433,7 @@ impl Plan {
             let _ = writeln!(text, "on_sync_timeout = \"{on_late}\"");
             let _ = writeln!(text, "query_mode = \"{}\"", if self.sync { "sync" } else { "async" });
             let overflow = r.one_of(&["backpressure", "backpressure", "drop_oldest", "reject"]);
+            let overflow = if self.refuses_overflow() { overflow } else { "backpressure" };
             let _ = writeln!(
                 text,
                 "buffer.overflow = \"{overflow}\"\nbuffer.per_partition_limit = \"{}\"",

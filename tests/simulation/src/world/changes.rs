@@ -136,7 +136,9 @@ impl Changes {
                     sink.idempotence = r.below(2) == 0;
                 }
                 7 if !plan.sync => sink.query_mode = r.one_of(&[QueryMode::Sync, QueryMode::Async]),
-                8 => sink.overflow = r.one_of(&[Overflow::Backpressure, Overflow::DropOldest, Overflow::Reject]),
+                8 if plan.refuses_overflow() => {
+                    sink.overflow = r.one_of(&[Overflow::Backpressure, Overflow::DropOldest, Overflow::Reject]);
+                }
                 9 => sink.per_partition_limit_bytes = r.one_of(&[64 << 10, 1 << 20]),
                 10 => {
                     let strategies = [

@@ -149,7 +149,7 @@ table! {
         late_success: Counter "aqueduct_sink_late_success_total" "Records written after sync_timeout.";
         dead_lettered: Counter "aqueduct_sink_dead_lettered_total" "Records that can never be written, handed to the sink of dead_letter; they count as failed here.";
         headers_ignored: Counter "aqueduct_sink_headers_ignored_total" "Records whose `headers` found what cannot be headers, and that went without.";
-        possible_duplicate: Counter "aqueduct_sink_possible_duplicate_total" "Records sent again under a new producer epoch because their fate was open.";
+        possible_duplicate: Counter "aqueduct_sink_possible_duplicate_total" "Records whose fate was open when they were sent again under a new producer epoch, or when they were given up.";
         acked_loss: Counter "aqueduct_sink_kafka_acked_loss_total" "Offsets that Kafka had acknowledged and gave out again: records it has lost.";
         batches: Counter "aqueduct_sink_batches_total" "Batches that got an outcome.";
         batch_bytes: Counter "aqueduct_sink_batch_bytes_total" "Bytes of those batches; with batches it gives the batch fill.";

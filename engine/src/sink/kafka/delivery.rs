@@ -258,6 +258,10 @@ impl Produce {
 
     /// The last word on a shipment: the batches behind it go home.
     pub(super) fn complete(&mut self, shipment: Shipment, outcome: Outcome) {
+        if shipment.in_doubt && matches!(outcome, Outcome::Failed(_)) {
+            // It may be stored, and whoever hears that it is not publishes it again.
+            self.count_possible_duplicates(&shipment);
+        }
         let Some(batch) = shipment.batch else { return };
         match shipment.cargo {
             Cargo::Batch => self.answered.push_back(Answered { batch, outcome }),
@@ -290,9 +294,7 @@ impl Produce {
         let mut doubtful = 0;
         let settled = partition.settle(now, backoff_ms_max, |shipment| {
             doubtful += u64::from(shipment.records);
-            self.each_share(shipment, |writer, sink, _, records| {
-                writer.counts[usize::from(sink)].possible_duplicate += u64::from(records);
-            });
+            self.count_possible_duplicates(shipment);
         });
         *self.partition_mut(place) = partition;
         if let Some(id) = settled.id_used_up {
@@ -308,6 +310,12 @@ impl Produce {
                 ),
             );
         }
+    }
+
+    fn count_possible_duplicates(&mut self, shipment: &Shipment) {
+        self.each_share(shipment, |writer, sink, _, records| {
+            writer.counts[usize::from(sink)].possible_duplicate += u64::from(records);
+        });
     }
 
     pub(super) fn say_expired(&mut self, place: Place, records: u32) {

@@ -650,6 +650,7 @@ fn a_batch_that_is_too_old_takes_the_tail_with_it() {
     (1..5).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
     rig.run_ms(20_000);
     assert!(rig.sent[1..].iter().all(|sent| sent.outcome == Some(Outcome::Failed(FailReason::Expired))));
+    assert_eq!(possible_duplicates(&rig), 4, "all of them had been sent, and their publishers may do so again");
     assert!(rig.writer.is_idle());
     rig.world.mute = vec![false; 2];
     (5..8).for_each(|number| rig.submit(0, 0, vec![value(number, 100)]));

@@ -62,11 +62,12 @@ pub(super) const FORGETFUL: [i16; 5] = [45, 47, 49, 59, 90];
 pub(super) const IN_PARTS: [i16; 5] = [2, 10, 18, 32, 87];
 
 /// Whether a producer that keeps to the protocol does not send the same again after this code: neither for a while, nor under
-/// another number.
-pub(super) fn is_final(error: i16) -> bool {
+/// another number, which only one that is `numbered` can have.
+pub(super) fn is_final(error: i16, numbered: bool) -> bool {
     let stored = error == code::NONE || error == 46;
     let again = PASSING.contains(&error) && !IN_PARTS.contains(&error);
-    !stored && !again && !AFTER_APPEND.contains(&error) && !FORGETFUL.contains(&error)
+    let anew = numbered && FORGETFUL.contains(&error);
+    !stored && !again && !anew && !AFTER_APPEND.contains(&error)
 }
 
 /// Codes for a whole topic in an answer to Metadata.

@@ -110,7 +110,7 @@ impl Cluster {
             Ok(verdict) => self.append(now, broker, answer.acks, &batch, &plain, verdict, &mut result),
             Err(error) => error,
         };
-        if faults::is_final(result.error) {
+        if faults::is_final(result.error, batch.producer_id >= 0) {
             let at_fault = answer.at_fault.iter().skip(before).map(|&(_, index)| index);
             self.note_refusal(result.error, &plain, &at_fault.collect::<Vec<_>>());
         }

@@ -17,7 +17,8 @@ tools=$(dirname "$(rustc --print target-libdir)")/bin
 
 mkdir -p "$dir"
 rm -f "$dir"/*.profraw
-RUSTFLAGS='-C instrument-coverage' cargo build --quiet --workspace --bin aqueduct-sim --target-dir "$dir"
+# Build scripts are instrumented too, and leave files of their own.
+LLVM_PROFILE_FILE=/dev/null RUSTFLAGS='-C instrument-coverage' cargo build --quiet --workspace --bin aqueduct-sim --target-dir "$dir"
 sim=$dir/debug/aqueduct-sim
 LLVM_PROFILE_FILE=$dir/world-%p.profraw "$sim" --seeds "$seeds" --steps "$steps"
 "$tools/llvm-profdata" merge -sparse "$dir"/*.profraw -o "$dir/worlds.profdata"

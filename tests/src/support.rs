@@ -7,6 +7,7 @@ pub mod build;
 pub mod cgroup;
 pub mod chaos;
 pub mod deadline;
+pub mod flow;
 pub mod http;
 pub mod kafka;
 pub mod mqtt;

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use aqueduct_tests::support::flow::publish_until;
 use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
@@ -130,18 +131,6 @@ fn who_may_not_come_in_is_told_why() {
     refused(kafka.listener("SASL"), &token(&endpoint, "wrong"), "401 Unauthorized (invalid_client)");
     refused(kafka.listener("SASL"), "", "closed by the broker; if it wants to know who we are, set authentication");
     refused(kafka.bootstrap(), &user("plain", "alice-secret"), "authentication with PLAIN");
-}
-
-/// Publishes until `end`, each message acknowledged before the next; how many.
-fn publish_until(node: &Node, end: Instant) -> usize {
-    let mut client = Client::connect(node.mqtt(), Version::V5, "steady");
-    let mut count = 0;
-    while Instant::now() < end {
-        client.publish_acked("t", format!("{count}").as_bytes(), 1);
-        count += 1;
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    count
 }
 
 /// KIP-368: the broker lets a login last 3 s. Each link logs in again before, and nothing is sent twice.

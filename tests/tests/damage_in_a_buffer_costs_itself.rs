@@ -11,10 +11,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 
+use aqueduct_tests::support::flow::publish_range;
 use aqueduct_tests::support::kafka::Kafka;
-use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::{peer, wait};
 
@@ -37,10 +36,10 @@ fn and_is_told_to_the_record() {
     let mut node = Plan::kafka(kafka.bootstrap(), "damaged")
         .sink("value = \"${payload}\"\nquery_mode = \"async\"\nbuffer.mode = \"disk\"\nbuffer.segment_bytes = \"1MB\"")
         .start();
-    publish(&node, 0..1);
+    publish_range(&node, CLIENTS, 0..1, payload);
     kafka.read_count("damaged", CLIENTS as usize);
     let frozen = kafka.freeze(1);
-    publish(&node, 1..EACH);
+    publish_range(&node, CLIENTS, 1..EACH, payload);
     node.kill();
     let files = files(&node);
     assert!(files.len() > 4, "{} files", files.len());
@@ -74,22 +73,6 @@ fn and_is_told_to_the_record() {
     let damaged: BTreeSet<Vec<u8>> = [flipped, torn, cut].into_iter().map(|entry| entry.bytes).collect();
     assert_eq!(kept, damaged, "to be looked at by people");
     assert!(node.terminate().success());
-}
-
-/// Each client publishes these numbers, each hundred acknowledged before the next is sent.
-fn publish(node: &Node, range: std::ops::Range<u32>) {
-    thread::scope(|scope| {
-        for client in 0..CLIENTS {
-            let range = range.clone();
-            scope.spawn(move || {
-                let mut mqtt = Client::connect(node.mqtt(), Version::V5, &format!("client-{client}"));
-                let payloads: Vec<Vec<u8>> = range.map(|number| payload(client, number)).collect();
-                for hundred in payloads.chunks(100) {
-                    mqtt.publish_all_acked("t", hundred.iter().map(Vec::as_slice), 1);
-                }
-            });
-        }
-    });
 }
 
 fn payload(client: u32, number: u32) -> Vec<u8> {

@@ -6,11 +6,9 @@
 //! broker comes to for a moment and hangs again, twice. Expectation: nothing is dropped or failed because of that, all messages are
 //! in Kafka, each client's in its order.
 
-use std::thread;
-
+use aqueduct_tests::support::flow::publish_range;
 use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
-use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::{peer, wait};
 
@@ -38,9 +36,9 @@ fn keeps_all(kafka: &Kafka, mode: &str) {
         .sink("value = \"${payload}\"\nquery_mode = \"async\"\nack_timeout = \"500ms\"")
         .sink(&format!("buffer.mode = \"{mode}\""))
         .start();
-    publish(&node, 0..1);
+    publish_range(&node, CLIENTS, 0..1, payload);
     let frozen = kafka.freeze(1);
-    publish(&node, 1..MESSAGES / CLIENTS);
+    publish_range(&node, CLIENTS, 1..MESSAGES / CLIENTS, payload);
     await_health(&node, false);
     drop(frozen);
     for _ in 0..2 {
@@ -61,22 +59,6 @@ fn keeps_all(kafka: &Kafka, mode: &str) {
     for gone in ["dropped_total", "failed_total"] {
         assert_eq!(metrics.sink(gone), 0.0, "{mode}: {gone}");
     }
-}
-
-/// Each client publishes these numbers, each hundred acknowledged before the next is sent.
-fn publish(node: &Node, range: std::ops::Range<u32>) {
-    thread::scope(|scope| {
-        for client in 0..CLIENTS {
-            let range = range.clone();
-            scope.spawn(move || {
-                let mut mqtt = Client::connect(node.mqtt(), Version::V5, &format!("client-{client}"));
-                let payloads: Vec<Vec<u8>> = range.map(|number| payload(client, number)).collect();
-                for hundred in payloads.chunks(100) {
-                    mqtt.publish_all_acked("t", hundred.iter().map(Vec::as_slice), 1);
-                }
-            });
-        }
-    });
 }
 
 fn payload(client: u32, number: u32) -> Vec<u8> {

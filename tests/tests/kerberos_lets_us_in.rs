@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use aqueduct_tests::support::flow::publish_until;
 use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
@@ -53,18 +54,6 @@ fn plan((kafka, program): &World, topic: &str, connector: &str) -> Plan {
 
 fn logins(node: &Node, outcome: &str) -> f64 {
     node.metrics().sum("aqueduct_kafka_logins_total", &[&format!("outcome=\"{outcome}\"")])
-}
-
-/// Publishes until `end`, each message acknowledged before the next; how many.
-fn publish_until(node: &Node, end: Instant) -> usize {
-    let mut client = Client::connect(node.mqtt(), Version::V5, "steady");
-    let mut count = 0;
-    while Instant::now() < end {
-        client.publish_acked("t", format!("{count}").as_bytes(), 1);
-        count += 1;
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    count
 }
 
 /// What `/readyz` says of the connector that is not well, once it says `reason`.

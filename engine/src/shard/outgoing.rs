@@ -57,6 +57,7 @@ impl Shard {
 
     /// Moves deliveries of its session into the output of a connection.
     fn send_deliveries(&mut self, now: Now, conn: &mut Connection) {
+        conn.backlog = false;
         if conn.answers_due > 0 || conn.closing.is_some() {
             // A SUBACK goes before what it announces; its arrival lists the session again.
             return;

@@ -159,6 +159,11 @@ impl Cluster {
 }
 
 impl Client {
+    /// Its connection, at its shard.
+    pub(super) fn conn(&self) -> ConnKey {
+        self.conn
+    }
+
     /// Payloads of the publications it has read.
     pub(super) fn payloads(&self) -> Vec<&str> {
         super::mqtt_client::payloads(&self.texts)

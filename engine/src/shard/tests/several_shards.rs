@@ -253,3 +253,30 @@ fn subscribers_are_held_while_too_much_is_to_be_told() {
     assert!(cluster.rigs[1].shard.filters.matches("4999") && cluster.rigs[1].shard.filters.matches("y"));
     cluster.assert_nothing_held();
 }
+
+/// A subscriber that is slow and subscribes once more holds up nobody: what it is behind with waits for its SUBACK.
+#[test]
+fn a_slow_subscriber_that_subscribes_again_waits_alone() {
+    let mut cluster = Cluster::new(&scattered(2, Deliver::AtOnce), 1);
+    let mut slow = cluster.connect_at(0, "slow", 5);
+    let mut publisher = cluster.connect_at(0, "p", 5);
+    cluster.say(&mut slow, &subscribe(5, 1, &["t"], 0));
+    cluster.settle();
+    cluster.rigs[0].world.stuck.insert(slow.conn());
+    for number in 0..20 {
+        let payload = format!("{number:04}{}", "x".repeat(10_000));
+        cluster.say(&mut publisher, &publish(5, 0, 0, "t", payload.as_bytes()));
+        cluster.settle();
+    }
+    // Its shard alone goes on: the other one has not heard of the new filter.
+    cluster.say(&mut slow, &subscribe(5, 2, &["u"], 0));
+    cluster.round(0);
+    cluster.rigs[0].world.stuck.clear();
+    cluster.rigs[0].shard.on_writable(slow.conn());
+    cluster.round(0);
+    cluster.settle();
+    cluster.read(&mut slow);
+    let acknowledged = slow.texts.iter().filter(|text| text.starts_with("suback")).count();
+    assert_eq!((acknowledged, slow.payloads().len()), (2, 20));
+    cluster.assert_nothing_held();
+}

@@ -36,7 +36,7 @@ use plan::Plan;
 use world::World;
 
 /// What came of one seed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The seed.
     pub seed: u64,
@@ -56,8 +56,7 @@ pub struct Report {
 
 /// Runs one seed for about `steps` inputs of its shards, then heals its world and draws the verdict.
 pub fn run(seed: u64, steps: u64, trace: bool) -> Report {
-    let mut report =
-        Report { seed, mix: Mix::default(), acked: 0, stored: 0, digest: 0, power_cuts: 0, violation: None };
+    let mut report = Report { seed, ..Report::default() };
     let mut world = None;
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let world = world.insert(World::new(Plan::draw(seed), trace));

@@ -122,9 +122,20 @@ fn many((from, to): (u64, u64), arguments: &Arguments) -> ExitCode {
         while !workers.iter().all(|worker| worker.is_finished()) {
             std::thread::sleep(Duration::from_millis(20));
             progress.tell(&sum);
+            if let Some(seed) = progress.endless(arguments.steps) {
+                let violation = Some("VIOLATION it does not come to an end".to_owned());
+                count(&Report { seed, violation, ..Report::default() }, &sum, arguments);
+                close(&sum, &progress, jobs);
+                std::process::exit(1);
+            }
         }
     });
-    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    close(&sum, &progress, jobs)
+}
+
+/// The last line, and what it means.
+fn close(sum: &Mutex<Sum>, progress: &Progress, jobs: usize) -> ExitCode {
+    let sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
     println!("{} jobs={jobs} {}", progress.line(&sum), details(&sum));
     if sum.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

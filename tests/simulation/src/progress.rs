@@ -10,6 +10,10 @@ use crate::Sum;
 /// A seed that takes longer may never end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Whoever takes longer than this, and a tenth of a millisecond for each step, does not end.
+const PATIENCE_MAX: Duration = Duration::from_secs(300);
+const STEP_MAX: Duration = Duration::from_micros(100);
+
 /// What a job is at.
 #[derive(Debug, Default)]
 struct Job {
@@ -74,12 +78,24 @@ impl Progress {
             left_s / 60 % 60,
             memory_bytes() >> 20
         );
-        for job in &self.jobs {
-            let age = Duration::from_millis(ms.saturating_sub(job.since_ms.load(Ordering::Relaxed)));
-            if age > PATIENCE {
-                eprintln!("seed {} has been running for {} s", job.seed.load(Ordering::Relaxed), age.as_secs());
-            }
+        for (seed, age) in self.ages().filter(|(_, age)| *age > PATIENCE) {
+            eprintln!("seed {seed} has been running for {} s", age.as_secs());
         }
+    }
+
+    /// A seed whose world of `steps` does not come to an end: a shard that goes round and round cannot be stopped from outside.
+    pub(crate) fn endless(&self, steps: u64) -> Option<u64> {
+        let patience = PATIENCE_MAX + STEP_MAX.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
+        self.ages().find(|(_, age)| *age > patience).map(|(seed, _)| seed)
+    }
+
+    /// What is at work, and for how long it has been.
+    fn ages(&self) -> impl Iterator<Item = (u64, Duration)> {
+        let ms = self.ms();
+        self.jobs.iter().map(move |job| {
+            let age_ms = ms.saturating_sub(job.since_ms.load(Ordering::Relaxed));
+            (job.seed.load(Ordering::Relaxed), Duration::from_millis(age_ms))
+        })
     }
 
     fn ms(&self) -> u64 {

@@ -46,6 +46,19 @@ fn consumed(kafka: &Kafka, topic: &str) -> (String, serde_json::Value) {
     (key.to_owned(), serde_json::from_str(value).unwrap_or_else(|error| panic!("{error}: {value}")))
 }
 
+/// A node with a file of EMQX 5 says that idempotence is off, and carries an event to Kafka whole. `None`: there is no client here.
+#[track_caller]
+fn carries_their_event(node: &Node, kafka: &Kafka) -> Option<()> {
+    assert!(node.said().contains("idempotence"), "the file turns it off, and is told: {}", node.said());
+    let payload = r#"{"temp": 21.5}"#;
+    publish(node, "t/1", payload)?;
+    let (key, value) = consumed(kafka, "testtopic-in");
+    assert_eq!(key, "device-1");
+    assert_eq!((&value["topic"], &value["payload"]), (&"t/1".into(), &payload.into()));
+    assert_eq!((&value["qos"], &value["clientid"]), (&1.into(), &"device-1".into()));
+    Some(())
+}
+
 #[test]
 fn those_who_come_from_emqx_5_begin_with_their_bridge() {
     let Some(kafka) = or_skip(Kafka::start_secure("")) else { return };
@@ -59,15 +72,9 @@ fn those_who_come_from_emqx_5_begin_with_their_bridge() {
             .set("connectors.my_kafka.bootstrap_hosts", kafka.listener(listener))
             .set("connectors.my_kafka.authentication.password", "alice-secret")
             .start();
-        assert!(node.said().contains("idempotence"), "the file turns it off, and is told: {}", node.said());
-        let payload = r#"{"temp": 21.5}"#;
-        if publish(&node, "t/1", payload).is_none() {
+        if carries_their_event(&node, &kafka).is_none() {
             return;
         }
-        let (key, value) = consumed(&kafka, "testtopic-in");
-        assert_eq!(key, "device-1");
-        assert_eq!((&value["topic"], &value["payload"]), (&"t/1".into(), &payload.into()));
-        assert_eq!((&value["qos"], &value["clientid"]), (&1.into(), &"device-1".into()));
     }
     assert_eq!(kafka.read_count("testtopic-in", 2).len(), 2);
 }
@@ -85,14 +92,9 @@ fn those_who_come_from_emqx_5_with_kerberos_begin_with_their_bridge() {
         .set("connectors.my_kafka.authentication.principal", "alice@TEST.AQUEDUCT")
         .set("connectors.my_kafka.authentication.keytab_file", &kafka.file("kerberos/alice.keytab"))
         .start();
-    assert!(node.said().contains("idempotence"), "the file turns it off, and is told: {}", node.said());
-    let payload = r#"{"temp": 21.5}"#;
-    if publish(&node, "t/1", payload).is_none() {
+    if carries_their_event(&node, &kafka).is_none() {
         return;
     }
-    let (key, value) = consumed(&kafka, "testtopic-in");
-    assert_eq!(key, "device-1");
-    assert_eq!((&value["topic"], &value["payload"]), (&"t/1".into(), &payload.into()));
     let logins = node.metrics().sum("aqueduct_kafka_logins_total", &["outcome=\"succeeded\""]);
     assert!(logins > 0.0, "{logins}");
 }

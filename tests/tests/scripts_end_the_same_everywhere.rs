@@ -5,7 +5,7 @@
 //! own. Expectation: every client hears what its like heard in the simulated world, and every partition holds the same records.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -153,16 +153,7 @@ impl Stage for Sockets {
     }
 
     fn receive(&mut self, conn: usize, into: &mut Vec<u8>) -> Received {
-        let mut bytes = [0; 16 << 10];
-        match self.conn(conn).read(&mut bytes) {
-            Ok(0) => Received::Closed,
-            Ok(n) => {
-                into.extend_from_slice(&bytes[..n]);
-                Received::Bytes
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Received::Nothing,
-            Err(_) => Received::Closed,
-        }
+        Received::read(self.conn(conn), 16 << 10, into)
     }
 
     fn forget(&mut self, conn: usize) {

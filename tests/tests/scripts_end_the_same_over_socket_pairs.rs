@@ -6,7 +6,7 @@
 //! Expectation: every client hears what its like heard in the simulated world, and every partition holds the same records.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -238,17 +238,8 @@ impl Stage for Pairs<'_> {
     }
 
     fn receive(&mut self, conn: usize, into: &mut Vec<u8>) -> Received {
-        let mut bytes = [0; 16 << 10];
         let most = self.random.one_of(&[1, 3, 100, 16 << 10]);
-        match self.conn(conn).read(&mut bytes[..most]) {
-            Ok(0) => Received::Closed,
-            Ok(n) => {
-                into.extend_from_slice(&bytes[..n]);
-                Received::Bytes
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Received::Nothing,
-            Err(_) => Received::Closed,
-        }
+        Received::read(self.conn(conn), most, into)
     }
 
     fn forget(&mut self, conn: usize) {

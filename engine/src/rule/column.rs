@@ -355,7 +355,8 @@ fn put_member(out: &mut Vec<u8>, (name, value): (&str, &str)) {
     put_text(out, value);
 }
 
-fn put_user_property_pairs(out: &mut Vec<u8>, event: &Event<'_>) {
+/// The user properties as `[{"key":…,"value":…}]`, in their order, repeated ones too.
+pub(super) fn put_user_property_pairs(out: &mut Vec<u8>, event: &Event<'_>) {
     out.push(b'[');
     for (i, (name, value)) in event.properties.user_properties().enumerate() {
         out.extend_from_slice(if i == 0 { b"{\"key\":" } else { b",{\"key\":" });

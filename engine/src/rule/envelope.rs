@@ -9,7 +9,7 @@
 //! EMQX's plugin for Kafka writes the payload in base64 unless it is told otherwise, RobustMQ's connector always. `message_id` is
 //! the packet identifier, 0 at QoS 0; `tags` are the levels of the topic; `data` is the payload once more; `crc_num` is its CRC-32.
 
-use super::column::put_binary;
+use super::column::{put_binary, put_user_property_pairs};
 use super::json::{put_base64, put_bool, put_int, put_text};
 use crate::event::Event;
 
@@ -75,15 +75,9 @@ fn put_robustmq(out: &mut Vec<u8>, event: &Event<'_>, key: Option<&[u8]>) {
     put_int(out, event.received_ms.div_euclid(1_000));
     out.extend_from_slice(b",\"message_id\":");
     put_int(out, i64::from(event.packet_id));
-    out.extend_from_slice(b",\"header\":[");
-    for (at, (name, value)) in event.properties.user_properties().enumerate() {
-        out.extend_from_slice(if at == 0 { b"{\"key\":" } else { b",{\"key\":" });
-        put_text(out, name);
-        out.extend_from_slice(b",\"value\":");
-        put_text(out, value);
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"],\"key\":");
+    out.extend_from_slice(b",\"header\":");
+    put_user_property_pairs(out, event);
+    out.extend_from_slice(b",\"key\":");
     match key {
         Some(key) => put_binary(out, key, false, b""),
         None => out.extend_from_slice(b"null"),

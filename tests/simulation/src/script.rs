@@ -22,6 +22,8 @@ mod player;
 mod records;
 mod written;
 
+use std::io::{ErrorKind, Read};
+
 pub use drawn::drawn;
 pub use player::play;
 pub use records::Records;
@@ -174,6 +176,22 @@ pub enum Received {
     Closed,
     /// Nothing, for as long as one would wait.
     Nothing,
+}
+
+impl Received {
+    /// Appends what can be read at once, or within the timeout of the socket: `most` bytes.
+    pub fn read(from: &mut impl Read, most: usize, into: &mut Vec<u8>) -> Self {
+        let mut bytes = vec![0; most];
+        match from.read(&mut bytes) {
+            Ok(0) => Self::Closed,
+            Ok(n) => {
+                into.extend_from_slice(&bytes[..n]);
+                Self::Bytes
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Self::Nothing,
+            Err(_) => Self::Closed,
+        }
+    }
 }
 
 /// Where a script is played: connections to a node.

@@ -91,6 +91,10 @@ impl World {
             Fault::ProduceError(code) => self.set_modes(Mode::ProduceError(code)),
             Fault::DiskFull => self.disk()?.fill()?,
             Fault::PowerCut => {
+                // A machine without power computes nothing, so the product stands still first: see [`Disk::cut`].
+                if let Some(node) = &self.node {
+                    node.process.freeze()?;
+                }
                 self.disk()?.cut()?;
                 self.node = None;
             }

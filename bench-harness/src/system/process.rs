@@ -15,6 +15,8 @@ use crate::reaper::{self, Duty};
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a system may take to end after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(35);
+/// How long a system may take to stand still after SIGSTOP.
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Lines of a dead process's output that an error shows.
 const TAIL_LINES: usize = 15;
 
@@ -90,6 +92,33 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Stops it with SIGSTOP, and waits until none of its threads can do anything more: each is stopped, or in a call of the
+    /// kernel from which it will not return.
+    pub fn freeze(&self) -> Result<()> {
+        kill_process(self.pid()?, Signal::STOP).into_diagnostic()?;
+        let start = Instant::now();
+        while !self.stands_still()? {
+            if start.elapsed() > FREEZE_TIMEOUT {
+                bail!("{} goes on {FREEZE_TIMEOUT:?} after SIGSTOP", self.name);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    fn stands_still(&self) -> Result<bool> {
+        for task in fs::read_dir(format!("/proc/{}/task", self.id())).into_diagnostic()? {
+            // A thread may end while they are looked at.
+            let Ok(stat) = fs::read_to_string(task.into_diagnostic()?.path().join("stat")) else { continue };
+            // proc_pid_stat(5): the state follows the name in parentheses, which may hold anything.
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            if !matches!(state, Some('T' | 't' | 'D' | 'Z' | 'X')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Waits until it ends by itself or by another's signal.

@@ -8,6 +8,7 @@
 //! ```
 
 mod banner;
+mod buffers;
 mod control;
 mod data_dir;
 mod kerberos;
@@ -43,6 +44,7 @@ use crate::shard::io::ListenerId;
 use crate::shard::{Settings, Shard};
 
 use banner::Addresses;
+use buffers::Buffers;
 use data_dir::DataDir;
 
 /// What a run is asked for beside its configuration.
@@ -79,8 +81,9 @@ fn start(config: &Config, plan: &Plan, options: RunOptions) -> Result<ExitCode, 
     driver::probe(count)?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let opened = logs::open_logs(config, data_dir.path())?;
-    let (buffers, locks) = logs::open_buffers(config, data_dir.path(), plan.shards)?;
-    for note in opened.iter().flat_map(|opened| &opened.notes).chain(&buffers.notes) {
+    let buffers = Buffers::new(data_dir.path().to_path_buf(), plan.shards);
+    let found = buffers.open(config, 0..config.sinks.len() as u16).map_err(|refusal| refusal.why)?;
+    for note in opened.iter().flat_map(|opened| &opened.notes).chain(&found.notes) {
         tracing::warn!("{note}");
     }
     let mut addresses = Addresses::default();
@@ -92,7 +95,7 @@ fn start(config: &Config, plan: &Plan, options: RunOptions) -> Result<ExitCode, 
     let tls = tls_clients(config)?;
     let tokens = token::keepers(config)?;
 
-    let running = start_shards(config, plan, &settings, opened.as_ref(), buffers, listeners, &tls)?;
+    let running = start_shards(config, plan, &settings, opened.as_ref(), found, listeners, &tls)?;
     let (threads, shards, letters) = running.split();
     let code = control::run(control::Control {
         shards,
@@ -101,6 +104,7 @@ fn start(config: &Config, plan: &Plan, options: RunOptions) -> Result<ExitCode, 
         kafka,
         socket: control_socket(&data_dir),
         reload,
+        buffers: buffers.clone(),
         connector_names: config.connectors.iter().map(|connector| connector.name.clone()).collect(),
         token,
         tls: tls::Watched::new(config, &tls),
@@ -111,7 +115,7 @@ fn start(config: &Config, plan: &Plan, options: RunOptions) -> Result<ExitCode, 
     })?;
     threads.join();
     // Held to the very end: nobody else may write while a disk writer of ours still does.
-    drop((data_dir, locks));
+    drop((data_dir, buffers));
     Ok(code)
 }
 
@@ -120,7 +124,7 @@ fn start_shards(
     plan: &Plan,
     settings: &Settings,
     opened: Option<&Opened>,
-    mut buffers: OpenedJournals,
+    buffers: OpenedJournals,
     listeners: Vec<Vec<Listener>>,
     tls: &[Option<Arc<driver::tls::Client>>],
 ) -> Result<shards::Running, StartError> {
@@ -133,16 +137,17 @@ fn start_shards(
         ring_slots: plan.mesh.ring_slots,
         connectors: config.connectors.iter().zip(tls).map(|(connector, tls)| socket_options(connector, tls)).collect(),
         catalogue: opened.map(|opened| Arc::clone(&opened.catalogue)),
-        journals: Arc::clone(&buffers.journals),
+        journals: buffers.journals,
         clock,
     };
     // Hash keys and partition choices must not be guessable from outside.
     let seed = u64::from_ne_bytes(random::bytes()?);
     let nonce_key = random::bytes()?;
+    let mut starts = buffers.starts;
     shards::start(common, listeners, |shard| {
         let writers = logs::writers(config, shard, plan.shards, opened, nonce_key);
         let settings = settings.clone();
-        let starts = buffers.starts.get_mut(usize::from(shard.0)).map(std::mem::take).unwrap_or_default();
+        let starts = starts.get_mut(usize::from(shard.0)).map(std::mem::take).unwrap_or_default();
         Box::new(move || Shard::new(shard, settings, writers, seed, clock.mono()).with_journals(starts))
     })
 }

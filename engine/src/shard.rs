@@ -232,7 +232,7 @@ impl Machine for Shard {
                 }
             }
             Input::Command(Command::Overloaded(is_so)) => self.on_overload(is_so),
-            Input::Command(Command::Prepare(snapshot)) => self.prepare_change(now.mono, snapshot, io),
+            Input::Command(Command::Prepare(preparation)) => self.prepare_change(now.mono, *preparation, io),
             Input::Command(Command::Apply { number }) => self.apply_change(now.mono, number, io),
             Input::Command(Command::Withdraw { number }) => self.withdraw_change(number),
             Input::Command(Command::Forget { sink }) => self.forget_sink(sink),

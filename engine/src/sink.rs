@@ -77,6 +77,8 @@ pub struct Stored {
     pub ready: bool,
     /// When it wants to be called.
     pub deadline: Option<Mono>,
+    /// The sink comes with a change that is not in force yet: nothing of what was found leaves, and nothing is counted.
+    pub held: bool,
 }
 
 impl Sink {

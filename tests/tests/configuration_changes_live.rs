@@ -328,6 +328,115 @@ fn sinks_come_and_go_and_disturb_no_other() {
     assert_eq!(own.count(), counts.iter().sum::<u32>() as usize, "the load lost nothing and has nothing twice");
 }
 
+const STORED: &str = "[sinks.stored]\nconnector = \"main\"\nsource_topics = [\"stored/#\"]\ntopic = \"live-stored\"\n\
+                      value = \"${payload}\"\nquery_mode = \"async\"\nbuffer.mode = \"disk\"\n";
+
+/// Files that hold entries of the sink `stored`.
+fn segments(node: &Node) -> usize {
+    let starts = fs::read_dir(node.folder().join("data/buffer/stored")).into_iter().flatten().flatten();
+    let files = starts.flat_map(|start| fs::read_dir(start.path()).into_iter().flatten().flatten());
+    files.filter(|file| file.file_name().to_string_lossy().ends_with(".journal")).count()
+}
+
+#[test]
+fn sinks_with_buffers_on_disk_come_and_go_and_disturb_no_other() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("live-stored", 2);
+    kafka.create_topic("live-beside", 4);
+    let plan = Plan::kafka(kafka.bootstrap(), "live-beside").node("shards = 2\npin = false").sink(SINK);
+    let node = plan.section("# more").start();
+    let load = Load::start(&node, "t");
+    wait::until("each shard has its links", 20, || (sockets(&node, kafka).0.len() >= 4).then_some(()));
+    let mut client = Client::connect(node.mqtt(), Version::V5, "stored");
+    let before = sockets(&node, kafka);
+    let mut published = 0;
+    for mode in ["disk", "hybrid", "disk"] {
+        let stored = STORED.replace("disk", mode);
+        node.configure("# more", &stored);
+        assert_eq!(changed(&node), "sinks.stored: added\n", "{mode}");
+        for _ in 0..50 {
+            client.publish_acked("stored/t", format!("7 {published}").as_bytes(), 1);
+            published += 1;
+        }
+        assert_eq!(kafka.read_count("live-stored", published).len(), published);
+        node.configure(&stored, "# more");
+        assert_eq!(changed(&node), "sinks.stored: removed\n");
+        wait::until("its slot is vacant", 10, || {
+            (node.metrics().sum("aqueduct_sink_matched_total", &["sink=\"stored\""]) == 0.0).then_some(())
+        });
+        wait::until("the disk has its space back", 10, || (segments(&node) == 0).then_some(()));
+    }
+    assert_eq!(kafka.read("live-stored").len(), published, "nothing is there twice");
+    assert_eq!(before, sockets(&node, kafka), "the sockets are the same ones");
+    let counts = load.stop();
+    let own = counts.iter().sum::<u32>() as usize;
+    let records = kafka.read_count("live-beside", own + published);
+    let loaded = records.iter().filter(|r| r.value.as_deref().is_some_and(|value| !value.starts_with(b"7 ")));
+    assert_eq!(loaded.count(), own, "the load lost nothing and has nothing twice");
+}
+
+/// Removed with entries in its buffer, and the node killed: they lie there until the sink is added again.
+#[test]
+fn what_a_removed_sink_had_on_disk_is_sent_when_it_comes_again() {
+    if Kafka::shared().is_none() {
+        return;
+    }
+    let kafka = Kafka::start(1, "").expect("a broker of its own");
+    kafka.create_topic("live-stored", 2);
+    kafka.create_topic("live-first", 2);
+    let plan = Plan::kafka(kafka.bootstrap(), "live-first").node("shards = 2\npin = false");
+    let mut node = plan.sink("source_topics = [\"first\"]\nvalue = \"${payload}\"").section("# more").start();
+    Client::connect(node.mqtt(), Version::V5, "first").publish_acked("first", b"1", 1);
+    node.configure("# more", STORED);
+    assert_eq!(changed(&node), "sinks.stored: added\n");
+    let mut client = Client::connect(node.mqtt(), Version::V5, "stored");
+    client.publish_acked("stored/t", b"0", 1);
+    kafka.read_count("live-stored", 1);
+    let frozen = kafka.freeze(1);
+    (1..=100).for_each(|n| client.publish_acked("stored/t", format!("{n}").as_bytes(), 1));
+    node.configure(STORED, "# more");
+    assert_eq!(changed(&node), "sinks.stored: removed\n");
+    node.kill();
+    drop(frozen);
+    node.start_again();
+    Client::connect(node.mqtt(), Version::V5, "first").publish_acked("first", b"2", 1);
+    let sent = kafka.read("live-stored").len();
+    assert!(sent < 101 && segments(&node) > 0, "{sent} are there: the broker was away and the sink is");
+    node.configure("# more", STORED);
+    assert_eq!(changed(&node), "sinks.stored: added\n");
+    let mut values = BTreeSet::new();
+    wait::until("everything that was acknowledged is there", 30, || {
+        values.extend(kafka.read("live-stored").into_iter().filter_map(|record| record.value));
+        (values.len() == 101).then_some(())
+    });
+}
+
+#[test]
+fn a_buffer_that_cannot_be_opened_refuses_the_change() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let node = start(kafka, "live-locked");
+    let file = node.folder().join("aqueduct.toml");
+    let before = fs::read_to_string(&file).expect("it was written");
+    let elsewhere = node.folder().join("elsewhere");
+    let stored = STORED.replace("live-stored", "live-locked");
+    let stored = format!("{before}\n{stored}buffer.dir = \"{}\"\n", elsewhere.display());
+    fs::write(&file, stored).expect("writable");
+    fs::write(&elsewhere, "a file").expect("writable");
+    let told = refused(&node);
+    assert!(told.contains("cannot create") && told.contains("sinks.stored.buffer.dir"), "{told}");
+    assert!(told.contains("its buffer cannot be opened") && told.contains("aqueduct.toml:"), "{told}");
+    fs::remove_file(&elsewhere).expect("writable");
+    fs::create_dir_all(elsewhere.join("stored")).expect("writable");
+    let lock = fs::File::create(elsewhere.join("stored/lock")).expect("writable");
+    lock.lock().expect("nobody has it");
+    let told = refused(&node);
+    assert!(told.contains("is in use by another aqueduct"), "{told}");
+    Client::connect(node.mqtt(), Version::V5, "still").publish_acked("t", b"9 1", 1);
+    drop(lock);
+    assert_eq!(changed(&node), "sinks.stored: added\n");
+    Client::connect(node.mqtt(), Version::V5, "now").publish_acked("stored/t", b"9 2", 1);
+}
+
 /// A topic that is not there would hold the clients of every sink that takes the same messages.
 #[test]
 fn a_new_sink_whose_topic_is_not_there_is_refused() {

@@ -18,6 +18,7 @@ use aqueduct::driver::{
     Clock, ControlPort, Disk, Doorbell, Dropped, Executor, Mailbox, Order, Parts, Seats, ShardLoop, Shards,
     SocketOptions, bind, letters, weave,
 };
+use aqueduct::log::journal::Journals;
 use aqueduct::log::{LogLimits, Opened, TopicSpec, open};
 use aqueduct::plan::Plan as EnginePlan;
 use aqueduct::shard::io::ListenerId;
@@ -117,7 +118,7 @@ impl Node {
         {
             let id = ShardId(index as u16);
             let catalogue = Some(Arc::clone(&opened.catalogue));
-            let disk = Disk::start(id, catalogue, Arc::default(), Arc::clone(&bell)).expect("a disk writer");
+            let disk = Disk::start(id, catalogue, Journals::default(), Arc::clone(&bell)).expect("a disk writer");
             let parts = Parts {
                 clock,
                 listeners: vec![listener],

@@ -99,10 +99,19 @@ impl Difference {
     /// Where it was written in `loaded`, if it was.
     pub fn place(&self, loaded: &Loaded) -> Option<Place> {
         let (section, name, key) = &self.slot;
-        let entry = key.and_then(|key| loaded.layers.get(section, name.as_deref(), key));
-        entry.and_then(|entry| entry.place()).or_else(|| {
-            let objects = loaded.layers.objects(section);
-            objects.into_iter().find(|object| Some(&object.name) == name.as_ref())?.place
+        let name = name.as_deref();
+        let entry = key.and_then(|key| loaded.layers.get(section, name, key));
+        entry.and_then(|entry| entry.place()).or_else(|| loaded.place(section, name?, &[]))
+    }
+}
+
+impl Loaded {
+    /// Where the first of these options of an object was written, or the object itself.
+    pub fn place(&self, section: &'static str, name: &str, keys: &[&'static str]) -> Option<Place> {
+        let entry = |key: &&'static str| self.layers.get(section, Some(name), key)?.place();
+        keys.iter().find_map(entry).or_else(|| {
+            let objects = self.layers.objects(section);
+            objects.into_iter().find(|object| object.name == name)?.place
         })
     }
 }

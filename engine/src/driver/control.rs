@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::mailbox::{Letter, LetterReceiver, LoginAsk, Mailbox, Order};
+use crate::log::journal::Journals;
 use crate::metrics::ShardSample;
 use crate::shard::ShardId;
 use crate::shard::control::{Command, ControlMsg, Level, Step};
@@ -123,6 +124,23 @@ impl Shards {
     /// Gives every shard a command.
     pub async fn tell(&self, command: impl Fn() -> Command) {
         self.order_all(|| Order::Command(command())).await;
+    }
+
+    /// Gives every shard a command of its own.
+    pub async fn tell_each(&self, mut command: impl FnMut(ShardId) -> Command) {
+        for index in 0..self.shared.mailboxes.len() {
+            self.order(index, Order::Command(command(ShardId(index as u16)))).await;
+        }
+    }
+
+    /// Has the disk writers know the journals of sinks that come.
+    pub async fn add_journals(&self, journals: &Journals) {
+        self.order_all(|| Order::AddJournals(journals.clone())).await;
+    }
+
+    /// Has the disk writers forget the journals of a sink that is gone.
+    pub async fn remove_journals(&self, sink: u16) {
+        self.order_all(|| Order::RemoveJournals { sink }).await;
     }
 
     /// Tells every shard to leave its loop.

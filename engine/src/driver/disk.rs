@@ -18,29 +18,32 @@ mod journal;
 mod segment;
 mod writer;
 
+use writer::Work;
+
 /// One shard's disk writer.
 #[derive(Debug)]
 pub struct Disk {
     /// `None` once the writer has been told to end.
-    ops: Option<Sender<DiskOp>>,
+    work: Option<Sender<Work>>,
     done: Arc<SegQueue<DiskDone>>,
     writer: Option<JoinHandle<()>>,
 }
 
 impl Disk {
     /// Starts the writer thread of a shard. It finds the directories of the logs in `catalogue` and publishes there how
-    /// far they may be read; those of sinks' buffers are in `journals`.
+    /// far they may be read; those of sinks' buffers are in `journals`, and
+    /// come and go with their sinks.
     pub fn start(
         shard: ShardId,
         catalogue: Option<Arc<Catalogue>>,
-        journals: Arc<Journals>,
+        journals: Journals,
         bell: Arc<Doorbell>,
     ) -> io::Result<Self> {
-        let (ops, incoming) = unbounded();
+        let (sender, incoming) = unbounded();
         let done = Arc::new(SegQueue::new());
         let mut writer = writer::Writer::new(catalogue, journals);
         let results = Arc::clone(&done);
-        let work = move || {
+        let run = move || {
             loop {
                 let first = if writer.has_reads() { incoming.try_recv().ok() } else { incoming.recv().ok() };
                 match first {
@@ -54,14 +57,28 @@ impl Disk {
                 bell.ring();
             }
         };
-        let writer = std::thread::Builder::new().name(format!("disk-{}", shard.0)).spawn(work)?;
-        Ok(Self { ops: Some(ops), done, writer: Some(writer) })
+        let writer = std::thread::Builder::new().name(format!("disk-{}", shard.0)).spawn(run)?;
+        Ok(Self { work: Some(sender), done, writer: Some(writer) })
     }
 
     /// Queues an operation.
     pub(super) fn send(&mut self, op: DiskOp) {
-        let ops = self.ops.as_ref().expect("the queue is open as long as the shard runs");
-        assert!(ops.send(op).is_ok(), "the disk writer runs as long as the shard does");
+        self.queue(Work::Op(op));
+    }
+
+    /// From now on the shard may ask for work on these journals.
+    pub(super) fn add(&mut self, journals: Journals) {
+        self.queue(Work::Add(journals));
+    }
+
+    /// The shard no longer asks for work on the journals of this sink.
+    pub(super) fn remove(&mut self, sink: u16) {
+        self.queue(Work::Remove { sink });
+    }
+
+    fn queue(&mut self, work: Work) {
+        let queue = self.work.as_ref().expect("the queue is open as long as the shard runs");
+        assert!(queue.send(work).is_ok(), "the disk writer runs as long as the shard does");
     }
 
     /// The next result.
@@ -78,7 +95,7 @@ impl Disk {
 impl Drop for Disk {
     /// Lets the writer finish what is queued.
     fn drop(&mut self) {
-        self.ops = None;
+        self.work = None;
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }

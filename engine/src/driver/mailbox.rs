@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::doorbell::Doorbell;
+use crate::log::journal::Journals;
 use crate::shard::ShardId;
 use crate::shard::control::{Command, ControlMsg};
 use crate::shard::io::{LinkKey, LoginAnswer, LoginQuestion};
@@ -45,6 +46,13 @@ pub enum Order {
         socket: OwnedFd,
         /// Who is at its other end.
         peer: SocketAddr,
+    },
+    /// For the driver: journals of a sink that comes, before the shard hears of it.
+    AddJournals(Journals),
+    /// For the driver: a sink is gone, and the shard asks nothing of its journals any more.
+    RemoveJournals {
+        /// The sink's slot.
+        sink: u16,
     },
     /// For the driver: leave the loop. Sent when every shard has drained.
     Stop,

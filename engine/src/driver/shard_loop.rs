@@ -53,7 +53,7 @@ pub struct Parts {
     pub bell: Arc<Doorbell>,
     /// Its queues to and from the control thread.
     pub control: ControlPort,
-    /// Its disk writer, if the node has logs.
+    /// Its disk writer; a test may do without.
     pub disk: Option<Disk>,
 }
 
@@ -205,6 +205,8 @@ impl<M: Machine> ShardLoop<M> {
                 Some(Order::LoginAnswer { link, answer }) => {
                     self.machine.on(now, Input::LoginAnswer { link, answer }, &mut self.world);
                 }
+                Some(Order::AddJournals(journals)) => self.world.disk_writer().add(journals),
+                Some(Order::RemoveJournals { sink }) => self.world.disk_writer().remove(sink),
                 Some(Order::Admit { socket, peer }) => self.admit(now, 0, socket, peer),
                 Some(Order::Command(command)) => {
                     if matches!(command, Command::Drain | Command::DrainNow) {

@@ -40,6 +40,11 @@ impl World {
         self.control.send(Letter::Message(ControlMsg::Note { level, text }));
     }
 
+    /// The writer of this shard.
+    pub(super) fn disk_writer(&mut self) -> &mut Disk {
+        self.disk.as_mut().expect("a shard with files has a disk writer")
+    }
+
     /// Whether nothing waits in the queues that other threads push into and ring the doorbell for.
     pub(super) fn inboxes_empty(&self) -> bool {
         let disk = self.disk.as_ref().is_none_or(Disk::is_empty);
@@ -92,7 +97,7 @@ impl Io for World {
     }
 
     fn disk(&mut self, op: DiskOp) {
-        self.disk.as_mut().expect("a shard with logs has a disk writer").send(op);
+        self.disk_writer().send(op);
     }
 
     fn control(&mut self, message: ControlMsg) {

@@ -23,7 +23,7 @@ pub use entry::Envelope;
 pub use footer::{Item, read as read_footer};
 pub use machine::{Gone, Journal, JournalCounts, JournalLimits};
 pub use op::{JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted};
-pub use open::{JournalPlace, JournalSpec, JournalStart, Journals, OpenedJournals, open_journals};
+pub use open::{JournalPlace, JournalSpec, JournalStart, Journals, OpenedJournals, open_journals, remove_passed};
 pub use positions::{Position, Positions};
 pub use read::read_back;
 

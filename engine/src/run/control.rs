@@ -16,6 +16,7 @@ use crate::driver::{Dropped, LetterReceiver, Shards, StartError};
 use crate::log::Catalogue;
 use crate::shard::control::Command;
 
+use super::buffers::Buffers;
 use super::kerberos::Keeper;
 use super::reload::{self, Live, Reload, Requests};
 use super::tls::Watched;
@@ -40,6 +41,8 @@ pub(super) struct Control {
     pub socket: Option<ControlSocket>,
     /// How the configuration is read again.
     pub reload: Reload,
+    /// Buffers on disk.
+    pub buffers: Buffers,
     /// Names of the connectors, in the order of their health.
     pub connector_names: Vec<String>,
     pub token: Option<String>,
@@ -78,7 +81,7 @@ pub(super) fn run(control: Control) -> Result<ExitCode, StartError> {
 
 async fn serve(control: Control) -> Result<ExitCode, StartError> {
     let mut signals = Signals::new()?;
-    let (reloader, requests, live) = reload::reloader(control.reload, control.shards.clone());
+    let (reloader, requests, live) = reload::reloader(control.reload, control.shards.clone(), control.buffers);
     let (stage, seen_stage) = watch::channel(Stage::Starting);
     let http = Http {
         scrape: scrape(control.shards.clone()),

@@ -1,14 +1,9 @@
-//! What lies on disk at start: the local log's topics and the writers over it, and sinks' buffers.
+//! The local log's topics as they lie on disk at start, and the writers over them.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use super::lock::Lock;
-use super::random;
-use crate::config::{BufferMode, Config, ConnectorKind};
+use crate::config::{Config, ConnectorKind};
 use crate::driver::StartError;
-use crate::log::journal::{JournalSpec, OpenedJournals, open_journals};
 use crate::log::{LogLimits, Opened, TopicSpec, open};
 use crate::shard::ShardId;
 use crate::sink::Writer;
@@ -29,40 +24,6 @@ pub(super) fn open_logs(config: &Config, data_dir: &Path) -> Result<Option<Opene
     open(data_dir, &specs)
         .map(Some)
         .map_err(|e| StartError::new(format!("{e}. The embedded log lies in `node.data_dir`.")))
-}
-
-/// Opens the buffers of all sinks that have one on disk, or had one and left something there. Each is this process's alone
-/// while its lock is held.
-pub(super) fn open_buffers(
-    config: &Config,
-    data_dir: &Path,
-    shards: u16,
-) -> Result<(OpenedJournals, Vec<Lock>), StartError> {
-    let spec = |(index, sink): (usize, &crate::config::Sink)| {
-        let root = sink.buffer_dir.clone().unwrap_or_else(|| data_dir.join("buffer"));
-        let dir = root.join(&sink.name);
-        let on_disk = sink.buffer_mode != BufferMode::Memory || dir.is_dir();
-        on_disk.then_some(JournalSpec { sink: index as u16, dir })
-    };
-    let specs: Vec<JournalSpec> = config.sinks.iter().enumerate().filter_map(spec).collect();
-    let locks = specs.iter().map(|spec| lock_buffer(config, spec)).collect::<Result<Vec<Lock>, StartError>>()?;
-    let mut marks = Vec::new();
-    for _ in 0..specs.len() * usize::from(shards) {
-        marks.push(u32::from_ne_bytes(random::bytes()?));
-    }
-    let opened = open_journals(&specs, shards, || marks.pop().unwrap_or_default())
-        .map_err(|e| StartError::new(format!("{e}. Buffers on disk lie in `buffer.dir` of their sinks.")))?;
-    Ok((opened, locks))
-}
-
-/// A directory of its own may lie where other nodes look too, on a disk they share say.
-fn lock_buffer(config: &Config, spec: &JournalSpec) -> Result<Lock, StartError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    let option = format!("sinks.{}.buffer.dir", config.sinks[usize::from(spec.sink)].name);
-    let refuse = |e| StartError::new(format!("cannot create {} ({option}): {e}.", spec.dir.display()));
-    builder.create(&spec.dir).map_err(refuse)?;
-    Lock::take(&spec.dir, "buffer directory", &option)
 }
 
 /// The topic an embedded sink writes.

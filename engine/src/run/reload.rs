@@ -1,8 +1,8 @@
 //! Reloads: another configuration for the node that runs, whole or not at all.
 //!
 //! ```text
-//! read again ─ checked ─ planned ─ compared ─ slots ─ Prepare ─ every shard Prepared ─ Apply ─ every shard Applied
-//!      └ refused ┴────────┴─ refused: needs a restart ┘          └ too late: Withdraw, refused
+//! read again ─ checked ─ planned ─ compared ─ slots ─ files ─ Prepare ─ every shard Prepared ─ Apply ─ every shard Applied
+//!      └ refused ┴────────┴─ refused: needs a restart ┘ └ refused      └ too late: Withdraw, refused
 //! ```
 //!
 //! The file is read with the flags, the variables and the profile that the node was started with. One reload at a time.
@@ -16,12 +16,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Config, Difference, Loaded, Log, Machine, Problem, Problems, differences, refusals};
-use crate::driver::Shards;
+use crate::driver::{Shards, StartError};
+use crate::log::journal::OpenedJournals;
 use crate::metrics::Health;
 use crate::plan::Plan;
 use crate::shard::ShardId;
-use crate::shard::control::{Command, Snapshot, Step};
+use crate::shard::control::{Command, Preparation, Snapshot, Step};
 use crate::shard::roster::{NeedsRestart, Roster, SlotName};
+
+use super::buffers::{Buffers, Refusal};
 
 /// How long the clusters may take to tell of the topics of new sinks.
 const PREPARED_WITHIN: Duration = Duration::from_secs(10);
@@ -154,6 +157,7 @@ pub(super) struct Reloader {
     reload: Reload,
     roster: Roster,
     shards: Shards,
+    buffers: Buffers,
     steps: mpsc::UnboundedReceiver<(ShardId, Step)>,
     requests: mpsc::Receiver<oneshot::Sender<Answer>>,
     live: watch::Sender<Live>,
@@ -164,13 +168,27 @@ pub(super) struct Reloader {
 }
 
 /// The reloader of a node, how to ask it, and what it tells.
-pub(super) fn reloader(reload: Reload, shards: Shards) -> (Reloader, Requests, watch::Receiver<Live>) {
+pub(super) fn reloader(
+    reload: Reload,
+    shards: Shards,
+    buffers: Buffers,
+) -> (Reloader, Requests, watch::Receiver<Live>) {
     let roster = Roster::new(&reload.loaded.config);
     let (sender, requests) = mpsc::channel(16);
     let (live, seen) = watch::channel(Live::new(&reload.loaded.config, &roster));
     let steps = shards.steps();
     (
-        Reloader { reload, roster, shards, steps, requests, live, left: Vec::new(), said_meanwhile: Vec::new() },
+        Reloader {
+            reload,
+            roster,
+            shards,
+            buffers,
+            steps,
+            requests,
+            live,
+            left: Vec::new(),
+            said_meanwhile: Vec::new(),
+        },
         Requests(sender),
         seen,
     )
@@ -210,7 +228,8 @@ impl Reloader {
             return Err(Problems::new(refused));
         }
         let snapshot = self.roster.next(&loaded.config, &plan).map_err(|why| needs_restart(&why, &changes, &loaded))?;
-        self.prepare(&snapshot).await?;
+        let found = self.open_buffers(&snapshot, &loaded).await?;
+        self.prepare(&snapshot, found).await?;
         self.apply(snapshot).await;
         self.live.send_replace(Live::new(&loaded.config, &self.roster));
         (self.reload.set_log)(&loaded.config.log);
@@ -219,15 +238,47 @@ impl Reloader {
         Ok(Answer::Changed(changes, warnings))
     }
 
+    /// Opens the buffers of new sinks.
+    async fn open_buffers(&self, snapshot: &Snapshot, loaded: &Loaded) -> Result<OpenedJournals, Problems> {
+        let (buffers, config, fresh) = (self.buffers.clone(), snapshot.config.clone(), snapshot.fresh.clone());
+        let opened = tokio::task::spawn_blocking(move || buffers.open(&config, fresh)).await;
+        match opened {
+            Ok(Ok(found)) => {
+                found.notes.iter().for_each(|note| tracing::warn!("{note}"));
+                Ok(found)
+            }
+            Ok(Err(Refusal { sink, why })) => {
+                self.withdraw_buffers(snapshot).await;
+                let name = &snapshot.config.sinks[usize::from(sink)].name;
+                Err(Problems::new(vec![no_buffer(name, &why, loaded)]))
+            }
+            Err(_) => Err(one("the buffers were not opened: the node is about to end", "")),
+        }
+    }
+
+    /// The new sinks do not come after all.
+    async fn withdraw_buffers(&self, snapshot: &Snapshot) {
+        for &sink in &snapshot.fresh {
+            self.shards.remove_journals(sink).await;
+            self.buffers.withdraw(sink);
+        }
+    }
+
     /// Has every shard make ready; takes it all back if one is not ready in time.
-    async fn prepare(&mut self, snapshot: &Snapshot) -> Result<(), Problems> {
-        self.shards.tell(|| Command::Prepare(Box::new(snapshot.clone()))).await;
+    async fn prepare(&mut self, snapshot: &Snapshot, mut found: OpenedJournals) -> Result<(), Problems> {
+        self.shards.add_journals(&found.journals).await;
+        let preparation = |shard: ShardId| {
+            let starts = found.starts.get_mut(usize::from(shard.0)).map(std::mem::take).unwrap_or_default();
+            Command::Prepare(Box::new(Preparation { snapshot: snapshot.clone(), starts }))
+        };
+        self.shards.tell_each(preparation).await;
         let until = Instant::now() + PREPARED_WITHIN;
         if self.all_say(Step::Prepared(snapshot.number), Some(until)).await {
             return Ok(());
         }
         let problems = self.unknown(snapshot).await;
         self.shards.tell(|| Command::Withdraw { number: snapshot.number }).await;
+        self.withdraw_buffers(snapshot).await;
         self.roster.withdrawn(snapshot.clone());
         for (shard, step) in std::mem::take(&mut self.said_meanwhile) {
             self.on_step(shard, step).await;
@@ -282,7 +333,16 @@ impl Reloader {
         }
         if said.len() == self.shards.count() && self.roster.left(sink) {
             self.shards.tell(|| Command::Forget { sink }).await;
+            self.shards.remove_journals(sink).await;
+            self.close_buffer(sink).await;
             self.live.send_modify(|live| live.names = Arc::new(self.roster.names()));
+        }
+    }
+
+    async fn close_buffer(&self, sink: u16) {
+        let buffers = self.buffers.clone();
+        if let Ok(Some(note)) = tokio::task::spawn_blocking(move || buffers.close(sink)).await {
+            tracing::warn!("{note}");
         }
     }
 
@@ -312,6 +372,14 @@ fn one(fault: &str, remedy: &str) -> Problems {
     Problems::new(vec![Problem::error(fault, remedy)])
 }
 
+/// The buffer of a new sink cannot be opened.
+fn no_buffer(sink: &str, why: &StartError, loaded: &Loaded) -> Problem {
+    let place = loaded.place("sinks", sink, &["buffer.dir", "buffer.mode"]);
+    let sentence = why.to_string();
+    let (fault, remedy) = sentence.split_once(". ").unwrap_or((sentence.trim_end_matches('.'), ""));
+    Problem::error(fault, remedy.trim_end_matches('.')).at(place, "its buffer cannot be opened")
+}
+
 fn needs_restart(why: &NeedsRestart, changes: &[Difference], loaded: &Loaded) -> Problems {
     let of_sink = format!("sinks.{}", why.sink());
     let own = changes.iter().find(|change| change.path == of_sink || change.path.starts_with(&format!("{of_sink}.")));
@@ -320,6 +388,13 @@ fn needs_restart(why: &NeedsRestart, changes: &[Difference], loaded: &Loaded) ->
         Some(change) => format!("a running node cannot change this: {change}: {why}"),
         None => why.to_string(),
     };
-    let remedy = format!("take `{of_sink}` back and reload, or restart the node");
+    let remedy = match why {
+        NeedsRestart::Unsent(_) => "reload again in a moment, or restart the node".to_string(),
+        NeedsRestart::Stored(_) => format!(
+            "remove `{of_sink}` and reload, then add it when `aqueduct_sink_buffer_disk_bytes` no longer shows it; or restart \
+             the node"
+        ),
+        _ => format!("take `{of_sink}` back and reload, or restart the node"),
+    };
     Problems::new(vec![Problem::error(fault, remedy).at(place, "needs a restart")])
 }

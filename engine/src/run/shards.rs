@@ -31,7 +31,7 @@ pub(super) struct Common {
     /// The node's logs, if it has any.
     pub catalogue: Option<Arc<Catalogue>>,
     /// Where the buffers of sinks lie.
-    pub journals: Arc<Journals>,
+    pub journals: Journals,
     /// The clock they share.
     pub clock: Clock,
 }
@@ -65,12 +65,10 @@ pub(super) fn start<M: Machine + 'static>(
     let mut started = Vec::with_capacity(count);
     for (index, ((listeners, mesh), bell)) in listeners.into_iter().zip(meshes).zip(bells).enumerate() {
         let shard = ShardId(index as u16);
-        let has_files = common.catalogue.is_some() || !common.journals.is_empty();
-        let start = || {
-            let (catalogue, journals) = (common.catalogue.clone(), Arc::clone(&common.journals));
-            Disk::start(shard, catalogue, journals, Arc::clone(&bell))
-        };
-        let disk = has_files.then(start).transpose().map_err(|e| StartError::system("start a disk writer", &e))?;
+        // Without files it sleeps until a sink comes that has some.
+        let (catalogue, journals) = (common.catalogue.clone(), common.journals.clone());
+        let disk = Disk::start(shard, catalogue, journals, Arc::clone(&bell))
+            .map_err(|e| StartError::system("start a disk writer", &e))?;
         let parts = Parts {
             clock: common.clock,
             listeners,
@@ -80,7 +78,7 @@ pub(super) fn start<M: Machine + 'static>(
             mesh,
             bell,
             control: ControlPort::new(shard, Arc::clone(&mailboxes[index]), to_control.clone()),
-            disk,
+            disk: Some(disk),
         };
         // More shards than processors share them in turn.
         let cpu = (!cpus.is_empty()).then(|| cpus[index % cpus.len()]);

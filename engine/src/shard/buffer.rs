@@ -10,11 +10,11 @@
 //! here, comes back here, and what has been passed is known where the files are. What was read back is not charged: the
 //! journal bounds it. The lists of entries are.
 
-use super::Shard;
-use super::control::Level;
+use super::control::{Level, SlotState};
 use super::io::Io;
 use super::mesh::MeshMsg;
 use super::placement::owner_of;
+use super::{Shard, SinkSettings};
 use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::clock::{Mono, Now};
 use crate::config::{BufferMode, QueryMode};
@@ -34,6 +34,20 @@ const LOADED_DIVISOR: usize = 20;
 const SHARE_DIVISOR: usize = 4;
 
 impl Stored {
+    pub(super) fn new(journal: Journal) -> Self {
+        Self { journal, charge_bytes: 0, ready: true, deadline: None, held: false }
+    }
+
+    /// For a sink that comes with a change.
+    pub(super) fn held(journal: Journal) -> Self {
+        Self { ready: false, held: true, ..Self::new(journal) }
+    }
+
+    /// Records that lie here and are the sink's.
+    pub(super) fn records(&self) -> u64 {
+        if self.held { 0 } else { self.journal.counts().records }
+    }
+
     /// Whether a partition holds as much as it may, with what waits in memory.
     #[inline]
     pub(super) fn is_full(&self, partition: u32, bytes: usize, accumulator: &Accumulator) -> bool {
@@ -41,6 +55,20 @@ impl Stored {
         let waiting = accumulator.waiting_bytes(partition) + bytes;
         held > 0 && held + waiting as u64 > accumulator.limits().partition_bytes_max as u64
     }
+}
+
+/// The journal of a sink, as it was found; its share of memory is its shard's to say.
+pub(super) fn journal(start: JournalStart, settings: &SinkSettings) -> Journal {
+    let limits = JournalLimits {
+        segment_bytes: settings.segment_bytes,
+        inflight_max: settings.inflight_max,
+        merge_bytes: settings.merge_bytes,
+        loaded_bytes_max: 0,
+        kept_bytes_max: 0,
+    };
+    // Memory keeps nothing for a start without Kafka.
+    let is_kept = settings.buffer != BufferMode::Memory;
+    Journal::new(limits, JournalStart { topic_partitions: start.topic_partitions * u32::from(is_kept), ..start })
 }
 
 /// Gives a sealed batch to the journal if it has to go there, else back. `answered` is told of partitions whose slot is free
@@ -92,30 +120,27 @@ pub(super) fn show(counters: &mut SinkCounters, counts: &JournalCounts) {
 impl Shard {
     /// With the journals of its sinks, as they were found at start.
     pub fn with_journals(mut self, starts: Vec<JournalStart>) -> Self {
-        let count = starts.len().max(1);
-        let share = |divisor: usize| self.settings.memory_bytes / divisor / count;
-        let (kept_bytes_max, loaded_bytes_max) = (share(KEPT_DIVISOR), share(LOADED_DIVISOR));
         for start in starts {
             let index = usize::from(start.sink);
-            let settings = &self.settings.sinks[index];
-            let limits = JournalLimits {
-                segment_bytes: settings.segment_bytes,
-                inflight_max: settings.inflight_max,
-                merge_bytes: settings.merge_bytes,
-                loaded_bytes_max,
-                kept_bytes_max,
-            };
             let records = start.records();
-            // Memory keeps nothing for a start without Kafka.
-            let is_kept = settings.buffer != BufferMode::Memory;
-            let start = JournalStart { topic_partitions: start.topic_partitions * u32::from(is_kept), ..start };
-            let journal = Journal::new(limits, start);
             let sink = &mut self.sinks[index];
             sink.accumulator.adopt(records);
             self.sink_counters[index].matched += records;
-            sink.journal = Some(Stored { journal, charge_bytes: 0, ready: true, deadline: None });
+            sink.journal = Some(Stored::new(journal(start, &self.settings.sinks[index])));
         }
+        self.share_journal_memory();
         self
+    }
+
+    /// Shares out among the journals what they may have in memory; whenever one comes or goes.
+    pub(super) fn share_journal_memory(&mut self) {
+        let journals = || self.sinks.iter().filter(|sink| sink.journal.is_some());
+        let count = journals().count().max(1);
+        let share = |divisor: usize| self.settings.memory_bytes / divisor / count;
+        let (kept_bytes_max, loaded_bytes_max) = (share(KEPT_DIVISOR), share(LOADED_DIVISOR));
+        for stored in self.sinks.iter_mut().filter_map(|sink| sink.journal.as_mut()) {
+            stored.journal.share(kept_bytes_max, loaded_bytes_max);
+        }
     }
 
     /// The disk has done something for a journal.
@@ -169,14 +194,14 @@ impl Shard {
     pub(super) fn on_backlog_passed(&mut self, sink: u16, partition: u32) {
         if let Some(stored) = self.sinks.get_mut(usize::from(sink)).and_then(|sink| sink.journal.as_mut()) {
             stored.journal.unblock(partition);
-            stored.ready = true;
+            stored.ready = !stored.held;
         }
     }
 
     /// Spills what exceeds its share of memory, writes what waits, hands over what may leave.
     pub(super) fn run_journals(&mut self, now: Now, io: &mut impl Io) {
         for index in 0..self.sinks.len() {
-            if self.sinks[index].journal.is_none() {
+            if self.sinks[index].journal.as_ref().is_none_or(|stored| stored.held) {
                 continue;
             }
             if self.settings.sinks[index].buffer == BufferMode::Hybrid {
@@ -192,7 +217,8 @@ impl Shard {
 
     /// Gives the journal the oldest batches of a hybrid buffer that holds more memory than its share.
     fn spill(&mut self, index: usize) {
-        let hybrids = self.settings.sinks.iter().filter(|sink| sink.buffer == BufferMode::Hybrid).count();
+        let there = self.settings.sinks.iter().filter(|sink| sink.state != SlotState::Vacant);
+        let hybrids = there.filter(|sink| sink.buffer == BufferMode::Hybrid).count();
         let share = self.budget.limit_bytes() / SHARE_DIVISOR / hybrids.max(1);
         let sink = &mut self.sinks[index];
         let Some(stored) = &mut sink.journal else { return };
@@ -210,7 +236,10 @@ impl Shard {
         let sink = &mut self.sinks[index];
         let (writer, accumulator) = (&mut self.writers[sink.connector], &sink.accumulator);
         let Some(stored) = &mut sink.journal else { return };
-        if self.settings.sinks[index].buffer != BufferMode::Memory
+        let settings = &self.settings.sinks[index];
+        // One that leaves has no use for it, and is to come to rest.
+        if settings.buffer != BufferMode::Memory
+            && settings.state == SlotState::Active
             && let Some(count) = writer.partitions(index as u16)
         {
             stored.ready |= stored.journal.learn_partitions(now.mono, count);
@@ -266,7 +295,8 @@ impl Shard {
 
     /// Whether what was taken is where it is safe: on disk in async, with Kafka in sync.
     pub(super) fn journals_are_safe(&self) -> bool {
-        let safe = |(sink, settings): (&crate::sink::Sink, &super::SinkSettings)| match &sink.journal {
+        let safe = |(sink, settings): (&crate::sink::Sink, &SinkSettings)| match &sink.journal {
+            Some(stored) if stored.held => true,
             Some(stored) if settings.is_sync() => stored.journal.is_empty() && stored.journal.is_safe(),
             Some(stored) => stored.journal.is_safe(),
             None => true,

@@ -11,13 +11,15 @@
 //! there are two steps. Nothing is rebuilt: connections, sessions, filling batches, queues and links stay where they are, and
 //! what is under way keeps the promise it was taken with.
 
-use super::control::{ControlMsg, Level, SlotState, Snapshot, Step};
+use super::buffer::{self, journal};
+use super::control::{ControlMsg, Level, Preparation, SlotState, Snapshot, Step};
 use super::io::Io;
 use super::settings::SinkSettings;
 use super::{Settings, Shard};
 use crate::clock::Mono;
+use crate::log::journal::JournalCounts;
 use crate::metrics::{Latency, SinkCounters};
-use crate::sink::Sink;
+use crate::sink::{Sink, Stored};
 
 /// How often it is looked whether a sink that left has anything open.
 const LOOK_MS: u64 = 100;
@@ -36,7 +38,7 @@ pub(super) struct Changes {
 
 #[derive(Debug)]
 struct Next {
-    snapshot: Box<Snapshot>,
+    snapshot: Snapshot,
     settings: Settings,
     /// It was said that it is prepared.
     said: bool,
@@ -51,7 +53,8 @@ impl Changes {
 
 impl Shard {
     /// Makes slots for new sinks, and has the writers know them.
-    pub(super) fn prepare_change(&mut self, now: Mono, snapshot: Box<Snapshot>, io: &mut impl Io) {
+    pub(super) fn prepare_change(&mut self, now: Mono, preparation: Preparation, io: &mut impl Io) {
+        let Preparation { snapshot, starts } = preparation;
         let settings = match Settings::of(&snapshot, self.settings.sizes) {
             Ok(settings) => settings,
             // It was compiled before it was sent here.
@@ -60,6 +63,11 @@ impl Shard {
         for &sink in &snapshot.fresh {
             self.take_slot(sink, &settings.sinks[usize::from(sink)]);
         }
+        for start in starts {
+            let sink = usize::from(start.sink);
+            self.sinks[sink].journal = Some(Stored::held(journal(start, &settings.sinks[sink])));
+        }
+        self.share_journal_memory();
         self.shares.grow(self.sinks.len());
         for (connector, writer) in self.writers.iter_mut().enumerate() {
             writer.prepare(connector, &snapshot);
@@ -135,6 +143,11 @@ impl Shard {
         if let Some(stored) = journal {
             stored.journal.configure(new.segment_bytes, new.inflight_max);
             stored.ready = true;
+            if std::mem::take(&mut stored.held) {
+                let records = stored.journal.counts().replayed;
+                accumulator.adopt(records);
+                self.sink_counters[index].matched += records;
+            }
         }
     }
 
@@ -159,8 +172,14 @@ impl Shard {
         for topic in sink.live.iter().flat_map(|live| live.writer_topics()) {
             self.writers[sink.connector].close_topic(topic);
         }
+        if let Some(stored) = &sink.journal {
+            // Its counters go on, its files do not.
+            buffer::show(&mut self.sink_counters[index], &JournalCounts { segments: 0, ..stored.journal.counts() });
+            self.budget.release(stored.charge_bytes);
+        }
         *sink = settings.build(slot, self.id, self.settings.shards, &mut self.random);
         self.writers[sink.connector].forget(slot);
+        self.share_journal_memory();
         self.hand_counts_on(index);
     }
 
@@ -180,7 +199,8 @@ impl Shard {
         if let Some(Next { snapshot, settings, said }) = self.changes.next.as_mut().filter(|next| !next.said) {
             let known = |&sink: &u16| {
                 let settings = &settings.sinks[usize::from(sink)];
-                settings.route.topic.is_some() || self.writers[settings.connector].partitions(sink).is_some()
+                let writer = &self.writers[settings.connector];
+                settings.route.topic.is_some() || self.sinks[usize::from(sink)].partitions(sink, writer).is_some()
             };
             if snapshot.fresh.iter().all(known) {
                 *said = true;
@@ -194,10 +214,7 @@ impl Shard {
         let number = self.changes.number;
         for at in (0..self.changes.leaving.len()).rev() {
             let sink = self.changes.leaving[at];
-            if self.sinks[usize::from(sink)].journal.is_some() {
-                // What lies on disk belongs to it for good.
-                self.changes.leaving.swap_remove(at);
-            } else if self.has_left(sink) {
+            if self.has_left(sink) {
                 self.changes.leaving.swap_remove(at);
                 io.control(ControlMsg::Changed(Step::Left { number, sink }));
             }
@@ -206,8 +223,9 @@ impl Shard {
 
     /// Whether nothing of a sink is open here: no batch of it is anywhere, and nobody speaks of it.
     fn has_left(&self, slot: u16) -> bool {
-        let accumulator = &self.sinks[usize::from(slot)].accumulator;
+        let Sink { accumulator, journal, .. } = &self.sinks[usize::from(slot)];
         let is_idle = accumulator.is_idle() && accumulator.open_records() == 0 && !self.dead.has_batch_of(slot);
+        let is_idle = is_idle && journal.as_ref().is_none_or(|stored| stored.journal.is_at_rest());
         let others = || self.settings.sinks.iter().filter(|sink| sink.state != SlotState::Vacant);
         // The last records of a sink that left may still end there.
         is_idle && !others().any(|sink| sink.dead_letter == Some(slot)) && !self.has_ticket_of(slot)

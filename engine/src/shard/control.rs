@@ -3,6 +3,7 @@
 use kafka::sasl::Secret;
 
 use crate::config::Config;
+use crate::log::journal::JournalStart;
 use crate::metrics::ShardSample;
 use crate::plan::Plan;
 
@@ -20,6 +21,21 @@ pub struct Snapshot {
     pub slots: Vec<SlotState>,
     /// Slots that are taken with this change, ascending.
     pub fresh: Vec<u16>,
+}
+
+/// What one shard needs to make ready for a change.
+#[derive(Debug)]
+pub struct Preparation {
+    /// What is to be in force, for all shards the same.
+    pub snapshot: Snapshot,
+    /// The journals of new sinks, as they were found. The shard's disk writer knows them already.
+    pub starts: Vec<JournalStart>,
+}
+
+impl From<Snapshot> for Preparation {
+    fn from(snapshot: Snapshot) -> Self {
+        Self { snapshot, starts: Vec::new() }
+    }
 }
 
 /// Who has a slot.
@@ -45,7 +61,7 @@ pub enum Command {
     Overloaded(bool),
     /// Make everything ready for this configuration, change nothing, and say `Prepared`: after that other shards may hand over
     /// batches of its new sinks.
-    Prepare(Box<Snapshot>),
+    Prepare(Box<Preparation>),
     /// Work by the configuration that was prepared, and say `Applied`.
     Apply {
         /// Its number.

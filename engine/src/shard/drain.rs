@@ -7,7 +7,7 @@ use super::control::ControlMsg;
 use super::io::{CloseReason, Io};
 use crate::clock::{Mono, Now};
 use crate::config::QueryMode;
-use crate::sink::Sink;
+use crate::sink::{Sink, Stored};
 
 /// Where a drain stands.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Shard {
         let mut acked = 0;
         let mut unacked = 0;
         // What lies on disk is sent after the next start.
-        let stored = |sink: &Sink| sink.journal.as_ref().map_or(0, |stored| stored.journal.counts().records);
+        let stored = |sink: &Sink| sink.journal.as_ref().map_or(0, Stored::records);
         let sinks = self.settings.sinks.iter().zip(&self.sink_counters).zip(&self.sinks);
         for ((settings, counters), sink) in sinks {
             let ended = counters.ended();

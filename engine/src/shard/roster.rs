@@ -3,7 +3,7 @@
 //! A slot is a sink's number in batches, tickets and counters, at every shard. A sink keeps its slot through any change that
 //! leaves it a way to Kafka: name, connector, topic (templates of topics are one way) and kind of buffer. Where one of these
 //! changes, it gets another slot, and the old one leaves with what it has. A slot is given to another sink once no shard has
-//! anything left of the one before. Slots with files are never given to others.
+//! anything left of the one before, on disk neither. The files of a sink have one slot at a time.
 
 use super::control::{SlotState, Snapshot};
 use super::settings::{BadTemplate, Settings};
@@ -26,12 +26,12 @@ pub struct Roster {
 /// Why a sink cannot become what is wanted while the node runs.
 #[derive(Debug, thiserror::Error)]
 pub enum NeedsRestart {
-    /// Files of a buffer are opened at start.
-    #[error("the buffer of sinks.{0} on disk is opened at start")]
-    Files(String),
     /// What lies on disk was written for another topic or connector.
     #[error("what lies in the buffer of sinks.{0} on disk belongs to the connector and topic it was written for")]
     Stored(String),
+    /// What is to be on disk now may not overtake what is in memory.
+    #[error("what sinks.{0} had in memory before has not all been sent")]
+    Unsent(String),
     /// Connectors are made at start.
     #[error("the connector of sinks.{0} was made at start, and it names another")]
     Connector(String),
@@ -50,8 +50,8 @@ impl NeedsRestart {
     /// The sink that is concerned.
     pub fn sink(&self) -> &str {
         match self {
-            Self::Files(sink)
-            | Self::Stored(sink)
+            Self::Stored(sink)
+            | Self::Unsent(sink)
             | Self::Connector(sink)
             | Self::LogTopic(sink)
             | Self::Numbers(sink) => sink,
@@ -162,7 +162,7 @@ impl Roster {
     /// No shard has anything left of a sink. Whether its slot is vacant now.
     pub fn left(&mut self, slot: u16) -> bool {
         let at = usize::from(slot);
-        if self.state(slot) != SlotState::Leaving || self.config.sinks[at].buffer_mode != BufferMode::Memory {
+        if self.state(slot) != SlotState::Leaving {
             return false;
         }
         self.slots[at] = SlotState::Vacant;
@@ -189,12 +189,13 @@ impl Roster {
             return Err(NeedsRestart::Connector(sink.name.clone()));
         }
         let slots = self.config.sinks.iter().zip(&self.slots);
-        let mut own = slots.filter(|(old, state)| **state != SlotState::Vacant && old.name == sink.name);
+        let mut own = slots.filter(|(old, state)| **state != SlotState::Vacant && old.name == sink.name).peekable();
+        let is_unsent = sink.buffer_mode != BufferMode::Memory && own.peek().is_some();
         if own.any(|(old, _)| old.buffer_mode != BufferMode::Memory) {
             return Err(NeedsRestart::Stored(sink.name.clone()));
         }
-        if sink.buffer_mode != BufferMode::Memory {
-            return Err(NeedsRestart::Files(sink.name.clone()));
+        if is_unsent {
+            return Err(NeedsRestart::Unsent(sink.name.clone()));
         }
         let connector = &wanted.connectors[sink.connector].name;
         if is_embedded(wanted, sink) && !self.logs.iter().any(|(of, topic)| of == connector && *topic == sink.topic) {
@@ -284,19 +285,32 @@ mod tests {
         let roster = Roster::new(&read(&disk).0);
         let moved = next(&roster, &disk.replace("topic = \"a\"", "topic = \"z\""));
         assert!(matches!(moved, Err(NeedsRestart::Stored(sink)) if sink == "a"));
-        let added = next(
-            &Roster::new(&read(TWO).0),
-            &format!("{TWO}[sinks.c]\nconnector = \"k\"\ntopic = \"c\"\nbuffer.mode = \"disk\"\n"),
-        );
-        assert!(matches!(added, Err(NeedsRestart::Files(sink)) if sink == "c"));
         let mut roster = roster;
         let none = &TWO[..TWO.find("[sinks.a]").unwrap_or_default()];
         let gone = next(&roster, none).expect("a change");
         roster.applied(gone);
-        assert!(!roster.left(0), "its files are its own");
-        assert!(roster.left(1));
+        let moved = next(&roster, &disk.replace("topic = \"a\"", "topic = \"z\""));
+        assert!(matches!(moved, Err(NeedsRestart::Stored(_))), "it has not been sent");
         let back = next(&roster, &disk).expect("a change");
-        assert_eq!((back.slots[0], back.fresh.as_slice()), (SlotState::Active, [1].as_slice()));
+        assert_eq!((back.slots[0], back.fresh.is_empty()), (SlotState::Active, true), "it goes on where it was");
+        assert!(roster.left(0));
+        let moved = next(&roster, &disk.replace("topic = \"a\"", "topic = \"z\"")).expect("a change");
+        assert_eq!((moved.slots[0], moved.fresh.as_slice()), (SlotState::Active, [0].as_slice()));
+    }
+
+    #[test]
+    fn a_sink_comes_with_its_files_once_nothing_of_its_name_is_in_memory() {
+        let disk = TWO.replace("topic = \"a\"", "topic = \"a\"\nbuffer.mode = \"disk\"");
+        let none = &TWO[..TWO.find("[sinks.a]").unwrap_or_default()];
+        let added = next(&Roster::new(&read(none).0), &disk).expect("a change");
+        assert_eq!(added.fresh, [0, 1]);
+        let mut roster = Roster::new(&read(TWO).0);
+        assert!(matches!(next(&roster, &disk), Err(NeedsRestart::Unsent(sink)) if sink == "a"));
+        let gone = next(&roster, none).expect("a change");
+        roster.applied(gone);
+        assert!(matches!(next(&roster, &disk), Err(NeedsRestart::Unsent(_))));
+        assert!(roster.left(0));
+        assert_eq!(next(&roster, &disk).expect("a change").fresh, [0]);
     }
 
     #[test]

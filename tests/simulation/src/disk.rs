@@ -25,7 +25,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aqueduct::buffer::Batch;
 use aqueduct::clock::{Mono, Now};
-use aqueduct::log::journal::{JournalPlace, Journals, SegmentId};
+use aqueduct::log::journal::{JournalId, JournalPlace, Journals, SegmentId};
 use aqueduct::log::{Catalogue, DiskDone, DiskOp, LogId, OpenError, Opened, TopicSpec, open, segment};
 
 use crate::random::Random;
@@ -109,13 +109,15 @@ pub struct Disk {
     faults: DiskFaults,
     random: Random,
     catalogue: Option<Arc<Catalogue>>,
-    places: Arc<Journals>,
-    journals: Vec<Directory>,
+    places: Journals,
+    journals: BTreeMap<JournalId, Directory>,
     writers: Vec<Writer>,
     directories: Vec<Directory>,
     used: u64,
     counts: Counts,
     unread: Unread,
+    /// Above those that were.
+    next_journal: u32,
 }
 
 /// Entries that could not be read: how often each, and its records.
@@ -153,7 +155,7 @@ impl Disk {
         plan: DiskPlan,
         shards: usize,
         catalogue: Option<Arc<Catalogue>>,
-        places: Arc<Journals>,
+        places: Journals,
         random: Random,
     ) -> io::Result<Self> {
         let mut directories: Vec<Directory> = Vec::new();
@@ -170,14 +172,55 @@ impl Disk {
             }
             directories.push(directory);
         }
-        let mut journals = Vec::new();
-        for place in places.places() {
-            journals.push(read_journal(place, &mut used)?);
+        let mut journals = BTreeMap::new();
+        for (journal, place) in places.places() {
+            journals.insert(journal, read_journal(place, &mut used)?);
         }
         let writers = (0..shards).map(|_| Writer::default()).collect();
         let (faults, counts) = (DiskFaults::default(), Counts::default());
         let unread = Unread::new();
-        Ok(Self { plan, faults, random, catalogue, places, journals, writers, directories, used, counts, unread })
+        let next_journal = 0;
+        Ok(Self {
+            plan,
+            faults,
+            random,
+            catalogue,
+            places,
+            journals,
+            writers,
+            directories,
+            used,
+            counts,
+            unread,
+            next_journal,
+        })
+    }
+
+    /// The number of the next journal that comes.
+    pub(crate) fn next_journal(&self) -> JournalId {
+        JournalId(self.places.places().last().map_or(0, |(journal, _)| journal.0 + 1).max(self.next_journal))
+    }
+
+    /// Journals of a sink that comes while the node runs.
+    pub(crate) fn add(&mut self, journals: Journals) {
+        for (journal, place) in journals.places() {
+            let directory = read_journal(place, &mut self.used).expect("a tmpfs reads");
+            self.journals.insert(journal, directory);
+        }
+        self.places.add(journals);
+    }
+
+    /// A sink is gone: its journals lie as they are in the real files.
+    pub(crate) fn remove(&mut self, sink: u16) {
+        self.next_journal = self.next_journal().0;
+        for (journal, place) in self.places.places().filter(|(_, place)| place.sink == sink) {
+            let Some(directory) = self.journals.remove(&journal) else { continue };
+            let files: Vec<_> = directory.files().map(|(name, f)| (name, f.bytes().to_vec(), f.touched_ms)).collect();
+            self.used -= files.iter().map(|(_, bytes, _)| bytes.len() as u64).sum::<u64>();
+            write_journal(place, files).expect("a tmpfs writes");
+            self.writers.iter_mut().for_each(|writer| writer.forget(journal));
+        }
+        self.places.remove(sink);
     }
 
     /// Records of entries that could not be read so often that they may be given up.
@@ -254,7 +297,7 @@ impl Disk {
         }
         let mut torn = 0;
         let mut left: Vec<Vec<(i64, Vec<u8>, i64)>> = Vec::new();
-        for directory in self.directories.iter_mut().chain(&mut self.journals) {
+        for directory in self.directories.iter_mut().chain(self.journals.values_mut()) {
             left.push(match crash {
                 Crash::Process => directory.files().map(|(base, f)| (base, f.bytes().to_vec(), f.touched_ms)).collect(),
                 Crash::Power { .. } => directory.left(&mut self.random, &mut torn),
@@ -267,7 +310,7 @@ impl Disk {
         for (log, files) in (0..).zip(left) {
             self.write_files(LogId(log), files)?;
         }
-        for (place, files) in self.places.places().iter().zip(journals) {
+        for ((_, place), files) in self.places.places().zip(journals) {
             write_journal(place, files)?;
         }
         Ok(torn)

@@ -7,7 +7,6 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::segment::{Segment, error};
@@ -23,7 +22,7 @@ const READERS_KEPT: usize = 8;
 /// All journal files of one shard.
 #[derive(Debug)]
 pub(super) struct JournalFiles {
-    journals: Arc<Journals>,
+    journals: Journals,
     /// The file each journal appends to.
     open: HashMap<JournalId, Segment>,
     written: Vec<Written>,
@@ -55,8 +54,21 @@ struct Read {
 }
 
 impl JournalFiles {
-    pub(super) fn new(journals: Arc<Journals>) -> Self {
+    pub(super) fn new(journals: Journals) -> Self {
         Self { journals, open: HashMap::new(), written: Vec::new(), reads: VecDeque::new(), readers: VecDeque::new() }
+    }
+
+    /// Journals of a sink that comes while the node runs.
+    pub(super) fn add(&mut self, journals: Journals) {
+        self.journals.add(journals);
+    }
+
+    /// A sink is gone: nothing more is asked of its journals.
+    pub(super) fn remove(&mut self, sink: u16) {
+        self.journals.remove(sink);
+        let journals = &self.journals;
+        self.open.retain(|journal, _| journals.has(*journal));
+        self.readers.retain(|(segment, _)| journals.has(segment.journal));
     }
 
     /// Carries out an operation, or the part of it that comes before the sync.
@@ -136,8 +148,7 @@ impl JournalFiles {
     /// Reads what was asked for first.
     pub(super) fn read_next(&mut self, done: &mut impl FnMut(DiskDone)) {
         let Some(Read { segment, partition, wanted }) = self.reads.pop_front() else { return };
-        let journals = Arc::clone(&self.journals);
-        let place = journals.place(segment.journal);
+        let place = self.journals.place(segment.journal).clone();
         let part = PartKey { sink: place.sink, partition };
         let entries = match self.reader(segment) {
             Ok(file) => wanted

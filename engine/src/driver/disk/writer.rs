@@ -15,6 +15,26 @@ use crate::buffer::Batch;
 use crate::log::journal::Journals;
 use crate::log::{Catalogue, DiskDone, DiskError, DiskOp, LogId, LogPlace};
 
+/// What the writer is given to do, in order.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// The shard asks for it, and is answered.
+    Op(DiskOp),
+    /// From now on the shard may ask for work on these journals.
+    Add(Journals),
+    /// It no longer does for those of this sink.
+    Remove {
+        /// The sink's slot.
+        sink: u16,
+    },
+}
+
+impl From<DiskOp> for Work {
+    fn from(op: DiskOp) -> Self {
+        Work::Op(op)
+    }
+}
+
 /// The files of one shard's logs. Only this thread touches them while the engine runs.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -39,7 +59,7 @@ struct Written {
 }
 
 impl Writer {
-    pub(super) fn new(catalogue: Option<Arc<Catalogue>>, journals: Arc<Journals>) -> Self {
+    pub(super) fn new(catalogue: Option<Arc<Catalogue>>, journals: Journals) -> Self {
         Self { catalogue, journals: JournalFiles::new(journals), open: HashMap::new(), dead: HashSet::new() }
     }
 
@@ -54,9 +74,21 @@ impl Writer {
     }
 
     /// Carries out a drain of the queue as one group commit; `done` gets the results in the order of the operations.
-    pub(super) fn run(&mut self, ops: impl Iterator<Item = DiskOp>, mut done: impl FnMut(DiskDone)) {
+    pub(super) fn run(&mut self, work: impl Iterator<Item = impl Into<Work>>, mut done: impl FnMut(DiskDone)) {
         let mut written = Vec::new();
-        for op in ops {
+        for work in work {
+            let op = match work.into() {
+                Work::Op(op) => op,
+                Work::Add(journals) => {
+                    self.journals.add(journals);
+                    continue;
+                }
+                Work::Remove { sink } => {
+                    self.journals.commit(&mut done);
+                    self.journals.remove(sink);
+                    continue;
+                }
+            };
             match op {
                 DiskOp::Append { log, segment, at, end_offset, batches } => {
                     if self.open.get(&log).is_some_and(|open| open.base() != segment) {

@@ -205,6 +205,11 @@ impl Journal {
         (self.limits.segment_bytes, self.limits.inflight_max) = (segment_bytes, inflight_max);
     }
 
+    /// May have so many bytes in memory from now on.
+    pub fn share(&mut self, kept_bytes_max: usize, loaded_bytes_max: usize) {
+        (self.limits.kept_bytes_max, self.limits.loaded_bytes_max) = (kept_bytes_max, loaded_bytes_max);
+    }
+
     fn adopt(&mut self, start: JournalStart) {
         for adopted in start.adopted {
             let journal = adopted.journal;
@@ -495,6 +500,14 @@ impl Journal {
     /// Whether everything that was taken has been passed.
     pub fn is_empty(&self) -> bool {
         self.entries == 0 && self.waiting.is_empty() && self.writing.is_none()
+    }
+
+    /// Whether nothing of it is anywhere: everything has been passed, disk and shards know it, and none of them has
+    /// something of it to do or to say.
+    pub fn is_at_rest(&self) -> bool {
+        let is_free = |backlog: &Backlog| !backlog.reading && !backlog.blocked;
+        let is_quiet = self.gone.is_empty() && self.unblocked.is_empty() && !self.segments.values().any(|s| s.leaving);
+        self.is_empty() && self.is_safe() && is_quiet && self.backlogs.iter().all(is_free)
     }
 
     /// Bytes of memory that the lists of entries take.

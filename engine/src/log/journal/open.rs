@@ -12,7 +12,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::footer::{self, Item};
 use super::op::JournalId;
@@ -65,26 +64,36 @@ impl JournalPlace {
     }
 }
 
-/// All journals of the node, by [`JournalId`]; for writer threads.
-#[derive(Debug, Default)]
+/// Journals by [`JournalId`]; for writer threads, each of which has a list of its own.
+#[derive(Debug, Clone, Default)]
 pub struct Journals {
-    places: Vec<JournalPlace>,
+    places: BTreeMap<JournalId, JournalPlace>,
 }
 
 impl Journals {
     /// A journal by its number, which must be one of these.
     pub fn place(&self, journal: JournalId) -> &JournalPlace {
-        &self.places[journal.0 as usize]
+        &self.places[&journal]
     }
 
-    /// All of them.
-    pub fn places(&self) -> &[JournalPlace] {
-        &self.places
+    /// All of them, by number.
+    pub fn places(&self) -> impl Iterator<Item = (JournalId, &JournalPlace)> {
+        self.places.iter().map(|(&journal, place)| (journal, place))
     }
 
-    /// Whether no sink has a journal.
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    /// Whether it is one of these.
+    pub fn has(&self, journal: JournalId) -> bool {
+        self.places.contains_key(&journal)
+    }
+
+    /// With these, too.
+    pub fn add(&mut self, others: Journals) {
+        self.places.extend(others.places);
+    }
+
+    /// Without those of a sink.
+    pub fn remove(&mut self, sink: u16) {
+        self.places.retain(|_, place| place.sink != sink);
     }
 }
 
@@ -139,35 +148,67 @@ pub(crate) struct Adopted {
 }
 
 /// The journals after start-up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct OpenedJournals {
     /// For writer threads.
-    pub journals: Arc<Journals>,
+    pub journals: Journals,
     /// What each shard begins with: by shard, then by sink that has a journal.
     pub starts: Vec<Vec<JournalStart>>,
     /// What was found, one sentence each, for people.
     pub notes: Vec<String>,
 }
 
-/// Opens the journals of these sinks for so many shards. `draw` gives the marks of new directories.
+/// Opens the journals of these sinks for so many shards, and numbers them from `first` on. `draw` gives the marks of new
+/// directories.
 ///
 /// # Errors
 /// If the disk refuses a directory. Damage, and files that cannot be read, are no error: they are noted and left.
 pub fn open_journals(
     specs: &[JournalSpec],
     shards: u16,
+    first: JournalId,
     mut draw: impl FnMut() -> u32,
 ) -> Result<OpenedJournals, OpenError> {
-    let mut opening = Opening { places: Vec::new(), starts: vec![Vec::new(); usize::from(shards)], notes: Vec::new() };
+    let starts = vec![Vec::new(); usize::from(shards)];
+    let mut opening = Opening { next: first, places: BTreeMap::new(), starts, notes: Vec::new() };
     for spec in specs {
         opening.open_sink(spec, shards, &mut draw)?;
     }
-    let journals = Arc::new(Journals { places: opening.places });
+    let journals = Journals { places: opening.places };
     Ok(OpenedJournals { journals, starts: opening.starts, notes: opening.notes })
 }
 
+/// Gives back the space of a sink that is gone: removes the files of all journals in which nothing is left. What is known of
+/// the topic stays, for a sink that comes back.
+///
+/// # Errors
+/// If the disk refuses something.
+pub fn remove_passed(spec: &JournalSpec) -> Result<(), OpenError> {
+    let mut opening = Opening { next: JournalId(0), places: BTreeMap::new(), starts: Vec::new(), notes: Vec::new() };
+    for found in earlier(&spec.dir)? {
+        let place = place_of(spec, &found);
+        let (adopted, _, unread) = opening.look_into(&place)?;
+        if adopted.entries.is_empty() && !unread {
+            remove_segments(&place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the journal of an earlier start lies; its shard is not known yet.
+fn place_of(spec: &JournalSpec, found: &Earlier) -> JournalPlace {
+    JournalPlace {
+        quarantine: spec.dir.join("quarantine"),
+        mark: found.mark,
+        sink: spec.sink,
+        shard: ShardId(0),
+        dir: found.dir.clone(),
+    }
+}
+
 struct Opening {
-    places: Vec<JournalPlace>,
+    next: JournalId,
+    places: BTreeMap<JournalId, JournalPlace>,
     starts: Vec<Vec<JournalStart>>,
     notes: Vec<String>,
 }
@@ -191,13 +232,7 @@ impl Opening {
         // The newest start that knew it: by start, then by number of partitions.
         let mut known = (0, 0);
         for found in earlier {
-            let place = JournalPlace {
-                quarantine: spec.dir.join("quarantine"),
-                mark: found.mark,
-                sink: spec.sink,
-                shard: ShardId(0),
-                dir: found.dir.clone(),
-            };
+            let place = place_of(spec, &found);
             let (adopted, damaged, unread) = self.look_into(&place)?;
             if adopted.positions.topic_partitions > 0 {
                 known = known.max((found.start, adopted.positions.topic_partitions));
@@ -218,7 +253,7 @@ impl Opening {
             let topic_partitions = known.1;
             let positions = Positions { topic_partitions, ..Positions::default() };
             if topic_partitions > 0
-                && let Err(error) = begin_positions(&self.places[own.0 as usize], &positions)
+                && let Err(error) = begin_positions(&self.places[&own], &positions)
             {
                 // A full disk is no reason not to start: what lies on it has to leave.
                 self.notes.push(format!(
@@ -250,8 +285,10 @@ impl Opening {
     }
 
     fn add(&mut self, place: JournalPlace) -> JournalId {
-        self.places.push(place);
-        JournalId(self.places.len() as u32 - 1)
+        let journal = self.next;
+        self.next = JournalId(journal.0 + 1);
+        self.places.insert(journal, place);
+        journal
     }
 
     /// What is left in a directory, how many stretches are damaged, and whether there is a file that cannot be read.
@@ -395,16 +432,20 @@ fn names(dir: &Path) -> Result<Vec<String>, OpenError> {
 
 /// Removes what has been passed: the entries before the positions, so that a crash never leaves entries without these.
 fn remove_dir(place: &JournalPlace) -> Result<(), OpenError> {
-    for seq in segments_of(&place.dir)? {
-        remove(&place.segment_path(seq))?;
-    }
-    sync_dir(&place.dir)?;
+    remove_segments(place)?;
     (0..2).try_for_each(|slot| remove(&place.positions_path(slot)))?;
     fs::remove_dir(&place.dir).or_else(|error| match error.kind() {
         // Something of a stranger's lies there.
         io::ErrorKind::DirectoryNotEmpty => Ok(()),
         _ => Err(OpenError::Io { what: "remove", path: place.dir.clone(), error }),
     })
+}
+
+fn remove_segments(place: &JournalPlace) -> Result<(), OpenError> {
+    for seq in segments_of(&place.dir)? {
+        remove(&place.segment_path(seq))?;
+    }
+    sync_dir(&place.dir)
 }
 
 fn remove(path: &Path) -> Result<(), OpenError> {

@@ -1,8 +1,14 @@
 //! For tests: entries as the journal writes them.
 
+use std::collections::BTreeMap;
+
 use kafka::record_batch;
 
 use super::entry;
+use super::footer::Item;
+use super::op::JournalId;
+use super::open::{Adopted, JournalStart};
+use super::positions::Positions;
 use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::clock::Mono;
 use crate::shard::ShardId;
@@ -21,4 +27,18 @@ pub(crate) fn entry(number: u64, partition: u32, value: &[u8], mark: u32) -> Vec
     let mut batch = batch(partition, value);
     entry::seal(&mut batch, number, mark, 1_700_000_000_000);
     batch.bytes
+}
+
+/// What a shard finds where an earlier start has left so many entries of partition 0.
+pub(crate) fn found(sink: u16, own: JournalId, entries: u32) -> JournalStart {
+    let bytes = entry(0, 0, b"value", 1).len() as u32;
+    let item = |n| Item { number: u64::from(n), at: n * bytes, bytes, partition: 0, records: 1 };
+    let adopted = Adopted {
+        journal: JournalId(own.0 + 1),
+        mark: 1,
+        positions: Positions::default(),
+        segments: vec![(0, u64::from(entries * bytes))],
+        entries: BTreeMap::from([(0, (0..entries).map(|n| (0, item(n))).collect())]),
+    };
+    JournalStart { adopted: vec![adopted], ..JournalStart::empty(sink, own, 2) }
 }

@@ -5,8 +5,10 @@ use kafka::record_batch::{HEADER_LEN, Records};
 use super::rig::{Rig, configured, publish};
 use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::config::{Config, Document, Loaded, Machine, Sources};
+use crate::log::journal::{JournalDone, JournalId, JournalOp, JournalStart};
+use crate::log::{DiskDone, DiskOp};
 use crate::plan::Plan;
-use crate::shard::control::{Command, ControlMsg, SlotState, Snapshot, Step};
+use crate::shard::control::{Command, ControlMsg, Preparation, SlotState, Snapshot, Step};
 use crate::shard::io::{ConnKey, Input, Machine as _, ShardId};
 use crate::shard::mesh::MeshMsg;
 use crate::shard::roster::Roster;
@@ -61,16 +63,24 @@ impl Changing {
     }
 
     fn prepare(&mut self, sinks: &str) -> Snapshot {
+        self.prepare_with(sinks, Vec::new())
+    }
+
+    fn prepare_with(&mut self, sinks: &str, starts: Vec<JournalStart>) -> Snapshot {
         let (config, plan) = read(sinks);
         let snapshot = self.roster.next(&config, &plan).expect("a change");
-        self.tell(Command::Prepare(Box::new(snapshot.clone())));
+        self.tell(Command::Prepare(Box::new(Preparation { snapshot: snapshot.clone(), starts })));
         self.rig.round();
         snapshot
     }
 
     /// The whole way of a change.
     fn change(&mut self, sinks: &str) {
-        let snapshot = self.prepare(sinks);
+        self.change_with(sinks, Vec::new());
+    }
+
+    fn change_with(&mut self, sinks: &str, starts: Vec<JournalStart>) {
+        let snapshot = self.prepare_with(sinks, starts);
         let number = snapshot.number;
         assert_eq!(self.steps(), [Step::Prepared(number)]);
         self.tell(Command::Apply { number });
@@ -98,6 +108,23 @@ impl Changing {
     fn open(&mut self) -> Vec<(u16, Vec<String>)> {
         let batch = |batch: &Batch| (batch.part.sink, values(batch));
         self.script().open.iter().map(|b| batch(b)).collect()
+    }
+
+    /// The disk does what it was asked to.
+    fn serve_disk(&mut self) {
+        for op in std::mem::take(&mut self.rig.world.disk) {
+            let DiskOp::Journal(op) = op else { panic!("unexpected: {op:?}") };
+            let done = match op {
+                JournalOp::Append { segment, batches, .. } => {
+                    JournalDone::Appended { segment, batches, sync_ns: 1, result: Ok(()) }
+                }
+                JournalOp::Positions { journal, .. } => JournalDone::Positions { journal, result: Ok(()) },
+                JournalOp::Delete { segment } => JournalDone::Deleted { segment, result: Ok(()) },
+                other => panic!("unexpected: {other:?}"),
+            };
+            self.rig.shard.on(self.rig.now, Input::Disk(DiskDone::Journal(done)), &mut self.rig.world);
+        }
+        self.rig.round();
     }
 
     fn audit(&mut self) {
@@ -324,5 +351,64 @@ fn records_that_wait_for_a_grave_that_is_no_more_are_refused() {
     changing.change(&lenient);
     changing.rig.round();
     assert_eq!(changing.acks(conn), [1]);
+    changing.audit();
+}
+
+fn journal(sink: u16) -> Vec<JournalStart> {
+    vec![JournalStart::empty(sink, JournalId(7), 1)]
+}
+
+#[test]
+fn a_sink_that_comes_with_a_buffer_on_disk_acknowledges_what_is_durable_and_leaves_when_all_has_been_sent() {
+    let stored = format!("{SECOND}query_mode = \"async\"\nbuffer.mode = \"disk\"\n");
+    let mut changing = Changing::new(FIRST);
+    let conn = changing.rig.connect("c", 4);
+    changing.change_with(&format!("{FIRST}{stored}"), journal(1));
+    changing.change(&stored);
+    changing.rig.after_ms(200);
+    assert_eq!(changing.steps(), [Step::Left { number: 2, sink: 0 }]);
+    changing.publish(conn, 1, "two/x", "1");
+    assert!(changing.acks(conn).is_empty(), "it is not durable");
+    changing.serve_disk();
+    assert_eq!((changing.acks(conn), changing.open()), (vec![1], vec![one(1, "1")]));
+    changing.change(FIRST);
+    changing.publish(conn, 2, "two/x", "2");
+    changing.rig.after_ms(1_000);
+    changing.serve_disk();
+    assert_eq!(changing.steps(), [], "what was acknowledged has not been sent");
+    changing.answer(0, STORED);
+    changing.rig.after_ms(200);
+    assert_eq!(changing.steps(), [], "the disk does not know that it has");
+    changing.rig.after_ms(1_000);
+    changing.serve_disk();
+    changing.rig.after_ms(200);
+    assert_eq!(changing.steps(), [Step::Left { number: 3, sink: 1 }]);
+    assert!(changing.roster.left(1));
+    changing.tell(Command::Forget { sink: 1 });
+    assert!(changing.rig.shard.sinks[1].journal.is_none());
+    changing.rig.after_ms(1_000);
+    assert!(changing.rig.world.disk.is_empty(), "its files may be anybody's");
+    changing.audit();
+}
+
+#[test]
+fn nothing_leaves_a_buffer_that_was_found_before_the_change_is_in_force() {
+    let stored = format!("{SECOND}buffer.mode = \"disk\"\n");
+    let mut changing = Changing::new(FIRST);
+    let found = || vec![crate::log::journal::rig::found(1, JournalId(7), 3)];
+    let both = format!("{FIRST}{stored}");
+    let snapshot = changing.prepare_with(&both, found());
+    changing.rig.after_ms(1_000);
+    assert!(changing.rig.world.disk.is_empty() && changing.rig.shard.sink_counters[1].matched == 0);
+    changing.tell(Command::Withdraw { number: snapshot.number });
+    changing.roster.withdrawn(snapshot);
+    changing.rig.after_ms(1_000);
+    assert!(changing.rig.world.disk.is_empty() && changing.rig.shard.sinks[1].journal.is_none());
+    changing.steps();
+    changing.change_with(&both, found());
+    changing.rig.after_ms(1_000);
+    assert_eq!(changing.rig.shard.sink_counters[1].matched, 3);
+    let reads = |op: &DiskOp| matches!(op, DiskOp::Journal(JournalOp::Read { .. }));
+    assert!(changing.rig.world.disk.iter().any(reads));
     changing.audit();
 }

@@ -26,6 +26,7 @@ pub(super) struct World {
     pub(super) moved: Vec<(ConnKey, ShardId, Box<Moved>)>,
     pub(super) mesh: VecDeque<(ShardId, MeshMsg)>,
     pub(super) control: Vec<ControlMsg>,
+    pub(super) disk: Vec<DiskOp>,
     /// Longest read, to split packets anywhere.
     pub(super) recv_max: usize,
     /// How many bytes clients take before they block.
@@ -86,7 +87,9 @@ impl Io for World {
     fn mesh(&mut self, to: ShardId, message: MeshMsg) {
         self.mesh.push_back((to, message));
     }
-    fn disk(&mut self, _: DiskOp) {}
+    fn disk(&mut self, op: DiskOp) {
+        self.disk.push(op);
+    }
     fn control(&mut self, message: ControlMsg) {
         self.control.push(message);
     }

@@ -63,6 +63,11 @@ impl Journals {
         waits && !self.is_committed()
     }
 
+    /// Nothing more is asked of this journal.
+    pub(super) fn forget(&mut self, journal: JournalId) {
+        self.open.remove(&journal);
+    }
+
     /// Carries out an operation, or the part of it that comes before the sync.
     pub(super) fn take(&mut self, now: Now, op: JournalOp, ground: &mut Ground<'_>) -> Option<JournalDone> {
         match op {
@@ -87,7 +92,11 @@ impl Journals {
                 let result = if ground.random.chance(ground.faults.delete_fails) {
                     Err(error("delete", EIO, "input/output error"))
                 } else {
-                    remove(&mut ground.journals[segment.journal.0 as usize], i64::from(segment.seq), ground.used);
+                    remove(
+                        ground.journals.get_mut(&segment.journal).expect("a journal"),
+                        i64::from(segment.seq),
+                        ground.used,
+                    );
                     Ok(())
                 };
                 Some(JournalDone::Deleted { segment, result })
@@ -107,7 +116,7 @@ impl Journals {
         if at == 0 || self.open.get(&journal).is_some_and(|open| open.seq != seq) {
             self.open.remove(&journal);
         }
-        let directory = &mut ground.journals[journal.0 as usize];
+        let directory = ground.journals.get_mut(&journal).expect("a journal");
         let open = match self.open.entry(journal) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(vacant) => {
@@ -153,7 +162,7 @@ impl Journals {
     pub(super) fn stop(&self, op: &JournalOp, ground: &mut Ground<'_>) {
         let JournalOp::Append { segment, at, batches } = op else { return };
         let fits = self.open.get(&segment.journal).is_some_and(|open| open.seq == segment.seq && open.len == *at);
-        let directory = &mut ground.journals[segment.journal.0 as usize];
+        let directory = ground.journals.get_mut(&segment.journal).expect("a journal");
         let Some(file) = directory.get_mut(i64::from(segment.seq)).filter(|_| fits) else { return };
         let bytes: Vec<u8> = batches.iter().flat_map(|batch| &batch.bytes).copied().collect();
         let part = ground.random.between(0, bytes.len() as u64) as usize;
@@ -172,7 +181,7 @@ const RECORDS_AT: usize = 24;
 fn read(segment: SegmentId, partition: u32, wanted: &[Wanted], ground: &mut Ground<'_>) -> JournalDone {
     let place = ground.places.place(segment.journal);
     let part = PartKey { sink: place.sink, partition };
-    let file = ground.journals[segment.journal.0 as usize].get(i64::from(segment.seq));
+    let file = ground.journals[&segment.journal].get(i64::from(segment.seq));
     let fails = ground.random.chance(ground.faults.read_fails);
     let one = |wanted: &Wanted| match file {
         Some(file) if !fails => read_back(file.bytes(), place.mark, place.shard, part, wanted, |_| {}),
@@ -196,7 +205,7 @@ fn write_positions(
     bytes: &[u8],
     ground: &mut Ground<'_>,
 ) -> Result<(), DiskError> {
-    let directory = &mut ground.journals[journal.0 as usize];
+    let directory = ground.journals.get_mut(&journal).expect("a journal");
     let name = positions_name(slot);
     let is_new = directory.get(name).is_none();
     if is_new {
@@ -222,7 +231,7 @@ fn write_positions(
 }
 
 fn sync(journal: JournalId, open: &mut Open, ground: &mut Ground<'_>) -> Result<(), DiskError> {
-    let directory = &mut ground.journals[journal.0 as usize];
+    let directory = ground.journals.get_mut(&journal).expect("a journal");
     if std::mem::take(&mut open.touched) {
         let file = directory.get_mut(i64::from(open.seq)).expect("an open file is there");
         if ground.random.chance(ground.faults.sync_fails) {

@@ -57,7 +57,7 @@ impl Rig {
             DiskPlan::default(),
             1,
             Some(Arc::clone(&opened.catalogue)),
-            Arc::default(),
+            Journals::default(),
             self.random.split(),
         );
         Life { disk: disk.expect("the files are read"), logs, catalogue: opened.catalogue }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aqueduct::buffer::Batch;
 use aqueduct::clock::{Mono, Now};
-use aqueduct::log::journal::JournalOp;
+use aqueduct::log::journal::{JournalId, JournalOp};
 use aqueduct::log::{Catalogue, DiskDone, DiskError, DiskOp, LogId, LogPlace};
 
 use super::journal::Journals;
@@ -31,7 +31,7 @@ pub(super) struct Ground<'a> {
     pub(super) catalogue: Option<&'a Catalogue>,
     pub(super) directories: &'a mut [Directory],
     pub(super) places: &'a aqueduct::log::journal::Journals,
-    pub(super) journals: &'a mut [Directory],
+    pub(super) journals: &'a mut BTreeMap<JournalId, Directory>,
     /// Bytes of all files.
     pub(super) used: &'a mut u64,
     pub(super) counts: &'a mut Counts,
@@ -87,6 +87,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// Nothing more is asked of this journal.
+    pub(super) fn forget(&mut self, journal: JournalId) {
+        self.journals.forget(journal);
+    }
+
     pub(super) fn submit(&mut self, now: Mono, op: DiskOp, ground: &mut Ground<'_>) {
         self.queue.push_back(op);
         if self.work.is_none() {

@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 
 use ::kafka::compression::Compression;
 use aqueduct::config::{Config, Overflow, PartitionStrategy, QueryMode, RequiredAcks, Sink};
+use aqueduct::log::journal::JournalStart;
 use aqueduct::plan::Plan as EnginePlan;
-use aqueduct::shard::control::{Command, Snapshot, Step};
+use aqueduct::shard::control::{Command, Preparation, Snapshot, Step};
 use aqueduct::shard::roster::Roster;
 
 use super::rounds::Service;
@@ -213,7 +214,30 @@ impl World {
         if let Some(changes) = &mut self.changes {
             changes.stage = Stage::Preparing { snapshot, waits_for, until: self.now + PREPARED_WITHIN_NS };
         }
-        self.order_all(|| Command::Prepare(Box::new(prepare.clone())));
+        let mut starts = self.open_buffers(&prepare);
+        self.order_each(|shard| {
+            let starts = std::mem::take(&mut starts[shard]);
+            Command::Prepare(Box::new(Preparation { snapshot: prepare.clone(), starts }))
+        });
+    }
+
+    /// The journals of the sinks that come, by shard.
+    fn open_buffers(&mut self, snapshot: &Snapshot) -> Vec<Vec<JournalStart>> {
+        let mut starts = vec![Vec::new(); self.nodes.len()];
+        let Some(disks) = &mut self.disks else { return starts };
+        for &sink in &snapshot.fresh {
+            let found = disks.open_one(sink, self.plan.shards);
+            starts.iter_mut().zip(found).for_each(|(all, one)| all.push(one));
+        }
+        starts
+    }
+
+    fn close_buffer(&mut self, sink: u16, is_gone: bool) {
+        if let Some(disks) = &mut self.disks {
+            // What it had found at the start may have been there twice, and nobody remembers.
+            self.admitted += self.nodes.iter().map(|node| node.shard.replayed(sink)).sum::<u64>();
+            disks.close_one(sink, is_gone);
+        }
     }
 
     fn withdraw_change(&mut self) {
@@ -222,9 +246,11 @@ impl World {
         let number = snapshot.number;
         // What came anew stays away.
         changes.second &= snapshot.fresh.is_empty();
+        let fresh = snapshot.fresh.clone();
         changes.roster.withdrawn(snapshot);
         trace!(self, "change {number} is taken back");
         self.order_all(|| Command::Withdraw { number });
+        fresh.into_iter().for_each(|sink| self.close_buffer(sink, false));
         self.hear_meanwhile();
     }
 
@@ -261,6 +287,7 @@ impl World {
                 if said.len() == shards && changes.roster.left(sink) {
                     trace!(self, "the sink in slot {sink} is gone");
                     self.order_all(|| Command::Forget { sink });
+                    self.close_buffer(sink, true);
                 }
             }
             _ => {}
@@ -302,11 +329,15 @@ impl World {
 
     /// Sends every shard an order, each of which arrives in its time.
     fn order_all(&mut self, order: impl Fn() -> Command) {
+        self.order_each(|_| order());
+    }
+
+    fn order_each(&mut self, mut order: impl FnMut(usize) -> Command) {
         for shard in 0..self.nodes.len() {
             let Some(changes) = &mut self.changes else { return };
             let newest = changes.mail[shard].back().map_or(0, |(at, _)| *at);
             let at = newest.max(self.now + changes.random.below(5 * MS));
-            changes.mail[shard].push_back((at, order()));
+            changes.mail[shard].push_back((at, order(shard)));
             self.at(at, Event::Mail(shard as u32));
         }
     }

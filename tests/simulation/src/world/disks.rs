@@ -6,7 +6,7 @@ use std::{env, fs, process};
 
 use aqueduct::clock::{Mono, Now};
 use aqueduct::config::{Config, Connector, ConnectorKind};
-use aqueduct::log::journal::{JournalSpec, JournalStart, open_journals};
+use aqueduct::log::journal::{JournalId, JournalSpec, JournalStart, open_journals, remove_passed};
 use aqueduct::log::{DiskDone, LogId, LogLimits, LogReader, Opened, TopicSpec};
 use aqueduct::shard::ShardId;
 use aqueduct::sink::Writer;
@@ -88,7 +88,7 @@ impl Disks {
             opened.unwrap_or_else(|error| panic!("VIOLATION the logs cannot be opened: {error}"))
         });
         let random = &mut self.random;
-        let buffers = open_journals(&self.buffers, shards, || random.next_u64() as u32)
+        let buffers = open_journals(&self.buffers, shards, JournalId(0), || random.next_u64() as u32)
             .unwrap_or_else(|error| panic!("VIOLATION the buffers cannot be opened: {error}"));
         self.starts = buffers.starts;
         let catalogue = opened.as_ref().map(|opened| opened.catalogue.clone());
@@ -97,6 +97,29 @@ impl Disks {
         let mut disk = disk.expect("a tmpfs reads");
         disk.set_faults(self.faults);
         (self.opened, self.disk) = (opened, Some(disk));
+    }
+
+    /// Opens the buffer of a sink that comes: what each shard begins with.
+    pub(super) fn open_one(&mut self, sink: u16, shards: u16) -> Vec<JournalStart> {
+        let (Some(spec), Some(disk)) = (self.buffers.get(usize::from(sink)), &mut self.disk) else { return Vec::new() };
+        let random = &mut self.random;
+        let first = disk.next_journal();
+        let opened = open_journals(std::slice::from_ref(spec), shards, first, || random.next_u64() as u32);
+        let opened = opened.unwrap_or_else(|error| panic!("VIOLATION the buffer cannot be opened: {error}"));
+        disk.add(opened.journals);
+        opened.starts.into_iter().flatten().collect()
+    }
+
+    /// The sink does not come after all, or `is_gone`.
+    pub(super) fn close_one(&mut self, sink: u16, is_gone: bool) {
+        let (Some(spec), Some(disk)) = (self.buffers.get(usize::from(sink)), &mut self.disk) else { return };
+        disk.remove(sink);
+        if is_gone {
+            remove_passed(spec).unwrap_or_else(|error| panic!("VIOLATION the buffer cannot be tidied up: {error}"));
+            let left = open_journals(std::slice::from_ref(spec), 1, disk.next_journal(), || 0);
+            let left = left.map_or(0, |left| left.starts.iter().flatten().map(JournalStart::entries).sum());
+            assert!(left == 0, "VIOLATION {left} entries lie in the buffer of a sink that is gone");
+        }
     }
 
     /// What a shard begins with.

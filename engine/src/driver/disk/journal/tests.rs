@@ -13,10 +13,10 @@ impl Dir {
         Self(path)
     }
 
-    fn files(&self) -> (JournalFiles, Arc<Journals>) {
+    fn files(&self) -> (JournalFiles, Journals) {
         let spec = JournalSpec { sink: 0, dir: self.0.join("s") };
-        let opened = open_journals(&[spec], 1, || 5).expect("a writable directory");
-        (JournalFiles::new(Arc::clone(&opened.journals)), opened.journals)
+        let opened = open_journals(&[spec], 1, JournalId(0), || 5).expect("a writable directory");
+        (JournalFiles::new(opened.journals.clone()), opened.journals)
     }
 }
 
@@ -27,7 +27,7 @@ impl Drop for Dir {
 }
 
 fn segment(journals: &Journals, seq: u32) -> SegmentId {
-    let journal = JournalId(journals.places().len() as u32 - 1);
+    let (journal, _) = journals.places().last().expect("a journal");
     SegmentId { journal, seq }
 }
 

@@ -30,7 +30,7 @@ impl Drop for Dir {
 fn writer(dir: &Path, partitions: u32) -> (Writer, Arc<Catalogue>) {
     let limits = LogLimits { segment_bytes: u64::MAX, retention_bytes: u64::MAX, retention_ms: u64::MAX };
     let opened = open(dir, &[TopicSpec { name: "t".to_string(), partitions, limits }]).expect("logs");
-    (Writer::new(Some(Arc::clone(&opened.catalogue)), Arc::default()), opened.catalogue)
+    (Writer::new(Some(Arc::clone(&opened.catalogue)), Journals::default()), opened.catalogue)
 }
 
 /// The file of a segment.
@@ -107,11 +107,11 @@ fn segments_roll_resume_and_go() {
     assert!(!file(&logs, 0, 0).exists() && file(&logs, 0, 5).exists());
     assert_eq!(run(&mut first, vec![DiskOp::Delete { log: LogId(0), segment: 0 }]), [Ok(())], "gone already is gone");
 
-    let mut second = Writer::new(Some(Arc::clone(&logs)), Arc::default());
+    let mut second = Writer::new(Some(Arc::clone(&logs)), Journals::default());
     assert_eq!(run(&mut second, vec![append(0, 5, 40, 10, 3, 8)]), [Ok(())]);
     let bytes = fs::read(file(&logs, 0, 5)).expect("the segment");
     assert_eq!(bytes, [vec![2; 40], vec![3; 8]].concat());
-    let mut third = Writer::new(Some(Arc::clone(&logs)), Arc::default());
+    let mut third = Writer::new(Some(Arc::clone(&logs)), Journals::default());
     assert_eq!(failed_at(&run(&mut third, vec![append(0, 5, 4000, 11, 4, 8)])[0]), "write", "a gap is refused");
 }
 

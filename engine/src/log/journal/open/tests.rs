@@ -17,7 +17,7 @@ impl Dir {
     }
 
     fn open(&self, shards: u16, mark: u32) -> OpenedJournals {
-        open_journals(&[self.spec()], shards, || mark).expect("a writable directory")
+        open_journals(&[self.spec()], shards, JournalId(0), || mark).expect("a writable directory")
     }
 }
 
@@ -169,4 +169,34 @@ fn what_was_known_of_the_topic_is_handed_from_start_to_start() {
     let positions = Positions { count: 1, topic_partitions: 3, ..Positions::default() };
     fs::write(place.positions_path(1), positions.encode(place.mark)).expect("a file");
     assert_eq!(dir.open(1, 16).starts[0][0].topic_partitions, 3, "the newest counts: the topic was made anew");
+}
+
+#[test]
+fn what_a_sink_that_is_gone_has_passed_gives_its_space_back_and_nothing_else_goes() {
+    let dir = Dir::new("gone");
+    let first = dir.open(2, 11);
+    let [passed, left] = [0, 1].map(|shard| first.journals.place(first.starts[shard][0].own).clone());
+    write(&passed, 0, &[(0, 0)], false);
+    write(&left, 0, &[(0, 1)], false);
+    let partitions = BTreeMap::from([(0, Position { resume: 1, open: Vec::new() })]);
+    let positions = Positions { count: 1, topic_partitions: 6, partitions };
+    fs::write(passed.positions_path(1), positions.encode(11)).expect("a file");
+    remove_passed(&dir.spec()).expect("a writable directory");
+    assert!(!passed.segment_path(0).exists() && left.segment_path(0).exists());
+    let second = dir.open(2, 12);
+    assert_eq!((second.starts[0][0].entries(), second.starts[1][0].entries()), (0, 1));
+    assert_eq!(second.starts[0][0].topic_partitions, 6, "what is known of the topic stays");
+}
+
+#[test]
+fn journals_that_come_later_have_numbers_of_their_own() {
+    let dir = Dir::new("numbers");
+    let mut all = dir.open(2, 11).journals;
+    let other = JournalSpec { sink: 1, dir: dir.0.join("other") };
+    let later = open_journals(&[other], 2, JournalId(2), || 12).expect("a writable directory");
+    assert_eq!(later.starts.iter().map(|starts| starts[0].own).collect::<Vec<_>>(), [JournalId(2), JournalId(3)]);
+    all.add(later.journals);
+    assert_eq!(all.places().count(), 4);
+    all.remove(0);
+    assert_eq!(all.places().map(|(journal, _)| journal).collect::<Vec<_>>(), [JournalId(2), JournalId(3)]);
 }

@@ -2,7 +2,7 @@
 //! questions, and the answers to those questions.
 //!
 //! ```text
-//! control ── bootstrap hosts in turn, then known brokers ── Metadata, InitProducerId
+//! control ── bootstrap hosts in turn, then known brokers ── Metadata, DescribeConfigs, InitProducerId
 //! brokers ── id → address → links, some for all partitions or one for each ── Produce
 //! ```
 //!
@@ -13,6 +13,7 @@
 
 mod authentication;
 mod health;
+mod limits;
 pub mod link;
 pub mod login;
 pub mod metadata;
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use kafka::ErrorCode;
 use kafka::message::init_producer_id::{self, Producer};
-use kafka::message::{ApiKey, metadata as metadata_api};
+use kafka::message::{ApiKey, describe_configs, metadata as metadata_api};
 use kafka::sasl::scram::Nonces;
 
 use crate::clock::{self, Mono};
@@ -36,6 +37,7 @@ use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
 use crate::shard::placement::base_of;
 
+use limits::{Limit, LimitQuestions, MESSAGE_BYTES_MAX};
 use link::{Asked, Heard, Link, LinkFault};
 use login::{Credentials, Login};
 use metadata::{Change, Refresh, Topic};
@@ -97,6 +99,9 @@ pub struct Cluster {
     /// Their places by name.
     names: BTreeMap<Box<str>, u16>,
     refresh: Refresh,
+    limits: LimitQuestions,
+    /// A topic takes larger or smaller batches than before, or nobody knows any more.
+    limits_changed: bool,
     start: Start,
     /// Why the last link ended, for people.
     last_error: Option<String>,
@@ -142,6 +147,8 @@ impl Cluster {
             link_numbers: LinkNumbers::default(),
             names: (0..).zip(&settings.topics).map(|(at, name)| (name.as_str().into(), at)).collect(),
             refresh: Refresh::new(settings.refresh_min_ms, settings.refresh_max_ms),
+            limits: LimitQuestions::new(settings.refresh_max_ms),
+            limits_changed: false,
             start: Start::new(settings.start_timeout_ms),
             last_error: None,
             notes: VecDeque::new(),
@@ -193,6 +200,9 @@ impl Cluster {
         if self.control.takes_questions() && self.refresh.due_at().is_some_and(|at| at <= now) {
             self.ask_metadata(now, io);
         }
+        if self.control.takes_questions() && self.limits.due_at().is_some_and(|at| at <= now) {
+            self.ask_limits(now, io);
+        }
         self.probe(now, io);
         self.watch_start(now);
         let mut library_silent = false;
@@ -230,7 +240,8 @@ impl Cluster {
         let patience = &self.settings.patience;
         // A token that comes is an input, which needs no deadline.
         let may_dial = self.login.lacks().is_none();
-        let question = self.refresh.due_at().filter(|_| self.control.takes_questions());
+        let questions = clock::earliest([self.refresh.due_at(), self.limits.due_at()]);
+        let question = questions.filter(|_| self.control.takes_questions());
         let dial = self.control.dial_at().filter(|_| may_dial);
         let probes = self.settings.probes;
         let probe = self.control.probe_at(probes.control_ms);
@@ -310,9 +321,15 @@ impl Cluster {
         self.find_links(usize::from(topic));
     }
 
+    /// Whether a topic takes larger or smaller batches than at the last call, or nobody knows any more.
+    pub fn take_limits_changed(&mut self) -> bool {
+        std::mem::take(&mut self.limits_changed)
+    }
+
     /// Asks about topics at least so often.
     pub fn configure(&mut self, refresh_max_ms: u64) {
         self.refresh.configure(refresh_max_ms);
+        self.limits.configure(refresh_max_ms);
     }
 
     /// Whether batches of a partition may come to this shard to be written.
@@ -451,6 +468,57 @@ impl Cluster {
         self.refresh.on_asked(now);
     }
 
+    /// Asks how large batches topics take: all of them now and then, in between those that are new.
+    fn ask_limits(&mut self, now: Mono, io: &mut impl Io) {
+        let all = self.limits.are_all_due(now);
+        let is_asked = |topic: &&mut Topic| topic.partitions().is_some() && (all || topic.limit == Limit::Unasked);
+        let topics: Vec<&mut Topic> = self.topics.iter_mut().filter(is_asked).collect();
+        let begun = self.control.begin(now, ApiKey::DescribeConfigs, Asked::Limits, true);
+        let Some(begun) = begun else { return self.limits.rest(now) };
+        let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+        let mut head = Vec::new();
+        let (client_id, keys) = (&self.settings.client_id, [MESSAGE_BYTES_MAX]);
+        describe_configs::encode_request(begun.version, begun.correlation, client_id, &names, &keys, &mut head);
+        for topic in topics.into_iter().filter(|topic| topic.limit == Limit::Unasked) {
+            topic.limit = Limit::Unknown;
+        }
+        io.request(begun.key, question(begun.correlation, head));
+        self.limits.on_asked(now, all);
+    }
+
+    fn learn_limits(&mut self, now: Mono, version: i16, body: &[u8]) {
+        self.limits.on_answer();
+        let told = match describe_configs::decode_response(version, body) {
+            Ok(told) => told,
+            Err(error) => {
+                // Nothing depends on it: Kafka finds what is too large.
+                self.limits.rest(now);
+                return self
+                    .note(Level::Warn, format!("an answer about settings of topics is not understood: {error}"));
+            }
+        };
+        for told in &told {
+            let Some(known) = self.names.get(told.name.as_str()).and_then(|&at| self.topics.get_mut(usize::from(at)))
+            else {
+                continue;
+            };
+            let before = std::mem::replace(&mut known.limit, Limit::told(told));
+            self.limits_changed |= before.bytes() != known.limit.bytes();
+        }
+    }
+
+    /// What was told on the link for questions holds no longer.
+    fn forget_limits(&mut self, now: Mono) {
+        let known = |topic: &&mut Topic| topic.partitions().is_some();
+        let mut any = false;
+        for topic in self.topics.iter_mut().filter(known) {
+            let before = std::mem::take(&mut topic.limit);
+            self.limits_changed |= before.bytes().is_some();
+            any = true;
+        }
+        self.limits.on_lost(now, any);
+    }
+
     /// The addresses to ask: after the bootstrap hosts, which may all have been replaced, the brokers they told of.
     fn addresses(&self) -> impl Iterator<Item = &BrokerAddr> {
         let bootstrap = &self.settings.bootstrap;
@@ -504,6 +572,10 @@ impl Cluster {
                     Event::ProducerIdLost
                 }
             },
+            (Asked::Limits, _) => {
+                self.learn_limits(now, version, body);
+                Event::None
+            }
             (Asked::Handshake | Asked::Produce | Asked::Probe, _) => Event::None,
         }
     }
@@ -535,6 +607,7 @@ impl Cluster {
                     self.try_next_host(now);
                 }
                 self.refresh.on_lost();
+                self.forget_limits(now);
                 Event::ProducerIdLost
             }
             Place::Broker(_) => {
@@ -603,6 +676,10 @@ impl Cluster {
         }
         if recreated {
             learned.recreated.push(at as u16);
+            self.limits_changed = true;
+        }
+        if known.limit == Limit::Unasked && known.partitions().is_some() {
+            self.limits.mark_fresh();
         }
         let (name, trouble, partitions) = (known.name.clone(), known.trouble, known.partitions().unwrap_or(0));
         if recreated {

@@ -58,6 +58,9 @@ pub struct Sink {
     pub connector: usize,
     /// How large batches may get for now.
     pub ceiling: Ceiling,
+    /// A record that is larger, alone in its batch, is refused at once: Kafka never takes it. [`usize::MAX`] where Kafka is to
+    /// say so. Of topics that messages name each has its own.
+    pub record_bytes_max: usize,
     /// Where batches wait on disk, if the sink's buffer may lie there.
     pub journal: Option<Stored>,
     /// Its topics, where messages name them; their batches wait in memory alone.
@@ -129,7 +132,9 @@ impl Sink {
         };
         let view = View { count, sink, topic: Some(slots), writer, accumulator: &self.accumulator, journal: None, now };
         let partition = partitioner.choose(choice, &view);
-        Some(Aim::Slot(live.open_slot(topic, partition, &mut self.accumulator)))
+        let writer_topic = slots.writer_topic;
+        let slot = live.open_slot(topic, partition, &mut self.accumulator);
+        Some(Aim::Slot { slot, batch_bytes_max: writer.topic_batch_bytes_max(writer_topic) })
     }
 
     /// The batch in a slot was sealed: who chose its partition for as long as it filled chooses anew.
@@ -265,6 +270,37 @@ impl Writer {
         match self {
             Writer::Kafka(w) => w.find_topic(topic, now),
             other => other.partitions(sink).map_or(Found::Unknown, Found::Partitions),
+        }
+    }
+
+    /// The most bytes of a batch, header included, that can be written to the sink's topic, where that is known.
+    pub fn batch_bytes_max(&self, sink: u16) -> Option<usize> {
+        match self {
+            Writer::Kafka(w) => w.batch_bytes_max(sink),
+            Writer::Discard(_) | Writer::Embedded(_) => None,
+            #[cfg(test)]
+            Writer::Script(w) => w.batch_bytes_max,
+        }
+    }
+
+    /// As [`batch_bytes_max`](Self::batch_bytes_max), for a topic that messages name.
+    #[inline]
+    pub fn topic_batch_bytes_max(&self, topic: u16) -> Option<usize> {
+        match self {
+            Writer::Kafka(w) => w.topic_batch_bytes_max(topic),
+            Writer::Discard(_) | Writer::Embedded(_) => None,
+            #[cfg(test)]
+            Writer::Script(w) => w.batch_bytes_max,
+        }
+    }
+
+    /// Whether [`batch_bytes_max`](Self::batch_bytes_max) may say something else than at the last call.
+    pub fn take_limits_changed(&mut self) -> bool {
+        match self {
+            Writer::Kafka(w) => w.take_limits_changed(),
+            Writer::Discard(_) | Writer::Embedded(_) => false,
+            #[cfg(test)]
+            Writer::Script(w) => std::mem::take(&mut w.limits_changed),
         }
     }
 

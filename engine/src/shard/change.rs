@@ -98,6 +98,7 @@ impl Shard {
             writer.apply(connector, &snapshot);
         }
         self.settings = settings;
+        self.learn_limits();
         self.route_generation += 1;
         self.round.configure(self.settings.round_wait_ns());
         let sinks = &self.settings.sinks;
@@ -113,7 +114,7 @@ impl Shard {
 
     /// Gives one sink its new settings. What it has open stays.
     fn configure_sink(&mut self, now: Mono, index: usize, new: &SinkSettings) {
-        let Sink { accumulator, partitioner, mapping, ceiling, journal, live, promised_early, connector } =
+        let Sink { accumulator, partitioner, mapping, ceiling, journal, live, promised_early, connector, .. } =
             &mut self.sinks[index];
         let old = &self.settings.sinks[index];
         assert!(*connector == new.connector && live.is_some() == new.route.topic.is_some(), "a slot is a way to Kafka");

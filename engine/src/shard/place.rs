@@ -9,6 +9,7 @@ use super::Shard;
 use super::buffer::gone_batch;
 use super::dead_letter::{self, Origin};
 use super::deliver::Copied;
+use super::round::Oversize;
 use crate::buffer::Batch;
 use crate::clock::Now;
 use crate::config::{BufferMode, Overflow};
@@ -18,7 +19,7 @@ use crate::session::table::SessionTable;
 use crate::sink::accumulator::{At, Record, Room};
 use crate::sink::live_topics::Aim;
 use crate::sink::partitioning::Choice;
-use crate::sink::route::{Chosen, MemoRoute, RouteMemo, Scratch, Value};
+use crate::sink::route::{Chosen, MemoRoute, Never, RouteMemo, Scratch, Value};
 use crate::sink::{Answered, Sink};
 use crate::ticket::{FailReason, Lane, Outcome};
 
@@ -71,6 +72,7 @@ impl Shard {
     pub(super) fn placer(&mut self, now: Now, copied: Option<&Copied>) -> (Placer<'_>, &SessionTable, &mut EventIds) {
         let placer = Placer {
             at: At { now: now.mono, opened: self.round.opened(now.mono) },
+            wall_ms: now.wall_ms,
             read: self.counters.reads,
             publication: copied.map(|c| c.seat),
             sinks: &mut self.sinks,
@@ -81,6 +83,7 @@ impl Shard {
             budget: &mut self.budget,
             overloaded: self.overloaded,
             discarded: &mut self.round.discarded,
+            oversize: &mut self.round.oversize,
         };
         (placer, &self.sessions, &mut self.event_ids)
     }
@@ -89,6 +92,8 @@ impl Shard {
 /// The parts of a shard that placing records needs.
 pub(super) struct Placer<'a> {
     at: At,
+    /// Now, milliseconds since 1970-01-01 UTC.
+    wall_ms: i64,
     /// Number of the read that brought the PUBLISH.
     read: u64,
     /// Where the publication stands whose subscribers wait for the outcomes.
@@ -101,6 +106,7 @@ pub(super) struct Placer<'a> {
     budget: &'a mut super::budget::Budget,
     overloaded: bool,
     discarded: &'a mut Vec<Answered>,
+    oversize: &'a mut Option<Oversize>,
 }
 
 impl Placer<'_> {
@@ -160,6 +166,7 @@ impl Placer<'_> {
             return self.aim(route, event, scratch);
         }
         route.reserved = self.partition(route, event, scratch)?;
+        route.record_bytes_max = self.sinks[usize::from(route.sink)].record_bytes_max;
         Ok(())
     }
 
@@ -183,25 +190,55 @@ impl Placer<'_> {
             None => Aim::Never(FailReason::Invalid),
         };
         match aim {
-            Aim::Slot(slot) => route.reserved = slot,
+            Aim::Slot { slot, batch_bytes_max } => {
+                route.reserved = slot;
+                route.record_bytes_max = self.settings.sinks[index].record_bytes_max(batch_bytes_max);
+            }
             Aim::Never(why) => {
-                route.never = Some(why);
-                if let Some(grave) = self.settings.sinks[index].dead_letter {
-                    let sink = &mut self.sinks[usize::from(grave)];
-                    let writer = &self.writers[sink.connector];
-                    let partition = sink.choose(grave, &dead_letter::choice(key), writer, self.at.now);
-                    route.reserved = partition.ok_or(NoPlace::Hold)?;
+                route.never = Some(Never { why, partition: None });
+                if let Some(partition) = self.grave(index, key)? {
+                    route.reserved = partition;
                 }
             }
         }
         Ok(())
     }
 
+    /// The partition of the dead-letter sink of `index` for a record with this key, if there is such a sink.
+    #[cold]
+    fn grave(&mut self, index: usize, key: Option<&[u8]>) -> Result<Option<u32>, NoPlace> {
+        let Some(grave) = self.settings.sinks[index].dead_letter else { return Ok(None) };
+        let sink = &mut self.sinks[usize::from(grave)];
+        let writer = &self.writers[sink.connector];
+        let partition = sink.choose(grave, &dead_letter::choice(key), writer, self.at.now);
+        partition.map(Some).ok_or(NoPlace::Hold)
+    }
+
+    /// Whether a record that may be larger than its topic takes is: then it never has a place in `slot`, and this is its partition
+    /// among the dead letters, where there are any.
+    #[cold]
+    fn oversize(
+        &mut self,
+        index: usize,
+        slot: u32,
+        record: &Record<'_>,
+        record_bytes_max: usize,
+    ) -> Result<Option<(Never, u32)>, NoPlace> {
+        let bytes = record.lone_bytes();
+        if bytes <= record_bytes_max {
+            return Ok(None);
+        }
+        let grave = self.grave(index, record.key)?.unwrap_or(slot);
+        *self.oversize = Some(Oversize { sink: index as u16, bytes });
+        let partition = self.sinks[index].accumulator.partition_of(slot);
+        Ok(Some((Never { why: FailReason::TooLarge, partition: Some(partition) }, grave)))
+    }
+
     /// Renders the record of one sink and reserves room for it in the chosen partition; appends it if `write`.
     #[inline]
     fn place_one(
         &mut self,
-        route: &MemoRoute,
+        route: &mut MemoRoute,
         event: &Event<'_>,
         seat: Option<&Seat>,
         scratch: &mut Scratch,
@@ -209,7 +246,6 @@ impl Placer<'_> {
         placed: &mut Placed,
     ) -> Result<(), NoPlace> {
         let index = usize::from(route.sink);
-        let partition = route.reserved;
         let direct = &self.settings.sinks[index].route;
         let mut headers = RawHeaders::NONE;
         if !direct.headers.are_none() {
@@ -227,9 +263,17 @@ impl Placer<'_> {
             Value::Dropped => return Ok(()),
         };
         let record = Record { key, value, timestamp_ms, headers };
-        if let Some(why) = route.never {
-            let topic = String::from_utf8_lossy(&scratch.topic);
-            return self.never(index, partition, &record, &topic, why, seat, write, placed);
+        if record.bytes_max() > route.record_bytes_max
+            && route.never.is_none()
+            && let Some((never, grave)) = self.oversize(index, route.reserved, &record, route.record_bytes_max)?
+        {
+            (route.never, route.reserved) = (Some(never), grave);
+        }
+        let partition = route.reserved;
+        if let Some(never) = route.never {
+            route.never = route.never.filter(|_| !write);
+            let topic = self.topic_of(index, event, &mut scratch.topic);
+            return self.never(index, partition, &record, &topic, never, seat, write, placed);
         }
         let room = self.reserve(index, partition, record.bytes_max());
         if room != Room::Ready
@@ -291,7 +335,18 @@ impl Placer<'_> {
         }
     }
 
-    /// A record whose topic cannot be: it goes to `partition` of the dead-letter sink with its tickets, or its publisher is
+    /// The topic of a record, as far as it has one.
+    #[cold]
+    fn topic_of(&self, index: usize, event: &Event<'_>, scratch: &mut Vec<u8>) -> String {
+        let Some(template) = &self.settings.sinks[index].route.topic else {
+            return self.settings.sinks[index].topic.clone();
+        };
+        // Where a placeholder finds nothing, what stands before it is all there is to tell.
+        let _ = template.render_whole(event, scratch);
+        String::from_utf8_lossy(scratch).into_owned()
+    }
+
+    /// A record that can never be written, because of its size or its topic: it goes to `partition` of the dead-letter sink with its tickets, or its publisher is
     /// refused.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "what placing a record needs, and why it has no place")]
@@ -301,40 +356,42 @@ impl Placer<'_> {
         partition: u32,
         record: &Record<'_>,
         topic: &str,
-        why: FailReason,
+        never: Never,
         seat: Option<&Seat>,
         write: bool,
         placed: &mut Placed,
     ) -> Result<(), NoPlace> {
+        let Never { why, partition: own } = never;
         let Some(grave) = self.settings.sinks[index].dead_letter else {
             if write {
-                self.counters[index].matched += 1;
-                self.counters[index].failed += 1;
+                self.count_never(index, why);
                 self.refuse(index, why, placed);
             }
             return Ok(());
         };
-        let origin = Origin {
-            sink: &self.settings.sinks[index].name,
-            topic,
-            partition: None,
-            timestamp_ms: record.timestamp_ms,
-        };
+        let origin =
+            Origin { sink: &self.settings.sinks[index].name, topic, partition: own, timestamp_ms: record.timestamp_ms };
         let mut headers = HeaderBlock::default();
         origin.put(record.headers, why, &mut headers);
-        let copy = Record { timestamp_ms: record.timestamp_ms, headers: headers.raw(), ..*record };
+        let copy = Record { timestamp_ms: self.wall_ms, headers: headers.raw(), ..*record };
         let sink = &mut self.sinks[usize::from(grave)];
         let room = sink.accumulator.reserve(partition, copy.bytes_max(), self.at, self.pool, self.budget);
         if room != Room::Ready {
             return Err(NoPlace::Hold);
         }
         if write {
-            self.counters[index].matched += 1;
-            self.counters[index].failed += 1;
+            self.count_never(index, why);
             self.counters[index].dead_lettered += 1;
             self.write_dead(index, usize::from(grave), partition, &copy, why, seat, placed);
         }
         Ok(())
+    }
+
+    fn count_never(&mut self, index: usize, why: FailReason) {
+        let counters = &mut self.counters[index];
+        counters.matched += 1;
+        counters.failed += 1;
+        counters.too_large += u64::from(why == FailReason::TooLarge);
     }
 
     /// As [`write`](Self::write), into the dead-letter sink of `index`, whose promises hold.
@@ -421,9 +478,11 @@ impl Placer<'_> {
     }
 }
 
-/// A partition that was chosen for a read and has no room is not waited for: another may have.
+/// A partition that was chosen for a read and has no room is not waited for: another may have. What a topic takes may have changed
+/// by then.
 #[cold]
 fn choose_anew(route: &mut MemoRoute) {
+    route.never = None;
     route.partition.take_if(|chosen| chosen.read.is_some());
 }
 

@@ -4,7 +4,7 @@
 //! one wake-up costs is shared by more messages. Links, mesh and disk are always served at once.
 
 use super::buffer;
-use super::control::ControlMsg;
+use super::control::{ControlMsg, Level};
 use super::io::{ConnKey, Io, Wait};
 use super::mesh::MeshMsg;
 use super::placement::{owner_in, owner_of};
@@ -35,6 +35,8 @@ pub(super) struct Round {
     pub(super) released: bool,
     /// Batches that `overflow = "drop_oldest"` took out, to be settled.
     pub(super) discarded: Vec<Answered>,
+    /// One of the records that were refused for their size in this round.
+    pub(super) oversize: Option<Oversize>,
     /// When clients were read the time before: since then, messages may have waited in the kernel.
     pub(super) linger_from: Mono,
     /// When clients were last read.
@@ -48,6 +50,15 @@ pub(super) struct Round {
     pub(super) next_expiry: Option<Mono>,
 }
 
+/// A record that is larger than its topic takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Oversize {
+    /// The sink it was made for.
+    pub(super) sink: u16,
+    /// Its size.
+    pub(super) bytes: usize,
+}
+
 impl Round {
     pub(super) fn new(now: Mono, wait_ns_max: u64) -> Self {
         Self {
@@ -56,6 +67,7 @@ impl Round {
             filled: false,
             released: false,
             discarded: Vec::new(),
+            oversize: None,
             linger_from: now,
             last_read: now,
             quiet_until: now,
@@ -213,13 +225,37 @@ impl Shard {
     fn end_writers(&mut self, now: Now, io: &mut impl Io) -> Option<Mono> {
         let deadlines = self.writers.iter_mut().map(|w| w.end_round(now, io));
         let deadline = deadlines.flatten().min();
+        let mut limits_changed = false;
         for writer in &mut self.writers {
             while let Some((level, text)) = writer.pop_note() {
                 self.notes.say(now.mono, level, io, || text);
             }
             self.round.released |= writer.take_changed();
+            limits_changed |= writer.take_limits_changed();
+        }
+        if limits_changed {
+            self.learn_limits();
+        }
+        if let Some(Oversize { sink, bytes }) = self.round.oversize.take() {
+            let name = &self.settings.sinks[usize::from(sink)].name;
+            self.notes.say(now.mono, Level::Warn, io, || {
+                format!(
+                    "sink {name}: a record of {bytes} bytes is refused, Kafka never takes it: with the batch header it exceeds \
+                     max.message.bytes of its topic; let devices publish less, or raise the topic's limit, which is noticed within \
+                     partition_count_refresh_interval"
+                )
+            });
         }
         deadline
+    }
+
+    /// Takes up how large records may be.
+    #[cold]
+    pub(super) fn learn_limits(&mut self) {
+        for (index, (sink, settings)) in self.sinks.iter_mut().zip(&self.settings.sinks).enumerate() {
+            let batch_bytes_max = self.writers[sink.connector].batch_bytes_max(index as u16);
+            sink.record_bytes_max = settings.record_bytes_max(batch_bytes_max);
+        }
     }
 
     /// Lets held connections try again, the longest held first.

@@ -342,7 +342,9 @@ impl Desk<'_> {
 /// What an MQTT 5 client is told of a failure (spec section 2.1).
 fn refusal(why: FailReason) -> (ReasonCode, &'static str) {
     match why {
-        FailReason::TooLarge => (ReasonCode::QuotaExceeded, "the record is larger than Kafka takes"),
+        FailReason::TooLarge => {
+            (ReasonCode::QuotaExceeded, "the record is larger than max.message.bytes of its Kafka topic allows")
+        }
         FailReason::QueueFull => (ReasonCode::QuotaExceeded, "discarded: the buffer was full"),
         FailReason::Rejected => (ReasonCode::QuotaExceeded, "refused: the buffer is full"),
         FailReason::Unauthorized => (ReasonCode::NotAuthorized, "Kafka denies writing to the topic"),

@@ -135,6 +135,11 @@ impl Record<'_> {
         let value = self.value.map_or(0, <[u8]>::len);
         record_batch::record_bytes_max(key, value, self.headers.len())
     }
+
+    /// Its encoded size in bytes where it is alone in a batch.
+    pub fn lone_bytes(&self) -> usize {
+        record_batch::lone_record_bytes(self.key, self.value, self.headers)
+    }
 }
 
 impl Accumulator {
@@ -210,6 +215,12 @@ impl Accumulator {
                 self.partitions.len() as u32 - 1
             }
         }
+    }
+
+    /// Kafka's number of the partition with this slot.
+    pub fn partition_of(&self, slot: u32) -> u32 {
+        // Slots that nothing was placed in yet have the numbers of their partitions.
+        self.partitions.get(slot as usize).map_or(slot, |known| known.partition)
     }
 
     /// Takes a slot back that [`is_slot_idle`](Self::is_slot_idle).

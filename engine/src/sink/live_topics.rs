@@ -205,8 +205,13 @@ pub struct NoRoom;
 /// Where a record goes whose topic is a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aim {
-    /// To this slot of the accumulator.
-    Slot(u32),
+    /// To a slot of the accumulator.
+    Slot {
+        /// Which.
+        slot: u32,
+        /// The most bytes of a batch, header included, that can be written to the topic, where that is known.
+        batch_bytes_max: Option<usize>,
+    },
     /// Nowhere, ever.
     Never(FailReason),
 }

@@ -41,10 +41,13 @@ pub(super) fn cluster(plan: &Plan, random: &mut Random) -> Cluster {
         replicas,
         insync_min: if replicas == 3 { 2 } else { 1 },
     };
+    let produce_version = r.one_of(&[3, 7, 8, 9, 10, 12, 12]);
     let cluster = ClusterPlan {
         brokers: usize::from(plan.brokers),
         topics: plan.kafka_topics().into_iter().enumerate().map(topic).collect(),
-        produce_version: r.one_of(&[3, 7, 8, 9, 10, 12, 12]),
+        produce_version,
+        // Brokers of one age; the oldest do not say what topics take.
+        configs_version: (produce_version / 3 - 1).clamp(0, 4),
         batch_bytes_max: (plan.batch_bytes.0 + 2_000) as u32,
         session_ns: r.one_of(&[300 * MS, 2_000 * MS]),
         lag_ns: r.one_of(&[200 * MS, 2_000 * MS]),

@@ -19,7 +19,7 @@ use crate::sink::accumulator::{At, Record, Room};
 use crate::sink::live_topics::Aim;
 use crate::sink::partitioning::Choice;
 use crate::sink::route::{Chosen, MemoRoute, RouteMemo, Scratch, Value};
-use crate::sink::{Answered, Sink};
+use crate::sink::{Answered, Sink, target_of};
 use crate::ticket::{FailReason, Lane, Outcome};
 
 /// Where the ticket of a PUBLISH will stand, known before it is written.
@@ -259,10 +259,7 @@ impl Placer<'_> {
         {
             return Room::Overload;
         }
-        if let Some(stored) = &sink.journal
-            && stored.is_full(partition, bytes, &sink.accumulator)
-            && !self.budget.is_reserve_open()
-        {
+        if sink.is_full_on_disk(partition, bytes) && !self.budget.is_reserve_open() {
             return Room::PartitionFull;
         }
         sink.accumulator.reserve(partition, bytes, self.at, self.pool, self.budget)
@@ -356,7 +353,7 @@ impl Placer<'_> {
         placed.bytes += accumulator.append(partition, record);
         self.counters[grave].matched += 1;
         if let Some(seat) = seat
-            && self.settings.sinks[index].is_sync()
+            && self.settings.sinks[index].withholds()
         {
             if placed.pending == 0 {
                 placed.sink = index as u16;
@@ -456,14 +453,15 @@ fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize
 /// Takes out the oldest records that are not on their way: of the partition, or of the sink where memory is short.
 fn displace(placer: &mut Placer<'_>, index: usize, partition: u32, room: Room) -> Option<Box<Batch>> {
     let sink = &mut placer.sinks[index];
+    let (topic, number) = target_of(sink.live.as_deref(), &sink.accumulator, partition);
     if let Some(stored) = &mut sink.journal {
         if room == Room::PartitionFull
-            && let Some(gone) = stored.journal.drop_oldest(placer.at.now, partition)
+            && let Some(gone) = stored.journal.drop_oldest(placer.at.now, topic, number)
         {
             return Some(gone_batch(index as u16, gone, placer.pool, placer.at.now));
         }
         // What is with the disk is older than what fills.
-        if stored.journal.holds(partition) || placer.settings.sinks[index].buffer == BufferMode::Disk {
+        if stored.journal.holds(topic, number) || placer.settings.sinks[index].buffer == BufferMode::Disk {
             return None;
         }
     }

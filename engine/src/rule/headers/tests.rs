@@ -91,7 +91,12 @@ fn objects_lists_and_text_of_either() {
 #[test]
 fn what_cannot_be_headers_is_said_and_left_out() {
     for payload in [r#"{"h":7}"#, r#"{"h":"text"}"#, r#"{"h":[1]}"#, r#"{"h":[{"a":"b"},"c"]}"#, r#"{"h":true}"#] {
-        check(&of("${payload.h}", HeaderEncoding::None), &event(payload.as_bytes(), &PublishProperties::NONE), false, &[]);
+        check(
+            &of("${payload.h}", HeaderEncoding::None),
+            &event(payload.as_bytes(), &PublishProperties::NONE),
+            false,
+            &[],
+        );
     }
     check(&of("${payload}", HeaderEncoding::None), &event(b"\xff{}", &PublishProperties::NONE), false, &[]);
 }

@@ -28,7 +28,7 @@ pub struct Event<'a> {
     /// Protocol the publisher speaks.
     pub version: Version,
     /// MQTT 5 properties; empty for 3.1.1.
-    pub properties: mqtt::PublishProperties<'a>,
+    pub properties: &'a mqtt::PublishProperties<'a>,
     /// Wall clock at arrival, milliseconds since 1970-01-01 UTC.
     pub received_ms: i64,
     /// Name of this node.

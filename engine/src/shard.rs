@@ -223,7 +223,9 @@ impl Machine for Shard {
             Input::Mesh(from, MeshMsg::FiltersKnown) => self.on_filters_known(from),
             Input::Mesh(from, MeshMsg::Parcel(publication)) => self.on_parcel(now, from, publication, io),
             Input::Mesh(from, MeshMsg::ParcelsTaken { parcels, bytes }) => self.on_parcels_taken(from, parcels, bytes),
-            Input::Mesh(_, MeshMsg::BacklogPassed { sink, partition }) => self.on_backlog_passed(sink, partition),
+            Input::Mesh(_, MeshMsg::BacklogPassed { sink, topic, partition }) => {
+                self.on_backlog_passed(sink, &topic, partition);
+            }
             Input::Mesh(from, MeshMsg::Share(token)) => self.on_share(from, token),
             Input::Command(Command::Scrape { token }) => self.scrapes.push(token),
             Input::Command(Command::Token { connector, token }) => {

@@ -63,7 +63,7 @@ pub struct Sink {
     pub record_bytes_max: usize,
     /// Where batches wait on disk, if the sink's buffer may lie there.
     pub journal: Option<Stored>,
-    /// Its topics, where messages name them; their batches wait in memory alone.
+    /// Its topics, where messages name them.
     pub live: Option<Box<LiveTopics>>,
     /// Some of what is open may have been acknowledged already, though that is not what is configured now.
     pub promised_early: bool,
@@ -82,7 +82,21 @@ pub struct Stored {
     pub deadline: Option<Mono>,
 }
 
+/// The topic and the partition of a slot; the name is empty where the topic is the sink's own.
+#[inline]
+pub fn target_of<'a>(live: Option<&'a LiveTopics>, accumulator: &Accumulator, slot: u32) -> (&'a str, u32) {
+    let Some(live) = live else { return ("", slot) };
+    let (topic, partition) = accumulator.place_of(slot);
+    (live.name(topic).0, partition)
+}
+
 impl Sink {
+    /// As [`target_of`], of a slot of this sink.
+    #[inline]
+    pub fn target(&self, slot: u32) -> (&str, u32) {
+        target_of(self.live.as_deref(), &self.accumulator, slot)
+    }
+
     /// A batch has come home: its size may say how large the next ones may be.
     #[inline]
     pub fn learn_size(&mut self, batch: &Batch, stored: bool) {
@@ -130,7 +144,8 @@ impl Sink {
             Found::Unknown => return None,
             Found::Never(why) => return Some(Aim::Never(why)),
         };
-        let view = View { count, sink, topic: Some(slots), writer, accumulator: &self.accumulator, journal: None, now };
+        let journal = self.journal.as_ref();
+        let view = View { count, sink, topic: Some(slots), writer, accumulator: &self.accumulator, journal, now };
         let partition = partitioner.choose(choice, &view);
         let writer_topic = slots.writer_topic;
         let slot = live.open_slot(topic, partition, &mut self.accumulator);
@@ -189,7 +204,8 @@ impl Partitions for View<'_> {
     }
 
     fn usable(&self, partition: u32) -> bool {
-        let stored = self.journal.map_or(0, |stored| stored.journal.held_bytes(partition)) as usize;
+        let topic = self.topic.map_or("", |topic| topic.name);
+        let stored = self.journal.map_or(0, |stored| stored.journal.held_bytes(topic, partition)) as usize;
         let full = self.waiting_bytes(partition) + stored >= self.accumulator.limits().partition_bytes_max;
         let answers = || match self.topic {
             Some(slots) => self.writer.topic_answers(slots.writer_topic, partition, self.now),

@@ -8,7 +8,7 @@ use super::lock::Lock;
 use super::random;
 use crate::config::{BufferMode, Config, ConnectorKind};
 use crate::driver::StartError;
-use crate::log::journal::{JournalSpec, OpenedJournals, open_journals};
+use crate::log::journal::{JournalSpec, JournalStart, OpenedJournals, open_journals};
 use crate::log::{LogLimits, Opened, TopicSpec, open};
 use crate::shard::ShardId;
 use crate::sink::Writer;
@@ -52,7 +52,24 @@ pub(super) fn open_buffers(
     }
     let opened = open_journals(&specs, shards, || marks.pop().unwrap_or_default())
         .map_err(|e| StartError::new(format!("{e}. Buffers on disk lie in `buffer.dir` of their sinks.")))?;
+    opened.starts.iter().flatten().try_for_each(|start| refuse_unnamed(config, &specs, start))?;
     Ok((opened, locks))
+}
+
+/// What was buffered for the one topic of a sink does not name it: if the topic is a template now, nobody knows where it belongs.
+fn refuse_unnamed(config: &Config, specs: &[JournalSpec], start: &JournalStart) -> Result<(), StartError> {
+    let sink = &config.sinks[usize::from(start.sink)];
+    if !sink.is_topic_live() || !start.has_unnamed() {
+        return Ok(());
+    }
+    let dir = specs.iter().find(|spec| spec.sink == start.sink).map(|spec| spec.dir.display().to_string());
+    Err(StartError::new(format!(
+        "the buffer of sinks.{name} in {dir} holds records of the one topic that the sink had before, and `sinks.{name}.topic` is a \
+         template now. Start with that topic until aqueduct_sink_buffer_disk_records is 0, or give the sink another name: what lies \
+         there stays until a sink is called {name} again.",
+        name = sink.name,
+        dir = dir.unwrap_or_default(),
+    )))
 }
 
 /// A directory of its own may lie where other nodes look too, on a disk they share say.

@@ -134,7 +134,7 @@ impl Shard {
             }
         }
         if let Some(stored) = journal {
-            stored.journal.configure(new.segment_bytes, new.inflight_max);
+            stored.journal.configure(new.segment_bytes, new.inflight_max, new.live_topics_max);
             stored.ready = true;
         }
     }

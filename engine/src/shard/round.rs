@@ -214,7 +214,7 @@ impl Shard {
                     io.mesh(owner, MeshMsg::HandOver(batch));
                 }
             });
-            self.stored_now.iter().for_each(|&partition| sink.accumulator.answered(partition));
+            self.stored_now.iter().for_each(|&slot| sink.accumulator.answered(slot));
         }
         // The next record's linger counts from the read that has just ended.
         if self.round.bytes > 0 {
@@ -401,7 +401,7 @@ impl Shard {
         let news = self.filters.has_news(self.settings.subscribers.notice_credits);
         let try_again = self.round.released && !self.lists.held.is_empty();
         // A will that was published when its client was closed may have taken the place of older records.
-        let discarded = !self.round.discarded.is_empty();
+        let discarded = !self.round.discarded.is_empty() || self.dead.has_safe();
         let work = try_again || discarded || !self.lists.ready.is_empty() || self.deliver.has_work() || news;
         let again = work.then_some(now.mono);
         let clients = now.mono >= self.round.quiet_until || self.drain.is_draining();

@@ -229,6 +229,12 @@ impl Accumulator {
         self.free.push(slot);
     }
 
+    /// The topic and the partition that a slot was opened for.
+    pub fn place_of(&self, slot: u32) -> (u16, u32) {
+        let slot = &self.partitions[slot as usize];
+        (slot.live, slot.partition)
+    }
+
     /// Whether nothing waits in a slot and nothing of it is unanswered.
     pub fn is_slot_idle(&self, slot: u32) -> bool {
         let slot = &self.partitions[slot as usize];

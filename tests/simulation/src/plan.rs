@@ -225,7 +225,10 @@ impl Plan {
             config: String::new(),
             sinks,
             dead_letters: kafka && r.below(3) == 0,
-            live: buffer == Buffer::Memory && kafka && r.below(3) == 0,
+            live: match buffer {
+                Buffer::Memory => kafka && r.below(3) == 0,
+                Buffer::Disk | Buffer::Hybrid => Random::new(seed ^ 0x70b1_c5ed).below(3) == 0,
+            },
             missing: r.below(3) == 0,
             batch_bytes,
             inflight_max,

@@ -105,6 +105,8 @@ pub(crate) struct World {
     admitted: u64,
     /// Records that ended nodes had displaced, and counted, or could not read.
     given_up: u64,
+    /// Dead letters of ended nodes: until those are safe elsewhere, a crash brings them back.
+    buried: u64,
     /// How often the power was cut under a buffer.
     pub(crate) power_cuts: u64,
     /// The node is down until it starts again.
@@ -162,6 +164,7 @@ impl World {
             changes,
             admitted: 0,
             given_up: 0,
+            buried: 0,
             power_cuts: 0,
             down: false,
             healing: false,
@@ -301,6 +304,9 @@ impl World {
         trace!(self, "the node is killed");
         self.admitted += self.possible_duplicates();
         self.given_up += self.records_given_up();
+        let sinks = 0..self.plan.sinks as u16;
+        self.buried +=
+            self.nodes.iter().flat_map(|node| sinks.clone().map(move |sink| node.shard.buried(sink))).sum::<u64>();
         self.ledger.next_life();
         for shard in 0..self.nodes.len() {
             for (_, socket) in self.nodes[shard].ports.conn_keys().collect::<Vec<_>>() {
@@ -354,7 +360,8 @@ impl World {
     }
 
     /// Records that will never be stored although no broker refused them: displaced where that is the sink's rule, as many as
-    /// were counted, and what the disk did not give back.
+    /// were counted, what the disk did not give back, and what went to a topic that messages named and that brokers say nobody may
+    /// write to, or that is none: for that they refuse no record.
     fn records_given_up(&self) -> u64 {
         let displaces = |&sink: &u16| {
             let sink = usize::from(sink);
@@ -364,7 +371,10 @@ impl World {
         let sinks = (0..self.plan.sinks as u16).filter(displaces);
         let of = |node: &Node| sinks.clone().map(|sink| node.shard.displaced(sink)).sum::<u64>();
         let unread = self.disks.as_ref().map_or(0, Disks::unread_records);
-        self.nodes.iter().map(of).sum::<u64>() + unread
+        let named = self.plan.live && self.plan.buffer != Buffer::Memory;
+        let all = 0..if named { self.plan.sinks as u16 } else { 0 };
+        let failed = |node: &Node| all.clone().map(|sink| node.shard.given_up(sink)).sum::<u64>();
+        self.nodes.iter().map(|node| of(node) + failed(node)).sum::<u64>() + unread
     }
 
     /// Offsets that the node takes for acknowledged and lost.

@@ -2,10 +2,15 @@
 
 use kafka::record_batch;
 
-use super::entry;
+use super::{BacklogPart, entry};
 use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::clock::Mono;
 use crate::shard::ShardId;
+
+/// A partition; `topic` is empty for the sink's own.
+pub(crate) fn part(topic: &str, partition: u32) -> BacklogPart {
+    BacklogPart { topic: topic.into(), partition }
+}
 
 /// A batch of one record.
 pub(crate) fn batch(partition: u32, value: &[u8]) -> Box<Batch> {
@@ -16,9 +21,21 @@ pub(crate) fn batch(partition: u32, value: &[u8]) -> Box<Batch> {
     batch
 }
 
+/// As [`batch`], for a topic that a message named.
+pub(crate) fn batch_to(topic: &str, partition: u32, value: &[u8]) -> Box<Batch> {
+    let mut batch = batch(partition, value);
+    batch.topic_name.push_str(topic);
+    batch
+}
+
 /// The bytes of an entry with one record.
 pub(crate) fn entry(number: u64, partition: u32, value: &[u8], mark: u32) -> Vec<u8> {
-    let mut batch = batch(partition, value);
+    entry_to("", number, partition, value, mark)
+}
+
+/// As [`entry`], for a topic that a message named.
+pub(crate) fn entry_to(topic: &str, number: u64, partition: u32, value: &[u8], mark: u32) -> Vec<u8> {
+    let mut batch = batch_to(topic, partition, value);
     entry::seal(&mut batch, number, mark, 1_700_000_000_000);
-    batch.bytes
+    entry::pieces(&batch).concat()
 }

@@ -79,7 +79,7 @@ pub(super) fn event<'a>(topic: &'a str, payload: &'a [u8]) -> Event<'a> {
         dup: true,
         packet_id: 7,
         version: Version::V5,
-        properties: PublishProperties::default(),
+        properties: &PublishProperties::NONE,
         received_ms: 1_764_000_000_123,
         node: "node-a",
     }

@@ -392,8 +392,8 @@ impl World {
                 ledger.stored(plan, topic, partition, record.key, record.value.unwrap_or_default());
             }
         });
-        // What an earlier life had displaced, or could not read, may come back from a buffer on disk.
-        let came_back = self.plan.buffer != Buffer::Memory && self.given_up > 0;
+        // What an earlier life had displaced, could not read, or was about to bury, may come back from a buffer on disk.
+        let came_back = self.plan.buffer != Buffer::Memory && self.given_up + self.buried > 0;
         if let Some((topic, partition, text)) = ledger.disorder.take().filter(|_| !came_back) {
             let place = Place { topic: topic as u16, life: cluster.life(topic), partition: partition as u32 };
             assert!(cluster.is_excused(place), "VIOLATION {text}");

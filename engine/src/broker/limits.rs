@@ -10,12 +10,17 @@
 //! too large. Left out: what is done with a limit (the sink).
 
 use kafka::ErrorCode;
-use kafka::message::describe_configs;
+use kafka::message::{ApiKey, describe_configs};
 
+use super::link::Asked;
+use super::metadata::Topic;
+use super::{Cluster, question};
 use crate::clock::Mono;
+use crate::shard::control::Level;
+use crate::shard::io::Io;
 
 /// The setting that is asked for.
-pub(super) const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
+const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
 
 /// What is known of one topic's limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,6 +126,64 @@ impl LimitQuestions {
             self.rest(now);
         }
         (self.fresh, self.all_at) = (any, None);
+    }
+}
+
+impl Cluster {
+    /// Whether a topic takes larger or smaller batches than at the last call, or nobody knows any more.
+    pub fn take_limits_changed(&mut self) -> bool {
+        std::mem::take(&mut self.limits_changed)
+    }
+
+    /// Asks how large batches topics take: all of them now and then, in between those that are new.
+    pub(super) fn ask_limits(&mut self, now: Mono, io: &mut impl Io) {
+        let all = self.limits.are_all_due(now);
+        let is_asked = |topic: &&mut Topic| topic.partitions().is_some() && (all || topic.limit == Limit::Unasked);
+        let topics: Vec<&mut Topic> = self.topics.iter_mut().filter(is_asked).collect();
+        let begun = self.control.begin(now, ApiKey::DescribeConfigs, Asked::Limits, true);
+        let Some(begun) = begun else { return self.limits.rest(now) };
+        let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+        let mut head = Vec::new();
+        let (client_id, keys) = (&self.settings.client_id, [MESSAGE_BYTES_MAX]);
+        describe_configs::encode_request(begun.version, begun.correlation, client_id, &names, &keys, &mut head);
+        for topic in topics.into_iter().filter(|topic| topic.limit == Limit::Unasked) {
+            topic.limit = Limit::Unknown;
+        }
+        io.request(begun.key, question(begun.correlation, head));
+        self.limits.on_asked(now, all);
+    }
+
+    pub(super) fn learn_limits(&mut self, now: Mono, version: i16, body: &[u8]) {
+        self.limits.on_answer();
+        let told = match describe_configs::decode_response(version, body) {
+            Ok(told) => told,
+            Err(error) => {
+                // Nothing depends on it: Kafka finds what is too large.
+                self.limits.rest(now);
+                return self
+                    .note(Level::Warn, format!("an answer about settings of topics is not understood: {error}"));
+            }
+        };
+        for told in &told {
+            let Some(known) = self.names.get(told.name.as_str()).and_then(|&at| self.topics.get_mut(usize::from(at)))
+            else {
+                continue;
+            };
+            let before = std::mem::replace(&mut known.limit, Limit::told(told));
+            self.limits_changed |= before.bytes() != known.limit.bytes();
+        }
+    }
+
+    /// What was told on the link for questions holds no longer.
+    pub(super) fn forget_limits(&mut self, now: Mono) {
+        let known = |topic: &&mut Topic| topic.partitions().is_some();
+        let mut any = false;
+        for topic in self.topics.iter_mut().filter(known) {
+            let before = std::mem::take(&mut topic.limit);
+            self.limits_changed |= before.bytes().is_some();
+            any = true;
+        }
+        self.limits.on_lost(now, any);
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::buffer::PartKey;
 use crate::log::DiskError;
 use crate::log::journal::op::{JournalDone, ReadBack};
+use crate::log::journal::positions::{Position, Positions};
 use crate::log::journal::read::read_back;
 use crate::log::journal::rig::{self, part};
 use crate::shard::ShardId;

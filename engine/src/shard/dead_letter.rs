@@ -41,6 +41,8 @@ pub(super) struct DeadLetters {
     headers: HeaderBlock,
     /// Entries of journals whose records have been copied, by the number that runs name; `None` where one is free.
     entries: Vec<Option<HeldEntry>>,
+    /// The numbers that are free.
+    free: Vec<u32>,
     /// Entries whose records are safe, or were given up there too.
     safe: Vec<u32>,
 }
@@ -84,12 +86,16 @@ impl DeadLetters {
 
     /// The number for an entry that is to be held.
     fn number(&mut self) -> u32 {
-        let free = self.entries.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.entries.len());
-        if free.is_none() {
+        self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
-        }
-        at as u32
+            self.entries.len() as u32 - 1
+        })
+    }
+
+    /// Gives up what is held under a number, which is free from now on.
+    fn take(&mut self, number: u32) -> Option<HeldEntry> {
+        self.free.push(number);
+        self.entries.get_mut(number as usize).and_then(Option::take)
     }
 
     /// Whether a batch of this sink waits.
@@ -164,8 +170,7 @@ impl Shard {
     /// Copies records into the batches of their dead-letter sinks, the oldest first, as far as there is room.
     pub(super) fn bury_waiting(&mut self, now: Now) {
         while let Some(number) = self.dead.safe.pop() {
-            let entry = self.dead.entries.get_mut(number as usize).and_then(Option::take);
-            let Some(HeldEntry { part, topic, token, .. }) = entry else { continue };
+            let Some(HeldEntry { part, topic, token, .. }) = self.dead.take(number) else { continue };
             self.pass_entry(now, part, &topic, token);
         }
         while let Some(dead) = self.dead.waiting.pop_front() {
@@ -238,14 +243,20 @@ impl Shard {
         }
         self.budget.open_beyond(false);
         self.sink_counters[usize::from(dead.batch.part.sink)].dead_lettered += u64::from(buried);
-        self.hold_entry(now, number.filter(|_| buried > 0), buried, &dead.batch);
+        match number {
+            Some(number) if buried > 0 => self.hold_entry(number, buried, &dead.batch),
+            number => {
+                // Nothing of it went anywhere.
+                number.and_then(|number| self.dead.take(number));
+                self.pass_dead(now, &dead.batch);
+            }
+        }
         dead.batch.runs.clear();
         self.release(dead.batch);
     }
 
-    /// Keeps a batch's entry on disk until so many records have their outcome; without a number it has been passed.
-    fn hold_entry(&mut self, now: Now, number: Option<u32>, left: u32, batch: &Batch) {
-        let Some(number) = number else { return self.pass_dead(now, batch) };
+    /// Keeps a batch's entry on disk until so many records have their outcome.
+    fn hold_entry(&mut self, number: u32, left: u32, batch: &Batch) {
         let (topic, token) = (batch.topic_name.clone(), batch.journal);
         if let Some(entry) = self.dead.entries.get_mut(number as usize) {
             *entry = Some(HeldEntry { part: batch.part, topic, token, left });

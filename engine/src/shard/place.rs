@@ -41,7 +41,7 @@ pub(super) struct Seat {
 /// What became of a PUBLISH's records.
 ///
 /// It is filled where it lies and never moved: its fields are written one by one, right behind a payload, and whoever copies it
-/// as a whole at once waits until all of that has left the processor's store buffer. In `b` that was an eighth of the CPU.
+/// as a whole at once waits until all of that has left the processor's store buffer. See docs/performance.md.
 #[derive(Debug, Default)]
 pub(super) struct Placed {
     /// Records whose outcome the ticket waits for.
@@ -353,8 +353,8 @@ impl Placer<'_> {
         String::from_utf8_lossy(scratch).into_owned()
     }
 
-    /// A record that can never be written, because of its size or its topic: it goes to `partition` of the dead-letter sink with its tickets, or its publisher is
-    /// refused.
+    /// A record that can never be written, because of its size or its topic: it goes to `partition` of the dead-letter sink with its
+    /// tickets, or its publisher is refused.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "what placing a record needs, and why it has no place")]
     fn never(

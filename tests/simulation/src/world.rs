@@ -24,7 +24,7 @@ use crate::client::Client;
 use crate::kafka::Cluster;
 use crate::ledger::Ledger;
 use crate::net::Net;
-use crate::plan::{Buffer, Destination, Faults, Plan};
+use crate::plan::{Buffer, Destination, Faults, Plan, SINKS_MAX};
 use crate::ports::{Parcel, Ports};
 use crate::random::Random;
 
@@ -105,8 +105,9 @@ pub(crate) struct World {
     admitted: u64,
     /// Records that ended nodes had displaced, and counted, or could not read.
     given_up: u64,
-    /// Dead letters of ended nodes: until those are safe elsewhere, a crash brings them back.
-    buried: u64,
+    /// Dead letters of ended nodes, by the sink they were meant for: until they are safe elsewhere, and positions on disk say so, a
+    /// crash brings them back.
+    buried: Vec<u64>,
     /// How often the power was cut under a buffer.
     pub(crate) power_cuts: u64,
     /// The node is down until it starts again.
@@ -164,7 +165,7 @@ impl World {
             changes,
             admitted: 0,
             given_up: 0,
-            buried: 0,
+            buried: vec![0; SINKS_MAX],
             power_cuts: 0,
             down: false,
             healing: false,
@@ -304,9 +305,9 @@ impl World {
         trace!(self, "the node is killed");
         self.admitted += self.possible_duplicates();
         self.given_up += self.records_given_up();
-        let sinks = 0..self.plan.sinks as u16;
-        self.buried +=
-            self.nodes.iter().flat_map(|node| sinks.clone().map(move |sink| node.shard.buried(sink))).sum::<u64>();
+        for (sink, buried) in self.buried.iter_mut().enumerate().take(self.plan.sinks) {
+            *buried += self.nodes.iter().map(|node| node.shard.buried(sink as u16)).sum::<u64>();
+        }
         self.ledger.next_life();
         for shard in 0..self.nodes.len() {
             for (_, socket) in self.nodes[shard].ports.conn_keys().collect::<Vec<_>>() {

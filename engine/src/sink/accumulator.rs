@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use kafka::record_batch::{self, HEADER_LEN, RawHeaders};
 
-use crate::buffer::{Batch, BatchPool, PartKey};
+use crate::buffer::{Batch, BatchPool, PartKey, prefetch_behind};
 use crate::clock::Mono;
 use crate::shard::budget::Budget;
 use crate::ticket::{FailReason, Lane, Run};
@@ -316,6 +316,7 @@ impl Accumulator {
         batch.max_timestamp_ms = batch.max_timestamp_ms.max(record.timestamp_ms);
         batch.records += 1;
         let bytes = batch.bytes.len() - before;
+        prefetch_behind(&mut batch.bytes, bytes);
         batch.queued_bytes += bytes;
         slot.waiting_bytes += bytes;
         self.open_records += 1;

@@ -2,7 +2,7 @@
 //! questions, and the answers to those questions.
 //!
 //! ```text
-//! control ── bootstrap hosts in turn, then known brokers ── Metadata, InitProducerId
+//! control ── bootstrap hosts in turn, then known brokers ── Metadata, DescribeConfigs, InitProducerId
 //! brokers ── id → address → links, some for all partitions or one for each ── Produce
 //! ```
 //!
@@ -13,6 +13,7 @@
 
 mod authentication;
 mod health;
+mod limits;
 pub mod link;
 pub mod login;
 pub mod metadata;
@@ -36,6 +37,7 @@ use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
 use crate::shard::placement::base_of;
 
+use limits::{Limit, LimitQuestions};
 use link::{Asked, Heard, Link, LinkFault};
 use login::{Credentials, Login};
 use metadata::{Change, Refresh, Topic};
@@ -97,6 +99,9 @@ pub struct Cluster {
     /// Their places by name.
     names: BTreeMap<Box<str>, u16>,
     refresh: Refresh,
+    limits: LimitQuestions,
+    /// A topic takes larger or smaller batches than before, or nobody knows any more.
+    limits_changed: bool,
     start: Start,
     /// Why the last link ended, for people.
     last_error: Option<String>,
@@ -142,6 +147,8 @@ impl Cluster {
             link_numbers: LinkNumbers::default(),
             names: (0..).zip(&settings.topics).map(|(at, name)| (name.as_str().into(), at)).collect(),
             refresh: Refresh::new(settings.refresh_min_ms, settings.refresh_max_ms),
+            limits: LimitQuestions::new(settings.refresh_max_ms),
+            limits_changed: false,
             start: Start::new(settings.start_timeout_ms),
             last_error: None,
             notes: VecDeque::new(),
@@ -193,6 +200,9 @@ impl Cluster {
         if self.control.takes_questions() && self.refresh.due_at().is_some_and(|at| at <= now) {
             self.ask_metadata(now, io);
         }
+        if self.control.takes_questions() && self.limits.due_at().is_some_and(|at| at <= now) {
+            self.ask_limits(now, io);
+        }
         self.probe(now, io);
         self.watch_start(now);
         let mut library_silent = false;
@@ -230,7 +240,8 @@ impl Cluster {
         let patience = &self.settings.patience;
         // A token that comes is an input, which needs no deadline.
         let may_dial = self.login.lacks().is_none();
-        let question = self.refresh.due_at().filter(|_| self.control.takes_questions());
+        let questions = clock::earliest([self.refresh.due_at(), self.limits.due_at()]);
+        let question = questions.filter(|_| self.control.takes_questions());
         let dial = self.control.dial_at().filter(|_| may_dial);
         let probes = self.settings.probes;
         let probe = self.control.probe_at(probes.control_ms);
@@ -313,6 +324,7 @@ impl Cluster {
     /// Asks about topics at least so often.
     pub fn configure(&mut self, refresh_max_ms: u64) {
         self.refresh.configure(refresh_max_ms);
+        self.limits.configure(refresh_max_ms);
     }
 
     /// Whether batches of a partition may come to this shard to be written.
@@ -504,6 +516,10 @@ impl Cluster {
                     Event::ProducerIdLost
                 }
             },
+            (Asked::Limits, _) => {
+                self.learn_limits(now, version, body);
+                Event::None
+            }
             (Asked::Handshake | Asked::Produce | Asked::Probe, _) => Event::None,
         }
     }
@@ -535,6 +551,7 @@ impl Cluster {
                     self.try_next_host(now);
                 }
                 self.refresh.on_lost();
+                self.forget_limits(now);
                 Event::ProducerIdLost
             }
             Place::Broker(_) => {
@@ -603,6 +620,10 @@ impl Cluster {
         }
         if recreated {
             learned.recreated.push(at as u16);
+            self.limits_changed = true;
+        }
+        if known.limit == Limit::Unasked && known.partitions().is_some() {
+            self.limits.mark_fresh();
         }
         let (name, trouble, partitions) = (known.name.clone(), known.trouble, known.partitions().unwrap_or(0));
         if recreated {

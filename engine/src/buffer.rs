@@ -2,6 +2,8 @@
 
 mod batch;
 mod pool;
+mod prefetch;
 
 pub use batch::{Batch, PartKey};
 pub use pool::BatchPool;
+pub use prefetch::prefetch_behind;

@@ -52,7 +52,7 @@ use crate::clock::{Mono, Now};
 use crate::event::EventIds;
 use crate::hash::Keyed;
 use crate::listener::connection::Connection;
-use crate::listener::receive::{HEADROOM_BYTES, READ_BYTES_MAX};
+use crate::listener::read_buffers::ReadBuffers;
 use crate::log::DiskDone;
 use crate::metrics::{Latency, ShardCounters, SinkCounters};
 use crate::plants::{Plant, is_planted};
@@ -91,8 +91,8 @@ pub struct Shard {
     deliver: Deliver,
     dead: DeadLetters,
     pool: BatchPool,
-    /// The receive buffer of all connections; out of its place while one is being read.
-    receive: Vec<u8>,
+    /// What all connections are read into.
+    read_buffers: ReadBuffers,
     /// What records are rendered into.
     scratch: Scratch,
     wheel: Wheel,
@@ -156,7 +156,7 @@ impl Shard {
             deliver: Deliver::new(&settings),
             dead: DeadLetters::default(),
             pool: BatchPool::new(id, settings.pool_bytes),
-            receive: vec![0; HEADROOM_BYTES + READ_BYTES_MAX],
+            read_buffers: ReadBuffers::default(),
             scratch: Scratch::default(),
             wheel: Wheel::new(now),
             lists: Lists::default(),
@@ -223,7 +223,9 @@ impl Machine for Shard {
             Input::Mesh(from, MeshMsg::FiltersKnown) => self.on_filters_known(from),
             Input::Mesh(from, MeshMsg::Parcel(publication)) => self.on_parcel(now, from, publication, io),
             Input::Mesh(from, MeshMsg::ParcelsTaken { parcels, bytes }) => self.on_parcels_taken(from, parcels, bytes),
-            Input::Mesh(_, MeshMsg::BacklogPassed { sink, partition }) => self.on_backlog_passed(sink, partition),
+            Input::Mesh(_, MeshMsg::BacklogPassed { sink, topic, partition }) => {
+                self.on_backlog_passed(sink, &topic, partition);
+            }
             Input::Mesh(from, MeshMsg::Share(token)) => self.on_share(from, token),
             Input::Command(Command::Scrape { token }) => self.scrapes.push(token),
             Input::Command(Command::Token { connector, token }) => {

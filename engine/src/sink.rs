@@ -58,9 +58,12 @@ pub struct Sink {
     pub connector: usize,
     /// How large batches may get for now.
     pub ceiling: Ceiling,
+    /// A record that is larger, alone in its batch, is refused at once: Kafka never takes it. [`usize::MAX`] where Kafka is to
+    /// say so. Of topics that messages name each has its own.
+    pub record_bytes_max: usize,
     /// Where batches wait on disk, if the sink's buffer may lie there.
     pub journal: Option<Stored>,
-    /// Its topics, where messages name them; their batches wait in memory alone.
+    /// Its topics, where messages name them.
     pub live: Option<Box<LiveTopics>>,
     /// Some of what is open may have been acknowledged already, though that is not what is configured now.
     pub promised_early: bool,
@@ -81,7 +84,21 @@ pub struct Stored {
     pub held: bool,
 }
 
+/// The topic and the partition of a slot; the name is empty where the topic is the sink's own.
+#[inline]
+pub fn target_of<'a>(live: Option<&'a LiveTopics>, accumulator: &Accumulator, slot: u32) -> (&'a str, u32) {
+    let Some(live) = live else { return ("", slot) };
+    let (topic, partition) = accumulator.place_of(slot);
+    (live.name(topic).0, partition)
+}
+
 impl Sink {
+    /// As [`target_of`], of a slot of this sink.
+    #[inline]
+    pub fn target(&self, slot: u32) -> (&str, u32) {
+        target_of(self.live.as_deref(), &self.accumulator, slot)
+    }
+
     /// A batch has come home: its size may say how large the next ones may be.
     #[inline]
     pub fn learn_size(&mut self, batch: &Batch, stored: bool) {
@@ -129,9 +146,12 @@ impl Sink {
             Found::Unknown => return None,
             Found::Never(why) => return Some(Aim::Never(why)),
         };
-        let view = View { count, sink, topic: Some(slots), writer, accumulator: &self.accumulator, journal: None, now };
+        let journal = self.journal.as_ref();
+        let view = View { count, sink, topic: Some(slots), writer, accumulator: &self.accumulator, journal, now };
         let partition = partitioner.choose(choice, &view);
-        Some(Aim::Slot(live.open_slot(topic, partition, &mut self.accumulator)))
+        let writer_topic = slots.writer_topic;
+        let slot = live.open_slot(topic, partition, &mut self.accumulator);
+        Some(Aim::Slot { slot, batch_bytes_max: writer.topic_batch_bytes_max(writer_topic) })
     }
 
     /// The batch in a slot was sealed: who chose its partition for as long as it filled chooses anew.
@@ -186,7 +206,8 @@ impl Partitions for View<'_> {
     }
 
     fn usable(&self, partition: u32) -> bool {
-        let stored = self.journal.map_or(0, |stored| stored.journal.held_bytes(partition)) as usize;
+        let topic = self.topic.map_or("", |topic| topic.name);
+        let stored = self.journal.map_or(0, |stored| stored.journal.held_bytes(topic, partition)) as usize;
         let full = self.waiting_bytes(partition) + stored >= self.accumulator.limits().partition_bytes_max;
         let answers = || match self.topic {
             Some(slots) => self.writer.topic_answers(slots.writer_topic, partition, self.now),
@@ -267,6 +288,37 @@ impl Writer {
         match self {
             Writer::Kafka(w) => w.find_topic(topic, now),
             other => other.partitions(sink).map_or(Found::Unknown, Found::Partitions),
+        }
+    }
+
+    /// The most bytes of a batch, header included, that can be written to the sink's topic, where that is known.
+    pub fn batch_bytes_max(&self, sink: u16) -> Option<usize> {
+        match self {
+            Writer::Kafka(w) => w.batch_bytes_max(sink),
+            Writer::Discard(_) | Writer::Embedded(_) => None,
+            #[cfg(test)]
+            Writer::Script(w) => w.batch_bytes_max,
+        }
+    }
+
+    /// As [`batch_bytes_max`](Self::batch_bytes_max), for a topic that messages name.
+    #[inline]
+    pub fn topic_batch_bytes_max(&self, topic: u16) -> Option<usize> {
+        match self {
+            Writer::Kafka(w) => w.topic_batch_bytes_max(topic),
+            Writer::Discard(_) | Writer::Embedded(_) => None,
+            #[cfg(test)]
+            Writer::Script(w) => w.batch_bytes_max,
+        }
+    }
+
+    /// Whether [`batch_bytes_max`](Self::batch_bytes_max) may say something else than at the last call.
+    pub fn take_limits_changed(&mut self) -> bool {
+        match self {
+            Writer::Kafka(w) => w.take_limits_changed(),
+            Writer::Discard(_) | Writer::Embedded(_) => false,
+            #[cfg(test)]
+            Writer::Script(w) => std::mem::take(&mut w.limits_changed),
         }
     }
 

@@ -77,7 +77,8 @@ pub struct Refused {
     pub why: FailReason,
 }
 
-/// Which lane waits for the outcomes of a run: one of a session's two acknowledgement lanes, or a lane of publications.
+/// Who waits for the outcomes of a run: one of a session's two acknowledgement lanes, a lane of publications, or an entry of a
+/// journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Lane {
@@ -87,6 +88,9 @@ pub enum Lane {
     PubRec,
     /// Any QoS: released to subscribers, in the order of arrival. The run names the lane itself, not a session.
     Publication,
+    /// Dead letters that lie on disk for the sink they were meant for: that entry has been passed once they are safe elsewhere.
+    /// The run names the entry, not a session.
+    Entry,
 }
 
 /// `n` consecutive tickets of one session whose records lie side by side in one batch.

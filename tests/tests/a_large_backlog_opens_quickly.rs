@@ -30,6 +30,7 @@ fn write_backlog(dir: &Path, records: u32) -> u64 {
     let limits = JournalLimits {
         segment_bytes: 100 << 20,
         inflight_max: 0,
+        topics_max: 0,
         merge_bytes: 0,
         loaded_bytes_max: 0,
         kept_bytes_max: 0,
@@ -56,7 +57,7 @@ fn write_backlog(dir: &Path, records: u32) -> u64 {
         batch.records = RECORDS_OF_A_BATCH;
         journal.push(batch);
         let mut asked = Vec::new();
-        journal.poll(now, false, |_| 0, |op| asked.push(op), |_| panic!("nothing leaves"));
+        journal.poll(now, false, |_, _| 0, |op| asked.push(op), |_| panic!("nothing leaves"));
         for op in asked {
             if let Some(done) = carry_out(&place, op) {
                 journal.on_done(now, done, |_| {}, |batch| pool.give(batch));

@@ -17,7 +17,7 @@ use aqueduct_tests::support::wait;
 use std::sync::OnceLock;
 
 /// How long a login lasts on the plain SASL listener, by mechanism.
-const SETTINGS: &str = "listener.name.sasl.scram-sha-512.connections.max.reauth.ms=3000;\
+const SETTINGS: &str = "listener.name.sasl.scram-sha-512.connections.max.reauth.ms=6000;\
                         listener.name.sasl.oauthbearer.connections.max.reauth.ms=600000;\
                         listener.name.sasltls.oauthbearer.connections.max.reauth.ms=600000";
 
@@ -133,16 +133,16 @@ fn who_may_not_come_in_is_told_why() {
     refused(kafka.bootstrap(), &user("plain", "alice-secret"), "authentication with PLAIN");
 }
 
-/// KIP-368: the broker lets a login last 3 s. Each link logs in again before, and nothing is sent twice.
+/// KIP-368: the broker lets a login last 6 s. Each link logs in again before, and nothing is sent twice.
 #[test]
 fn a_login_is_renewed_before_it_ends() {
     let Some(kafka) = kafka() else { return };
     kafka.create_topic("renewed", 1);
     let node = start(kafka.listener("SASL"), "renewed", &user("scram_sha_512", "alice-secret"));
-    let count = publish_until(&node, Instant::now() + Duration::from_secs(7));
+    let count = publish_until(&node, Instant::now() + Duration::from_secs(13));
     let metrics = node.metrics();
     let logins = |outcome: &str| metrics.sum("aqueduct_kafka_logins_total", &[outcome]);
-    // Two links, each at the start and after some 2.5 and 5 s.
+    // Two links, each at the start and after some 5 and 10 s.
     assert!(logins("outcome=\"succeeded\"") >= 6.0, "{}", logins("outcome=\"succeeded\""));
     assert_eq!((logins("outcome=\"failed\""), metrics.sink("retried_total")), (0.0, 0.0));
     assert!(!node.said().contains("closed by the broker"), "{}", node.said());
@@ -165,7 +165,8 @@ fn tokens_are_refreshed(topic: &str, lifetime_s: u64, run: Duration, refreshes: 
 
 #[test]
 fn tokens_are_refreshed_before_they_end() {
-    tokens_are_refreshed("tokens", 8, Duration::from_secs(13), 2);
+    // The next one is there after 12 s, and the links have until 16 s: time enough on a machine that is busy with other things.
+    tokens_are_refreshed("tokens", 16, Duration::from_secs(27), 2);
 }
 
 #[test]

@@ -14,12 +14,17 @@ use std::time::{Duration, Instant};
 use aqueduct_tests::support::kafka::{Frozen, Kafka};
 use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Node, Plan};
-use aqueduct_tests::support::wait;
+use aqueduct_tests::support::{peer, wait};
 
 const CLIENTS: u32 = 4;
 
 /// Each client publishes numbers `range`, each acknowledged before the next hundred is sent.
 fn publish(node: &Node, range: std::ops::Range<u32>, bytes: usize) {
+    publish_to(node, "t", range, bytes);
+}
+
+/// As [`publish`], to another topic of MQTT.
+fn publish_to(node: &Node, topic: &'static str, range: std::ops::Range<u32>, bytes: usize) {
     let to = node.mqtt();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
@@ -28,7 +33,7 @@ fn publish(node: &Node, range: std::ops::Range<u32>, bytes: usize) {
                 let mut mqtt = Client::connect(to, Version::V5, &format!("client-{client}"));
                 let payloads: Vec<Vec<u8>> = range.map(|n| payload(client, n, bytes)).collect();
                 for hundred in payloads.chunks(100) {
-                    mqtt.publish_all_acked("t", hundred.iter().map(Vec::as_slice), 1);
+                    mqtt.publish_all_acked(topic, hundred.iter().map(Vec::as_slice), 1);
                 }
             })
         })
@@ -128,6 +133,58 @@ fn a_start_without_kafka_takes_messages_and_keeps_them() {
     publish(&node, 1_100..2_100, 200);
     drop(broker);
     check_all_in_order(kafka, "away", 2_100);
+    assert!(node.terminate().success());
+}
+
+/// Messages name their topics, of which each shard keeps two. The broker hangs, the node is killed and started with another number of
+/// shards, is killed once more while the broker still hangs, and finds for each topic what lies there. One topic is deleted
+/// meanwhile: what was acknowledged for it goes to the dead letters.
+#[test]
+fn what_lies_on_disk_for_many_topics_finds_each() {
+    const TOPICS: [&str; 3] = ["a", "b", "c"];
+    let Some(kafka) = Kafka::shared() else { return };
+    let _alone = alone();
+    TOPICS.iter().for_each(|topic| kafka.create_topic(&format!("named-{topic}"), 3));
+    kafka.create_topic("named-gone", 1);
+    kafka.create_topic("named-lost", 1);
+    let sink = "source_topics = [\"#\"]\ntopic = \"named-${topic}\"\nvalue = \"${payload}\"\nquery_mode = \"async\"\n\
+                buffer.mode = \"disk\"\nbuffer.segment_bytes = \"1MB\"\nlive_topics_max = 2\ndead_letter = \"lost\"";
+    let mut node = Plan::kafka(kafka.bootstrap(), "unused")
+        .only_sink(sink)
+        .section("[sinks.lost]\nconnector = \"main\"\ntopic = \"named-lost\"")
+        .node("shards = 2\npin = false")
+        .start();
+    TOPICS.into_iter().chain(["gone"]).for_each(|topic| publish_to(&node, topic, 0..100, 40));
+    wait::until("Kafka has what it was up for", 20, || (node.metrics().sink("success_total") == 1_600.0).then_some(()));
+    let broker = hang(kafka);
+    for part in 0..10 {
+        let range = 100 + 200 * part..100 + 200 * (part + 1);
+        TOPICS.into_iter().for_each(|topic| publish_to(&node, topic, range.clone(), 200));
+    }
+    publish_to(&node, "gone", 100..200, 200);
+    assert!(node.metrics().sum("aqueduct_sink_live_topics_evicted_total", &[]) > 0.0, "topics gave up their places");
+    assert_eq!(node.metrics().sink("buffer_disk_records"), 24_400.0);
+    node.kill();
+    node.configure("shards = 2", "shards = 3");
+    node.start_again();
+    assert_eq!(node.metrics().sink("buffer_replayed_total"), 24_400.0);
+    node.kill();
+    drop(broker);
+    let mut tool = kafka.tool("topics");
+    peer::run(tool.args(["--delete", "--topic", "named-gone"]));
+    node.start_again();
+    TOPICS.into_iter().for_each(|topic| publish_to(&node, topic, 2_100..2_200, 40));
+    TOPICS.into_iter().for_each(|topic| check_all_in_order(kafka, &format!("named-{topic}"), 2_200));
+    let lost = wait::until("a topic that is unknown for a minute does not exist", 120, || {
+        let lost = kafka.read("named-lost");
+        (lost.len() >= 400).then_some(lost)
+    });
+    let values: std::collections::BTreeSet<_> = lost.into_iter().map(|record| record.value).collect();
+    let sent = (0..CLIENTS).flat_map(|client| (100..200).map(move |n| Some(payload(client, n, 200))));
+    assert!(values == sent.collect(), "each that was acknowledged, and no others");
+    wait::until("the files are gone", 20, || (node.metrics().sink("buffer_disk_records") == 0.0).then_some(()));
+    let (matched, parts) = node.metrics().accounts();
+    assert_eq!(matched, parts);
     assert!(node.terminate().success());
 }
 

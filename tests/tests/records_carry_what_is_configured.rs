@@ -241,6 +241,48 @@ fn old_clients_are_closed_or_acknowledged() {
     }
 }
 
+/// A record that its topic never takes is refused without a trip to Kafka, its neighbours are stored, and once the topic takes more it
+/// is taken: the node asks again and again.
+#[test]
+fn a_record_that_is_too_large_is_not_sent_until_its_topic_takes_it() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let mut topics = kafka.tool("topics");
+    topics.args(["--create", "--topic", "tight", "--partitions", "1", "--config", "max.message.bytes=10000"]);
+    peer::run(&mut topics);
+    let sink = "value = \"${payload}\"\npartition_count_refresh_interval = \"1s\"";
+    let node = Plan::kafka(kafka.bootstrap(), "tight").sink(sink).start();
+    let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+    let refused = || node.metrics().sum("aqueduct_sink_too_large_total", &[]);
+    client.publish_acked("t", b"first", 1);
+    let told = Instant::now() + Duration::from_secs(10);
+    while refused() == 0.0 {
+        // Until the limit is known it is Kafka that refuses.
+        assert!(Instant::now() < told, "the limit of the topic was not learned");
+        let id = client.publish("t", &[b'x'; 20_000], 1);
+        client.expect(&Packet::PubAck { id, reason: 0x97 });
+    }
+    let requests = || node.metrics().sum("aqueduct_sink_requests_total", &[]);
+    let before = requests();
+    let id = client.publish("t", &[b'x'; 20_000], 1);
+    client.expect(&Packet::PubAck { id, reason: 0x97 });
+    assert_eq!((requests(), refused()), (before, 2.0), "nothing was sent");
+    client.publish_acked("t", b"second", 1);
+    let mut configs = kafka.tool("configs");
+    configs.args(["--alter", "--entity-type", "topics", "--entity-name", "tight"]);
+    peer::run(configs.args(["--add-config", "max.message.bytes=100000"]));
+    let noticed = Instant::now() + Duration::from_secs(10);
+    loop {
+        assert!(Instant::now() < noticed, "a limit that was raised still refuses");
+        let id = client.publish("t", &[b'x'; 20_000], 1);
+        if client.packet() == (Packet::PubAck { id, reason: 0 }) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let lens: Vec<usize> = kafka.read_count("tight", 3).iter().map(|r| r.value.as_ref().map_or(0, Vec::len)).collect();
+    assert_eq!(lens, [5, 6, 20_000]);
+}
+
 /// Row T17 of the fault table: one record is larger than the topic takes, and one is dated beyond what it takes. They go to the
 /// dead-letter topic with cause and origin, all others get through, and nobody waits for a second.
 #[test]

@@ -44,7 +44,7 @@ pub use header::{Header, restamp_producer, seal, set_base_offset};
 pub use headers::{HeaderBlock, RawHeaders};
 pub use merge::{Span, merge};
 pub use reader::{Headers, Record, Records, decompressed_records, records};
-pub use writer::{append, begin, record_bytes_max};
+pub use writer::{append, begin, lone_record_bytes, record_bytes_max};
 
 use crate::compression::Compression;
 

@@ -194,6 +194,9 @@ pub(crate) struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
+    /// No property.
+    pub(crate) const EMPTY: Self = Self { bytes: &[], seen: 0 };
+
     /// Reads the block at the cursor and hands each property to `field`.
     #[inline]
     pub(crate) fn decode(

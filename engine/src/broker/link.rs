@@ -58,6 +58,8 @@ pub enum Asked {
     Handshake,
     /// Topics and brokers.
     Metadata,
+    /// How large batches topics take.
+    Limits,
     /// A producer id.
     ProducerId,
     /// To store records.
@@ -370,7 +372,7 @@ impl Link {
                 let oldest = self.open.front()?;
                 let timeout_ms = match oldest.asked {
                     Asked::Produce => patience.request_timeout_ms,
-                    Asked::Handshake | Asked::Metadata | Asked::ProducerId | Asked::Probe => {
+                    Asked::Handshake | Asked::Metadata | Asked::Limits | Asked::ProducerId | Asked::Probe => {
                         patience.question_timeout_ms
                     }
                 };

@@ -3,6 +3,7 @@
 use kafka::ErrorCode;
 use kafka::message::metadata;
 
+use super::limits::Limit;
 use super::table::LinkNumbers;
 use crate::clock::Mono;
 use crate::shard::ShardId;
@@ -33,6 +34,8 @@ pub struct Topic {
     links: Vec<Option<u16>>,
     /// Why it cannot be used, from the newest answer.
     pub trouble: Option<ErrorCode>,
+    /// How large a batch it takes.
+    pub(super) limit: Limit,
 }
 
 /// Who leads a partition.
@@ -70,6 +73,7 @@ impl Topic {
             leaders: Vec::new(),
             links: Vec::new(),
             trouble: None,
+            limit: Limit::Unasked,
         }
     }
 
@@ -143,6 +147,12 @@ impl Topic {
         (!self.leaders.is_empty()).then_some(self.leaders.len() as u32)
     }
 
+    /// The most bytes of a batch, header included, that Kafka takes for it (`max.message.bytes`); `None` where that is not known.
+    #[inline]
+    pub fn batch_bytes_max(&self) -> Option<usize> {
+        self.limit.bytes()
+    }
+
     /// The leader of a partition, as an index among the brokers.
     #[inline]
     pub fn leader(&self, partition: u32) -> Option<u16> {
@@ -198,6 +208,7 @@ impl Topic {
         self.leaders.resize(count, Leader { broker: None, epoch: -1 });
         if recreated {
             self.leaders.fill(Leader { broker: None, epoch: -1 });
+            self.limit = Limit::Unasked;
         }
         for partition in &told.partitions {
             let Some(leader) = usize::try_from(partition.index).ok().and_then(|at| self.leaders.get_mut(at)) else {

@@ -13,8 +13,8 @@ use super::option::Section;
 use super::problem::{Place, Problem};
 use super::reader::Load;
 use super::{
-    BufferMode, Config, Connector, ConnectorKind, Deliver, Envelope, Listener, PayloadEncoding, QueryMode,
-    RequiredAcks, Sink, connector, http, listener, log, node, sink, unit,
+    Config, Connector, ConnectorKind, Deliver, Envelope, Listener, PayloadEncoding, QueryMode, RequiredAcks, Sink,
+    connector, http, listener, log, node, sink, unit,
 };
 
 /// Checks a configuration whose options are each in order, settles what depends on several, and drops what is not
@@ -303,12 +303,6 @@ impl Check<'_> {
         for sink in config.sinks.iter().filter(|sink| sink.enable && sink.is_topic_live()) {
             let kind = config.connectors.get(sink.connector).map(|connector| &connector.kind);
             let name = Some(sink.name.as_str());
-            if sink.buffer_mode != BufferMode::Memory {
-                let path = sink::SECTION.path(name, "buffer.mode");
-                let fault = format!("`{path}` keeps records for one topic on disk, and the topic is a template");
-                let problem = Problem::error(fault, "write \"memory\", or the name of one topic");
-                self.report(problem, &sink::SECTION, name, "buffer.mode");
-            }
             if matches!(kind, Some(ConnectorKind::Embedded(_))) {
                 let fault = format!(
                     "`{}` is a template, and the embedded log makes no topics",

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use mqtt::connection::ServerConnection;
 
-use super::receive::Unread;
+use super::receive::{READ_BYTES, Unread};
 use crate::clock::Mono;
 use crate::shard::io::{CloseReason, ConnKey, Io};
 use crate::sink::route::RouteMemo;
@@ -38,8 +38,8 @@ pub struct Connection {
     pub blocked: bool,
     /// The socket may hold bytes.
     pub readable: bool,
-    /// The last read filled its slice: the next may be larger.
-    pub read_large: bool,
+    /// Size of its next read: twice that of the last one while it fills them.
+    pub read_bytes: usize,
     /// Why reading stands still, if it does.
     pub held: Option<Held>,
     /// Since when.
@@ -103,7 +103,7 @@ impl Connection {
             out: Vec::new(),
             blocked: false,
             readable: true,
-            read_large: false,
+            read_bytes: READ_BYTES,
             held: None,
             held_since: Mono(0),
             rationed: false,

@@ -10,11 +10,13 @@
 //! own:     | filled ........................ | spare | (grows up to `need`)
 //! ```
 
+/// A connection that is held with more than this unread keeps the buffer it was read into; less is copied.
+pub const KEEP_BUFFER_BYTES: usize = 64 << 10;
 /// Longest partial packet that is copied in front of the next read.
 pub const TAIL_BYTES_MAX: usize = 4 << 10;
 /// Room in front of the shared buffer's fresh bytes.
 pub const HEADROOM_BYTES: usize = 8 << 10;
-/// A first read; a connection that filled it gets [`READ_BYTES_MAX`] next time.
+/// A first read; a connection that fills its reads gets twice as much each time, up to [`READ_BYTES_MAX`].
 pub const READ_BYTES: usize = 32 << 10;
 /// Largest read.
 pub const READ_BYTES_MAX: usize = 256 << 10;
@@ -25,6 +27,8 @@ const OWN_BYTES_MAX_AT_FIRST: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub struct Unread {
     bytes: Vec<u8>,
+    /// Where they begin: what was consumed before is not moved away. 0 for a packet that is read straight into its buffer.
+    start: usize,
     filled: usize,
     /// Length of the packet these bytes begin, if it is known and longer than a tail.
     need: usize,
@@ -40,6 +44,7 @@ impl Unread {
         // Not more than that: a buffer that only ever holds tails stays within what a connection costs anyway.
         self.bytes.reserve_exact(rest.len());
         self.bytes.extend_from_slice(rest);
+        self.start = 0;
         self.filled = rest.len();
         self.need = if need > TAIL_BYTES_MAX { need } else { 0 };
     }
@@ -53,7 +58,7 @@ impl Unread {
     /// The bytes kept.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.filled]
+        &self.bytes[self.start..self.filled]
     }
 
     /// How many bytes the next growth of a large buffer adds; 0 while there is spare room.
@@ -90,25 +95,40 @@ impl Unread {
         self.filled >= self.need
     }
 
-    /// Takes the bytes out, leaving nothing.
-    pub fn take(&mut self) -> Vec<u8> {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.truncate(self.filled);
-        self.filled = 0;
-        self.need = 0;
-        bytes
+    /// Keeps the buffer with what is unread in it, `start..end`, which ends with a whole packet or in the middle of a short one.
+    pub fn keep_buffer(&mut self, buffer: Vec<u8>, start: usize, end: usize) {
+        *self = Self { bytes: buffer, start, filled: end, need: 0 };
     }
 
-    /// Puts a taken buffer back, without its first `consumed` bytes.
-    pub fn put_back(&mut self, mut bytes: Vec<u8>, consumed: usize, need: usize) {
-        if bytes.capacity() > TAIL_BYTES_MAX && bytes.len() - consumed <= TAIL_BYTES_MAX {
-            bytes = bytes[consumed..].to_vec();
+    /// Takes the bytes out, leaving nothing.
+    pub fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// Puts what was taken back, without its first `consumed` bytes. Gives back the buffer if it was a large one for little.
+    pub fn put_back(&mut self, mut taken: Self, consumed: usize, need: usize) -> Option<Vec<u8>> {
+        let mut left = None;
+        taken.need = if need > TAIL_BYTES_MAX { need } else { 0 };
+        let rest = &taken.bytes()[consumed..];
+        if taken.bytes.capacity() > TAIL_BYTES_MAX && rest.len() <= TAIL_BYTES_MAX {
+            let rest = rest.to_vec();
+            (taken.filled, taken.start) = (rest.len(), 0);
+            left = Some(std::mem::replace(&mut taken.bytes, rest));
+        } else if taken.need > 0 {
+            taken.bytes.truncate(taken.filled);
+            taken.bytes.drain(..taken.start + consumed);
+            (taken.filled, taken.start) = (taken.bytes.len(), 0);
         } else {
-            bytes.drain(..consumed);
+            // A held connection tries again for every batch that comes home: moving the rest each time would copy it many times.
+            taken.start += consumed;
         }
-        self.filled = bytes.len();
-        self.bytes = bytes;
-        self.need = if need > TAIL_BYTES_MAX { need } else { 0 };
+        *self = taken;
+        left
+    }
+
+    /// Bytes that came along with a connection from another shard.
+    pub fn moved(bytes: Vec<u8>) -> Self {
+        Self { filled: bytes.len(), bytes, start: 0, need: 0 }
     }
 
     /// Bytes allocated.
@@ -141,6 +161,7 @@ mod tests {
         }
         assert_eq!(unread.bytes().len(), need);
         let whole = unread.take();
+        let whole = whole.bytes();
         assert_eq!((whole.len(), whole[99], whole[100]), (need, 1, 7));
         copied_bytes
     }
@@ -164,9 +185,37 @@ mod tests {
     fn what_is_put_back_is_what_was_not_consumed() {
         let mut unread = Unread::default();
         unread.keep(b"abcdef", 0);
-        let bytes = unread.take();
-        unread.put_back(bytes, 2, 0);
+        let taken = unread.take();
+        unread.put_back(taken, 2, 0);
         assert_eq!(unread.bytes(), b"cdef");
         assert!(!unread.is_large());
+    }
+
+    #[test]
+    fn what_waits_is_not_moved_until_it_is_short_or_the_beginning_of_a_large_packet() {
+        let fresh: Vec<u8> = (0..100_000_u32).map(|i| i as u8).collect();
+        let mut unread = Unread::default();
+        unread.keep(&fresh, 0);
+        let place = unread.bytes().as_ptr();
+        for turn in 1..=3 {
+            let taken = unread.take();
+            assert!(unread.bytes().is_empty());
+            assert!(unread.put_back(taken, 1_000, 0).is_none());
+            assert_eq!(unread.bytes(), &fresh[1_000 * turn..]);
+        }
+        assert_eq!(unread.bytes().as_ptr().addr() - place.addr(), 3_000);
+        let taken = unread.take();
+        unread.put_back(taken, 1_000, 200_000);
+        assert!(unread.is_large());
+        assert_eq!(unread.bytes(), &fresh[4_000..]);
+        let spare = unread.spare();
+        let n = spare.len();
+        spare.fill(7);
+        assert!(n > 0 && n <= 200_000 && !unread.filled(n));
+        assert_eq!(unread.bytes().len(), 96_000 + n);
+        let taken = unread.take();
+        let left = unread.put_back(taken, 96_000 + n - 10, 0).expect("the large buffer");
+        assert!(left.len() >= 96_000 + n);
+        assert_eq!((unread.bytes(), unread.capacity()), (&[7; 10][..], 10));
     }
 }

@@ -19,17 +19,19 @@
 //! shards. Promises: an entry that was told to be stored is found again after a crash; entries of a partition come back in
 //! the order they went in; what is damaged costs itself and nothing else. Left out: retention, readers, offsets.
 
-pub use entry::Envelope;
-pub use footer::{Item, read as read_footer};
-pub use machine::{Gone, Journal, JournalCounts, JournalLimits};
-pub use op::{JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted};
+pub use entry::{Envelope, pieces};
+pub use footer::{Item, Listed, read as read_footer};
+pub use machine::{BacklogPart, Gone, Journal, JournalCounts, JournalLimits};
+pub use op::{BacklogId, JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted};
 pub use open::{JournalPlace, JournalSpec, JournalStart, Journals, OpenedJournals, open_journals, remove_passed};
 pub use positions::{Position, Positions};
 pub use read::read_back;
+pub use topic_table::TopicTable;
 
 pub mod scan;
 
 mod backlog;
+mod backlogs;
 mod entry;
 mod footer;
 mod machine;
@@ -39,3 +41,4 @@ mod positions;
 mod read;
 #[cfg(test)]
 pub(crate) mod rig;
+mod topic_table;

@@ -148,6 +148,7 @@ table! {
         late: Counter "aqueduct_sink_late_total" "Tickets that waited longer than sync_timeout.";
         late_success: Counter "aqueduct_sink_late_success_total" "Records written after sync_timeout.";
         dead_lettered: Counter "aqueduct_sink_dead_lettered_total" "Records that can never be written, handed to the sink of dead_letter; they count as failed here.";
+        too_large: Counter "aqueduct_sink_too_large_total" "Records larger than max.message.bytes of their topic, refused before they were sent; they count as failed.";
         headers_ignored: Counter "aqueduct_sink_headers_ignored_total" "Records whose `headers` found what cannot be headers, and that went without.";
         possible_duplicate: Counter "aqueduct_sink_possible_duplicate_total" "Records whose fate was open when they were sent again under a new producer epoch, or when they were given up.";
         acked_loss: Counter "aqueduct_sink_kafka_acked_loss_total" "Offsets that Kafka had acknowledged and gave out again: records it has lost.";

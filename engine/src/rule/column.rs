@@ -187,7 +187,7 @@ impl Column {
     /// Reads it: text as it is, anything else appended to `out` as JSON.
     #[inline]
     pub(super) fn read<'a>(&self, event: &Event<'a>, out: &mut Vec<u8>) -> Value<'a> {
-        let properties = &event.properties;
+        let properties = event.properties;
         match self {
             Self::ClientId => Value::Borrowed(event.client_id.as_bytes()),
             Self::Topic => Value::Borrowed(event.topic.as_bytes()),
@@ -291,7 +291,7 @@ pub(super) fn put_binary(out: &mut Vec<u8>, bytes: &[u8], base64: bool, base64_n
 }
 
 fn put_properties(out: &mut Vec<u8>, event: &Event<'_>) {
-    let properties = &event.properties;
+    let properties = event.properties;
     out.push(b'{');
     if let Some(utf8) = properties.payload_format {
         out.extend_from_slice(b"\"Payload-Format-Indicator\":");

@@ -116,13 +116,13 @@ mod tests {
             username: None,
             peer: "192.0.2.7:50123",
             topic: "sensor//\"t\"",
-            payload,
+            payload: Box::leak(Box::new(payload)),
             qos: QoS::AtLeastOnce,
             retain: true,
             dup: false,
             packet_id: 12_345,
             version: Version::V5,
-            properties: PublishProperties::default(),
+            properties: &PublishProperties::NONE,
             received_ms: 1_764_000_000_123,
             node: "node-a",
         }
@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn robustmq_with_and_without_key_and_headers() {
         let buf = PropertyBuf::new().user("b", "2").user("a", "1").user("b", "3");
-        let with = Event { properties: PublishProperties::from_buf(&buf).unwrap(), ..event(b"123456789") };
+        let properties = PublishProperties::from_buf(&buf).unwrap();
+        let with = Event { properties: &properties, ..event(b"123456789") };
         // The check value of CRC-32 (IEEE) is that of these nine digits.
         let expected = concat!(
             r#"{"topic":"sensor//\"t\"","qos":1,"retain":true,"payload":"MTIzNDU2Nzg5","client_id":"dev-1","username":null,"#,

@@ -10,7 +10,7 @@ use super::lock::Lock;
 use super::random;
 use crate::config::{BufferMode, Config, Sink};
 use crate::driver::StartError;
-use crate::log::journal::{JournalId, JournalSpec, OpenedJournals, open_journals, remove_passed};
+use crate::log::journal::{JournalId, JournalSpec, JournalStart, OpenedJournals, open_journals, remove_passed};
 
 /// The buffers of a node; clones share everything. Locks are held until the last of them is gone.
 #[derive(Debug, Clone)]
@@ -90,6 +90,7 @@ impl Buffers {
                 let option = option(of);
                 StartError::new(format!("{e}. The buffer of sinks.{} lies in `{option}`: see that it can.", of.name))
             })?;
+        opened.starts.iter().flatten().try_for_each(|start| refuse_unnamed(of, &spec, start))?;
         shared.next = opened.journals.places().last().map_or(shared.next, |(journal, _)| journal.0 + 1);
         shared.held.push(Held { spec, _lock: lock });
         Ok(opened)
@@ -113,6 +114,20 @@ impl Buffers {
         // A list of locks is whole whatever happened to the thread that held it.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What was buffered for the one topic of a sink does not name it: if the topic is a template now, nobody knows where it belongs.
+fn refuse_unnamed(of: &Sink, spec: &JournalSpec, start: &JournalStart) -> Result<(), StartError> {
+    if !of.is_topic_live() || !start.has_unnamed() {
+        return Ok(());
+    }
+    Err(StartError::new(format!(
+        "the buffer of sinks.{name} in {dir} holds records of the one topic that the sink had before, and `sinks.{name}.topic` is a \
+         template now. Start with that topic until aqueduct_sink_buffer_disk_records is 0, or give the sink another name: what lies \
+         there stays until a sink is called {name} again.",
+        name = of.name,
+        dir = spec.dir.display(),
+    )))
 }
 
 fn option(of: &Sink) -> String {

@@ -8,6 +8,14 @@
 //! data_dir/control.sock    where the node takes orders, while it runs
 //! data_dir/token     what a request to the management port from elsewhere shows
 //! ```
+//!
+//! | format | what is new |
+//! |---|---|
+//! | 1 | |
+//! | 2 | entries of buffers, their footers and positions may name topics |
+//!
+//! A directory of an older format is taken up as it is: everything in it means what it meant, and what is written from then on may be
+//! of the newer one. So its number is raised first, for older programs to refuse it.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -19,7 +27,7 @@ use super::random;
 use crate::driver::StartError;
 
 /// What this program writes. A higher number on disk was written by a newer program.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The data directory, locked until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -66,7 +74,8 @@ fn check_format(dir: &Path) -> Result<(), StartError> {
     let path = dir.join("format");
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse::<u32>() {
-            Ok(version) if version <= FORMAT => Ok(()),
+            Ok(FORMAT) => Ok(()),
+            Ok(version) if version < FORMAT => write_format(&path),
             Ok(version) => Err(StartError::new(format!(
                 "the data directory {} was written by a newer aqueduct (format {version}; this one knows {FORMAT}). Run that \
                  version, or set `node.data_dir` to another directory.",
@@ -77,11 +86,13 @@ fn check_format(dir: &Path) -> Result<(), StartError> {
                 path.display()
             ))),
         },
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            write_private(&path, &format!("{FORMAT}\n")).map_err(|e| StartError::path("write", &path, &e))
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => write_format(&path),
         Err(e) => Err(StartError::path("read", &path, &e)),
     }
+}
+
+fn write_format(path: &Path) -> Result<(), StartError> {
+    write_private(path, &format!("{FORMAT}\n")).map_err(|e| StartError::path("write", path, &e))
 }
 
 /// Writes a small file whole or not at all, readable by this user only.
@@ -116,13 +127,23 @@ mod tests {
     }
 
     #[test]
+    fn an_older_format_is_taken_up_and_older_programs_hear_of_it() {
+        let path = scratch("older");
+        fs::create_dir_all(&path).expect("a directory");
+        fs::write(path.join("format"), "1\n").expect("writes");
+        DataDir::open(&path).expect("older");
+        assert_eq!(fs::read_to_string(path.join("format")).expect("reads"), "2\n");
+        fs::remove_dir_all(&path).expect("goes away");
+    }
+
+    #[test]
     fn a_newer_format_is_refused_and_the_token_stays() {
         let path = scratch("format");
         let token = DataDir::open(&path).and_then(|dir| dir.token()).expect("a token");
         assert_eq!(token.len(), 32);
         assert_eq!(DataDir::open(&path).and_then(|dir| dir.token()).expect("the same"), token);
-        fs::write(path.join("format"), "2\n").expect("writes");
-        assert!(DataDir::open(&path).expect_err("newer").to_string().contains("format 2"));
+        fs::write(path.join("format"), "3\n").expect("writes");
+        assert!(DataDir::open(&path).expect_err("newer").to_string().contains("format 3"));
         fs::write(path.join("format"), "x").expect("writes");
         assert!(DataDir::open(&path).expect_err("damaged").to_string().contains("damaged"));
         fs::remove_dir_all(&path).expect("goes away");

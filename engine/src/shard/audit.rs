@@ -40,6 +40,17 @@ impl Shard {
         self.sinks[usize::from(sink)].journal.as_ref().map_or(0, |stored| stored.journal.counts().replayed)
     }
 
+    /// Records of a sink that failed and that no dead-letter sink took.
+    pub fn given_up(&self, sink: u16) -> u64 {
+        let counters = &self.sink_counters[usize::from(sink)];
+        counters.failed - counters.dead_lettered
+    }
+
+    /// Records of a sink that its dead-letter sink took.
+    pub fn buried(&self, sink: u16) -> u64 {
+        self.sink_counters[usize::from(sink)].dead_lettered
+    }
+
     /// Records of a sink that made room for newer ones.
     pub fn displaced(&self, sink: u16) -> u64 {
         self.sink_counters[usize::from(sink)].dropped_queue_full

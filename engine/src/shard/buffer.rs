@@ -13,18 +13,17 @@
 use super::control::{Level, SlotState};
 use super::io::Io;
 use super::mesh::MeshMsg;
-use super::placement::owner_of;
+use super::placement::owner_of_batch;
 use super::{Shard, SinkSettings};
 use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::clock::{Mono, Now};
 use crate::config::{BufferMode, QueryMode};
 use crate::log::DiskOp;
-use crate::log::journal::{Gone, Journal, JournalCounts, JournalDone, JournalLimits, JournalStart};
+use crate::log::journal::{BacklogPart, Gone, Journal, JournalCounts, JournalDone, JournalLimits, JournalStart};
 use crate::metrics::{Health, SinkCounters};
 use crate::plants::{Plant, is_planted};
 use crate::session::tickets::Verdict;
-use crate::sink::accumulator::Accumulator;
-use crate::sink::{Answered, Stored};
+use crate::sink::{Answered, Sink, Stored};
 use crate::ticket::{FailReason, Outcome};
 
 /// Parts of the batch budget, as divisors: what batches that left a journal may keep charged; what may be read back beside
@@ -47,13 +46,17 @@ impl Stored {
     pub(super) fn records(&self) -> u64 {
         if self.held { 0 } else { self.journal.counts().records }
     }
+}
 
-    /// Whether a partition holds as much as it may, with what waits in memory.
+impl Sink {
+    /// Whether the partition of a slot holds as much on disk as it may, with what waits in memory.
     #[inline]
-    pub(super) fn is_full(&self, partition: u32, bytes: usize, accumulator: &Accumulator) -> bool {
-        let held = self.journal.held_bytes(partition);
-        let waiting = accumulator.waiting_bytes(partition) + bytes;
-        held > 0 && held + waiting as u64 > accumulator.limits().partition_bytes_max as u64
+    pub(super) fn is_full_on_disk(&self, slot: u32, bytes: usize) -> bool {
+        let Some(stored) = &self.journal else { return false };
+        let (topic, partition) = self.target(slot);
+        let held = stored.journal.held_bytes(topic, partition);
+        let waiting = self.accumulator.waiting_bytes(slot) + bytes;
+        held > 0 && held + waiting as u64 > self.accumulator.limits().partition_bytes_max as u64
     }
 }
 
@@ -62,6 +65,7 @@ pub(super) fn journal(start: JournalStart, settings: &SinkSettings) -> Journal {
     let limits = JournalLimits {
         segment_bytes: settings.segment_bytes,
         inflight_max: settings.inflight_max,
+        topics_max: settings.live_topics_max,
         merge_bytes: settings.merge_bytes,
         loaded_bytes_max: 0,
         kept_bytes_max: 0,
@@ -71,8 +75,8 @@ pub(super) fn journal(start: JournalStart, settings: &SinkSettings) -> Journal {
     Journal::new(limits, JournalStart { topic_partitions: start.topic_partitions * u32::from(is_kept), ..start })
 }
 
-/// Gives a sealed batch to the journal if it has to go there, else back. `answered` is told of partitions whose slot is free
-/// at once.
+/// Gives a sealed batch to the journal if it has to go there, else back. `answered` is told of slots that have nothing unanswered
+/// by it.
 pub(super) fn store(
     stored: &mut Stored,
     buffer: BufferMode,
@@ -80,15 +84,14 @@ pub(super) fn store(
     batch: Box<Batch>,
     answered: &mut Vec<u32>,
 ) -> Option<Box<Batch>> {
-    let partition = batch.part.partition;
+    let held = || stored.journal.holds(&batch.topic_name, batch.part.partition);
     // A buffer that is in memory now may have been on disk before.
-    let spills =
-        buffer != BufferMode::Disk && (drain && buffer == BufferMode::Hybrid || stored.journal.holds(partition));
+    let spills = buffer != BufferMode::Disk && (drain && buffer == BufferMode::Hybrid || held());
     if buffer != BufferMode::Disk && !spills {
         return Some(batch);
     }
     if spills {
-        answered.push(partition);
+        answered.push(batch.slot);
     }
     stored.ready = true;
     stored.journal.push(batch);
@@ -99,6 +102,7 @@ pub(super) fn store(
 pub(super) fn gone_batch(sink: u16, gone: Gone, pool: &mut BatchPool, now: Mono) -> Box<Batch> {
     let part = PartKey { sink, partition: gone.partition };
     let mut batch = gone.batch.unwrap_or_else(|| pool.take(part, 0, now));
+    gone.topic.as_ref().clone_into(&mut batch.topic_name);
     batch.records = gone.records;
     batch.runs = gone.runs;
     batch.queued_bytes = gone.bytes as usize;
@@ -167,7 +171,7 @@ impl Shard {
         let is_disk = self.settings.sinks[index].buffer == BufferMode::Disk;
         for batch in batches {
             if is_disk {
-                self.sinks[index].accumulator.answered(batch.part.partition);
+                self.sinks[index].accumulator.answered(batch.slot);
                 self.round.released = true;
             }
             if batch.told_when_durable {
@@ -183,17 +187,22 @@ impl Shard {
     }
 
     /// An entry of a journal has its outcome.
-    pub(super) fn pass(&mut self, now: Now, part: PartKey, token: u64) {
+    pub(super) fn pass(&mut self, now: Now, batch: &Batch) {
+        self.pass_entry(now, batch.part, &batch.topic_name, batch.journal);
+    }
+
+    /// As [`pass`](Self::pass), without its batch.
+    pub(super) fn pass_entry(&mut self, now: Now, part: PartKey, topic: &str, token: u64) {
         if let Some(stored) = &mut self.sinks[usize::from(part.sink)].journal {
-            let known = stored.journal.passed(now.mono, part.partition, token);
+            let known = stored.journal.passed(now.mono, topic, part.partition, token);
             assert!(known, "an outcome belongs to an entry that was handed over");
             stored.ready = true;
         }
     }
 
-    pub(super) fn on_backlog_passed(&mut self, sink: u16, partition: u32) {
+    pub(super) fn on_backlog_passed(&mut self, sink: u16, topic: &str, partition: u32) {
         if let Some(stored) = self.sinks.get_mut(usize::from(sink)).and_then(|sink| sink.journal.as_mut()) {
-            stored.journal.unblock(partition);
+            stored.journal.unblock(topic, partition);
             stored.ready = !stored.held;
         }
     }
@@ -224,7 +233,10 @@ impl Shard {
         let Some(stored) = &mut sink.journal else { return };
         while sink.accumulator.queued_bytes() > share {
             let oldest = sink.accumulator.oldest();
-            let Some(batch) = oldest.and_then(|partition| sink.accumulator.drop_oldest(partition)) else { return };
+            let Some(mut batch) = oldest.and_then(|slot| sink.accumulator.drop_oldest(slot)) else { return };
+            if let Some(live) = sink.live.as_deref() {
+                live.name(batch.live).0.clone_into(&mut batch.topic_name);
+            }
             stored.journal.push(batch);
             stored.ready = true;
         }
@@ -250,12 +262,18 @@ impl Shard {
         stored.ready = false;
         // With a disk buffer nothing that has a slot of the accumulator is on its way to Kafka.
         let is_disk = self.settings.sinks[index].buffer == BufferMode::Disk;
-        let direct = |partition| if is_disk { 0 } else { accumulator.unanswered(partition) };
+        let live = sink.live.as_deref();
+        let direct = |topic: &str, partition| match live {
+            _ if is_disk => 0,
+            Some(live) => live.slot(topic, partition).map_or(0, |slot| accumulator.unanswered(slot)),
+            None if topic.is_empty() => accumulator.unanswered(partition),
+            None => 0,
+        };
         let mut leaving = std::mem::take(&mut self.leaving);
         let ask = |op| io.disk(DiskOp::Journal(op));
         stored.deadline = stored.journal.poll(now, drain, direct, ask, |batch| leaving.push(batch));
         for batch in leaving.drain(..) {
-            match owner_of(batch.part.partition, shards) {
+            match owner_of_batch(&batch, shards) {
                 owner if owner == id => writer.submit(now, batch),
                 owner => io.mesh(owner, MeshMsg::HandOver(batch)),
             }
@@ -271,9 +289,10 @@ impl Shard {
         while let Some(text) = stored.journal.pop_note() {
             self.notes.say(now.mono, Level::Error, io, || text);
         }
-        while let Some(partition) = stored.journal.pop_unblocked() {
+        while let Some(BacklogPart { topic, partition }) = stored.journal.pop_unblocked() {
             for other in (0..shards).map(super::ShardId).filter(|&other| other != id) {
-                io.mesh(other, MeshMsg::BacklogPassed { sink: index as u16, partition });
+                let topic = topic.clone();
+                io.mesh(other, MeshMsg::BacklogPassed { sink: index as u16, topic, partition });
             }
         }
     }
@@ -326,10 +345,12 @@ impl Shard {
 
     /// A planted bug: what lies behind a batch that failed is given up with it.
     #[cold]
-    pub(super) fn fail_neighbour(&mut self, now: Now, part: PartKey) {
-        let stored = self.sinks[usize::from(part.sink)].journal.as_mut();
-        let Some(gone) = stored.and_then(|stored| stored.journal.drop_oldest(now.mono, part.partition)) else { return };
-        let batch = gone_batch(part.sink, gone, &mut self.pool, now.mono);
+    pub(super) fn fail_neighbour(&mut self, now: Now, batch: &Batch) {
+        let PartKey { sink, partition } = batch.part;
+        let stored = self.sinks[usize::from(sink)].journal.as_mut();
+        let gone = stored.and_then(|stored| stored.journal.drop_oldest(now.mono, &batch.topic_name, partition));
+        let Some(gone) = gone else { return };
+        let batch = gone_batch(sink, gone, &mut self.pool, now.mono);
         self.round.discarded.push(Answered { batch, outcome: Outcome::Failed(FailReason::Disk) });
     }
 

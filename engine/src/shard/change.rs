@@ -106,6 +106,7 @@ impl Shard {
             writer.apply(connector, &snapshot);
         }
         self.settings = settings;
+        self.learn_limits();
         self.route_generation += 1;
         self.round.configure(self.settings.round_wait_ns());
         let sinks = &self.settings.sinks;
@@ -121,7 +122,7 @@ impl Shard {
 
     /// Gives one sink its new settings. What it has open stays.
     fn configure_sink(&mut self, now: Mono, index: usize, new: &SinkSettings) {
-        let Sink { accumulator, partitioner, mapping, ceiling, journal, live, promised_early, connector } =
+        let Sink { accumulator, partitioner, mapping, ceiling, journal, live, promised_early, connector, .. } =
             &mut self.sinks[index];
         let old = &self.settings.sinks[index];
         assert!(*connector == new.connector && live.is_some() == new.route.topic.is_some(), "a slot is a way to Kafka");
@@ -141,7 +142,7 @@ impl Shard {
             }
         }
         if let Some(stored) = journal {
-            stored.journal.configure(new.segment_bytes, new.inflight_max);
+            stored.journal.configure(new.segment_bytes, new.inflight_max, new.live_topics_max);
             stored.ready = true;
             if std::mem::take(&mut stored.held) {
                 let records = stored.journal.counts().replayed;

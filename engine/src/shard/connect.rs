@@ -12,6 +12,7 @@ use super::placement::home_of;
 use super::{SessionExpiry, Shard, ShardId};
 use crate::clock::{Mono, Now};
 use crate::listener::connection::{Connection, Held};
+use crate::listener::receive::Unread;
 use crate::session::Will;
 
 impl Shard {
@@ -24,7 +25,7 @@ impl Shard {
     pub(super) fn on_arrived(&mut self, now: Now, key: ConnKey, moved: Moved, io: &mut impl Io) {
         self.add_connection(now, key, moved.listener, moved.peer);
         let Some(mut conn) = self.take_conn(key) else { return };
-        conn.unread.put_back(moved.unread, 0, 0);
+        conn.unread.put_back(Unread::moved(moved.unread), 0, 0);
         conn.held = Some(Held::Publish);
         self.counters.backpressure_paused += 1;
         self.resume(now, conn, io);

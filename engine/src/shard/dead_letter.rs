@@ -11,18 +11,21 @@
 //!
 //! A batch of failed records gives its charge to the records that are copied out of it. Where that is not enough it waits
 //! here, until there is room, or until the dead-letter sink has nothing under way, for then nobody else would make room.
+//!
+//! What lay on disk for its sink stays there until the dead-letter sink has it, on a disk or in Kafka: a crash in between has the
+//! records sent again, and whoever refused them may have changed his mind.
 
 use std::collections::VecDeque;
 
 use kafka::record_batch::{self, HEADER_LEN, HeaderBlock, RawHeaders, RecordHeader, Records};
 
 use super::Shard;
-use crate::buffer::Batch;
+use crate::buffer::{Batch, PartKey};
 use crate::clock::Now;
 use crate::session::tickets::Verdict;
 use crate::sink::accumulator::{At, Record, Room};
 use crate::sink::partitioning::Choice;
-use crate::ticket::{FailReason, Outcome, Run};
+use crate::ticket::{FailReason, Lane, Outcome, Run};
 
 /// Names of the headers that are added.
 const CAUSE: &str = "aqueduct.cause";
@@ -36,6 +39,22 @@ const TIMESTAMP: &str = "aqueduct.timestamp";
 pub(super) struct DeadLetters {
     waiting: VecDeque<Dead>,
     headers: HeaderBlock,
+    /// Entries of journals whose records have been copied, by the number that runs name; `None` where one is free.
+    entries: Vec<Option<HeldEntry>>,
+    /// The numbers that are free.
+    free: Vec<u32>,
+    /// Entries whose records are safe, or were given up there too.
+    safe: Vec<u32>,
+}
+
+/// An entry that stays on disk until its dead letters have their outcome.
+#[derive(Debug)]
+struct HeldEntry {
+    part: PartKey,
+    topic: String,
+    token: u64,
+    /// Records without an outcome.
+    left: u32,
 }
 
 /// A batch some of whose records, or all, can never be written. Its runs are those of these records, one record each.
@@ -49,6 +68,34 @@ impl DeadLetters {
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Whether an entry of a journal is to be passed.
+    pub(super) fn has_safe(&self) -> bool {
+        !self.safe.is_empty()
+    }
+
+    /// Records of an entry have their outcome.
+    pub(super) fn settle(&mut self, run: Run) {
+        let Some(entry) = self.entries.get_mut(run.session as usize).and_then(Option::as_mut) else { return };
+        entry.left -= u32::from(run.n);
+        if entry.left == 0 {
+            self.safe.push(run.session);
+        }
+    }
+
+    /// The number for an entry that is to be held.
+    fn number(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() as u32 - 1
+        })
+    }
+
+    /// Gives up what is held under a number, which is free from now on.
+    fn take(&mut self, number: u32) -> Option<HeldEntry> {
+        self.free.push(number);
+        self.entries.get_mut(number as usize).and_then(Option::take)
     }
 
     /// Whether a batch of this sink waits.
@@ -113,6 +160,7 @@ impl Shard {
         }
         batch.runs = kept;
         if unpacked.is_err() {
+            self.pass_dead(now, &batch);
             return self.release(batch);
         }
         self.dead.waiting.push_back(Dead { batch, outcome });
@@ -121,9 +169,13 @@ impl Shard {
 
     /// Copies records into the batches of their dead-letter sinks, the oldest first, as far as there is room.
     pub(super) fn bury_waiting(&mut self, now: Now) {
+        while let Some(number) = self.dead.safe.pop() {
+            let Some(HeldEntry { part, topic, token, .. }) = self.dead.take(number) else { continue };
+            self.pass_entry(now, part, &topic, token);
+        }
         while let Some(dead) = self.dead.waiting.pop_front() {
             if self.settings.sinks[usize::from(dead.batch.part.sink)].dead_letter.is_none() {
-                self.leave_unburied(dead);
+                self.leave_unburied(now, dead);
                 continue;
             }
             match self.grave(&dead) {
@@ -147,24 +199,42 @@ impl Shard {
 
     /// The sink has no dead-letter sink any more: publishers are told what became of their records.
     #[cold]
-    fn leave_unburied(&mut self, mut dead: Dead) {
+    fn leave_unburied(&mut self, now: Now, mut dead: Dead) {
         let sink = usize::from(dead.batch.part.sink);
         for run in std::mem::take(&mut dead.batch.runs) {
             let why = dead.cause(run.record).unwrap_or(FailReason::Invalid);
             self.settle_run(sink, run, Verdict::Bad(why));
         }
+        self.pass_dead(now, &dead.batch);
         self.release(dead.batch);
+    }
+
+    /// The entry of a batch of which nothing was copied, if it has one.
+    fn pass_dead(&mut self, now: Now, batch: &Batch) {
+        if batch.journal > 0 {
+            self.pass(now, batch);
+        }
     }
 
     fn bury_one(&mut self, now: Now, mut dead: Dead, sink: u16) {
         self.budget.release(std::mem::take(&mut dead.batch.charge_bytes));
         self.budget.open_beyond(true);
+        let number = (dead.batch.journal > 0).then(|| self.dead.number());
         let body = dead.batch.bytes.get(HEADER_LEN..).unwrap_or_default();
-        let mut buried = 0;
+        let mut buried: u32 = 0;
         for (place, record) in (0..).zip(Records::new(dead.batch.records, body)) {
             let (Some(why), Ok(record)) = (dead.cause(place), record) else { continue };
             let runs = dead.batch.runs.iter().filter(|run| run.record == place);
-            if self.inter(now, sink, &dead.batch, &record, why, runs.clone()) {
+            let entry = number.map(|session| Run {
+                session,
+                lane_gen: 0,
+                first: place,
+                record: place,
+                n: 1,
+                lane: Lane::Entry,
+                cause: None,
+            });
+            if self.inter(now, sink, &dead.batch, &record, why, runs.clone().chain(&entry)) {
                 buried += 1;
             } else {
                 debug_assert!(false, "a record has room once room for it was found");
@@ -172,9 +242,25 @@ impl Shard {
             }
         }
         self.budget.open_beyond(false);
-        self.sink_counters[usize::from(dead.batch.part.sink)].dead_lettered += buried;
+        self.sink_counters[usize::from(dead.batch.part.sink)].dead_lettered += u64::from(buried);
+        match number {
+            Some(number) if buried > 0 => self.hold_entry(number, buried, &dead.batch),
+            number => {
+                // Nothing of it went anywhere.
+                number.and_then(|number| self.dead.take(number));
+                self.pass_dead(now, &dead.batch);
+            }
+        }
         dead.batch.runs.clear();
         self.release(dead.batch);
+    }
+
+    /// Keeps a batch's entry on disk until so many records have their outcome.
+    fn hold_entry(&mut self, number: u32, left: u32, batch: &Batch) {
+        let (topic, token) = (batch.topic_name.clone(), batch.journal);
+        if let Some(entry) = self.dead.entries.get_mut(number as usize) {
+            *entry = Some(HeldEntry { part: batch.part, topic, token, left });
+        }
     }
 
     /// Copies one record, and has its tickets wait for it there.

@@ -31,6 +31,8 @@ pub enum MeshMsg {
     BacklogPassed {
         /// Index of the sink.
         sink: u16,
+        /// The topic that messages named; empty for the sink's own.
+        topic: Box<str>,
         /// Its partition.
         partition: u32,
     },

@@ -9,6 +9,7 @@ use super::Shard;
 use super::buffer::gone_batch;
 use super::dead_letter::{self, Origin};
 use super::deliver::Copied;
+use super::round::Oversize;
 use crate::buffer::Batch;
 use crate::clock::Now;
 use crate::config::{BufferMode, Overflow};
@@ -18,8 +19,8 @@ use crate::session::table::SessionTable;
 use crate::sink::accumulator::{At, Record, Room};
 use crate::sink::live_topics::Aim;
 use crate::sink::partitioning::Choice;
-use crate::sink::route::{Chosen, MemoRoute, RouteMemo, Scratch, Value};
-use crate::sink::{Answered, Sink};
+use crate::sink::route::{Chosen, MemoRoute, Never, RouteMemo, Scratch, Value};
+use crate::sink::{Answered, Sink, target_of};
 use crate::ticket::{FailReason, Lane, Outcome};
 
 /// Where the ticket of a PUBLISH will stand, known before it is written.
@@ -38,7 +39,10 @@ pub(super) struct Seat {
 }
 
 /// What became of a PUBLISH's records.
-#[derive(Debug, Clone, Copy, Default)]
+///
+/// It is filled where it lies and never moved: its fields are written one by one, right behind a payload, and whoever copies it
+/// as a whole at once waits until all of that has left the processor's store buffer. See docs/performance.md.
+#[derive(Debug, Default)]
 pub(super) struct Placed {
     /// Records whose outcome the ticket waits for.
     pub(super) pending: u16,
@@ -66,13 +70,14 @@ pub(super) enum NoPlace {
 }
 
 impl Shard {
-    /// What placing records needs, and apart from it the sessions and the numbers of events.
+    /// What placing records needs, and apart from it what their events are made of.
     #[inline]
-    pub(super) fn placer(&mut self, now: Now, copied: Option<&Copied>) -> (Placer<'_>, &SessionTable, &mut EventIds) {
+    pub(super) fn placing<'a>(&'a mut self, now: Now, copied: Option<&'a Copied>) -> Placing<'a> {
         let placer = Placer {
             at: At { now: now.mono, opened: self.round.opened(now.mono) },
+            wall_ms: now.wall_ms,
             read: self.counters.reads,
-            publication: copied.map(|c| c.seat),
+            publication: copied.map(|c| &c.seat),
             sinks: &mut self.sinks,
             writers: &mut self.writers,
             settings: &self.settings,
@@ -81,18 +86,29 @@ impl Shard {
             budget: &mut self.budget,
             overloaded: self.overloaded,
             discarded: &mut self.round.discarded,
+            oversize: &mut self.round.oversize,
         };
-        (placer, &self.sessions, &mut self.event_ids)
+        Placing { placer, sessions: &self.sessions, ids: &mut self.event_ids, scratch: &mut self.scratch }
     }
+}
+
+/// The parts of a shard that work on a PUBLISH, side by side.
+pub(super) struct Placing<'a> {
+    pub(super) placer: Placer<'a>,
+    pub(super) sessions: &'a SessionTable,
+    pub(super) ids: &'a mut EventIds,
+    pub(super) scratch: &'a mut Scratch,
 }
 
 /// The parts of a shard that placing records needs.
 pub(super) struct Placer<'a> {
     at: At,
+    /// Now, milliseconds since 1970-01-01 UTC.
+    wall_ms: i64,
     /// Number of the read that brought the PUBLISH.
     read: u64,
     /// Where the publication stands whose subscribers wait for the outcomes.
-    publication: Option<LaneSeat>,
+    publication: Option<&'a LaneSeat>,
     sinks: &'a mut [Sink],
     writers: &'a mut [crate::sink::Writer],
     pub(super) settings: &'a super::Settings,
@@ -101,6 +117,7 @@ pub(super) struct Placer<'a> {
     budget: &'a mut super::budget::Budget,
     overloaded: bool,
     discarded: &'a mut Vec<Answered>,
+    oversize: &'a mut Option<Oversize>,
 }
 
 impl Placer<'_> {
@@ -110,12 +127,11 @@ impl Placer<'_> {
         event: &Event<'_>,
         seat: Option<&Seat>,
         scratch: &mut Scratch,
-    ) -> Result<Placed, NoPlace> {
-        let mut placed = Placed::default();
+        placed: &mut Placed,
+    ) -> Result<(), NoPlace> {
         if let [route] = memo.routes.as_mut_slice() {
             self.choose(route, event, scratch)?;
-            let result = self.place_one(route, event, seat, scratch, true, &mut placed);
-            return result.map(|()| placed).inspect_err(|_| choose_anew(route));
+            return self.place_one(route, event, seat, scratch, true, placed).inspect_err(|_| choose_anew(route));
         }
         // Several sinks: reserve for each first. Records are rendered twice, which costs less than keeping them.
         if let Err(why) = self.reserve_all(memo, event, scratch) {
@@ -130,11 +146,11 @@ impl Placer<'_> {
         // Several records may meet in one dead-letter sink, where room was looked for each by itself.
         self.budget.open_beyond(memo.routes.iter().any(|route| route.never.is_some()));
         for route in &mut memo.routes {
-            let written = self.place_one(route, event, seat, scratch, true, &mut placed);
+            let written = self.place_one(route, event, seat, scratch, true, placed);
             assert!(written.is_ok(), "a record is written where room was reserved for it");
         }
         self.budget.open_beyond(false);
-        Ok(placed)
+        Ok(())
     }
 
     fn reserve_all(&mut self, memo: &mut RouteMemo, event: &Event<'_>, scratch: &mut Scratch) -> Result<(), NoPlace> {
@@ -160,6 +176,7 @@ impl Placer<'_> {
             return self.aim(route, event, scratch);
         }
         route.reserved = self.partition(route, event, scratch)?;
+        route.record_bytes_max = self.sinks[usize::from(route.sink)].record_bytes_max;
         Ok(())
     }
 
@@ -183,25 +200,55 @@ impl Placer<'_> {
             None => Aim::Never(FailReason::Invalid),
         };
         match aim {
-            Aim::Slot(slot) => route.reserved = slot,
+            Aim::Slot { slot, batch_bytes_max } => {
+                route.reserved = slot;
+                route.record_bytes_max = self.settings.sinks[index].record_bytes_max(batch_bytes_max);
+            }
             Aim::Never(why) => {
-                route.never = Some(why);
-                if let Some(grave) = self.settings.sinks[index].dead_letter {
-                    let sink = &mut self.sinks[usize::from(grave)];
-                    let writer = &self.writers[sink.connector];
-                    let partition = sink.choose(grave, &dead_letter::choice(key), writer, self.at.now);
-                    route.reserved = partition.ok_or(NoPlace::Hold)?;
+                route.never = Some(Never { why, partition: None });
+                if let Some(partition) = self.grave(index, key)? {
+                    route.reserved = partition;
                 }
             }
         }
         Ok(())
     }
 
+    /// The partition of the dead-letter sink of `index` for a record with this key, if there is such a sink.
+    #[cold]
+    fn grave(&mut self, index: usize, key: Option<&[u8]>) -> Result<Option<u32>, NoPlace> {
+        let Some(grave) = self.settings.sinks[index].dead_letter else { return Ok(None) };
+        let sink = &mut self.sinks[usize::from(grave)];
+        let writer = &self.writers[sink.connector];
+        let partition = sink.choose(grave, &dead_letter::choice(key), writer, self.at.now);
+        partition.map(Some).ok_or(NoPlace::Hold)
+    }
+
+    /// Whether a record that may be larger than its topic takes is: then it never has a place in `slot`, and this is its partition
+    /// among the dead letters, where there are any.
+    #[cold]
+    fn oversize(
+        &mut self,
+        index: usize,
+        slot: u32,
+        record: &Record<'_>,
+        record_bytes_max: usize,
+    ) -> Result<Option<(Never, u32)>, NoPlace> {
+        let bytes = record.lone_bytes();
+        if bytes <= record_bytes_max {
+            return Ok(None);
+        }
+        let grave = self.grave(index, record.key)?.unwrap_or(slot);
+        *self.oversize = Some(Oversize { sink: index as u16, bytes });
+        let partition = self.sinks[index].accumulator.partition_of(slot);
+        Ok(Some((Never { why: FailReason::TooLarge, partition: Some(partition) }, grave)))
+    }
+
     /// Renders the record of one sink and reserves room for it in the chosen partition; appends it if `write`.
     #[inline]
     fn place_one(
         &mut self,
-        route: &MemoRoute,
+        route: &mut MemoRoute,
         event: &Event<'_>,
         seat: Option<&Seat>,
         scratch: &mut Scratch,
@@ -209,7 +256,6 @@ impl Placer<'_> {
         placed: &mut Placed,
     ) -> Result<(), NoPlace> {
         let index = usize::from(route.sink);
-        let partition = route.reserved;
         let direct = &self.settings.sinks[index].route;
         let mut headers = RawHeaders::NONE;
         if !direct.headers.are_none() {
@@ -227,9 +273,17 @@ impl Placer<'_> {
             Value::Dropped => return Ok(()),
         };
         let record = Record { key, value, timestamp_ms, headers };
-        if let Some(why) = route.never {
-            let topic = String::from_utf8_lossy(&scratch.topic);
-            return self.never(index, partition, &record, &topic, why, seat, write, placed);
+        if record.bytes_max() > route.record_bytes_max
+            && route.never.is_none()
+            && let Some((never, grave)) = self.oversize(index, route.reserved, &record, route.record_bytes_max)?
+        {
+            (route.never, route.reserved) = (Some(never), grave);
+        }
+        let partition = route.reserved;
+        if let Some(never) = route.never {
+            route.never = route.never.filter(|_| !write);
+            let topic = self.topic_of(index, event, &mut scratch.topic);
+            return self.never(index, partition, &record, &topic, never, seat, write, placed);
         }
         let room = self.reserve(index, partition, record.bytes_max());
         if room != Room::Ready
@@ -259,10 +313,7 @@ impl Placer<'_> {
         {
             return Room::Overload;
         }
-        if let Some(stored) = &sink.journal
-            && stored.is_full(partition, bytes, &sink.accumulator)
-            && !self.budget.is_reserve_open()
-        {
+        if sink.is_full_on_disk(partition, bytes) && !self.budget.is_reserve_open() {
             return Room::PartitionFull;
         }
         sink.accumulator.reserve(partition, bytes, self.at, self.pool, self.budget)
@@ -291,8 +342,19 @@ impl Placer<'_> {
         }
     }
 
-    /// A record whose topic cannot be: it goes to `partition` of the dead-letter sink with its tickets, or its publisher is
-    /// refused.
+    /// The topic of a record, as far as it has one.
+    #[cold]
+    fn topic_of(&self, index: usize, event: &Event<'_>, scratch: &mut Vec<u8>) -> String {
+        let Some(template) = &self.settings.sinks[index].route.topic else {
+            return self.settings.sinks[index].topic.clone();
+        };
+        // Where a placeholder finds nothing, what stands before it is all there is to tell.
+        let _ = template.render_whole(event, scratch);
+        String::from_utf8_lossy(scratch).into_owned()
+    }
+
+    /// A record that can never be written, because of its size or its topic: it goes to `partition` of the dead-letter sink with its
+    /// tickets, or its publisher is refused.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "what placing a record needs, and why it has no place")]
     fn never(
@@ -301,40 +363,42 @@ impl Placer<'_> {
         partition: u32,
         record: &Record<'_>,
         topic: &str,
-        why: FailReason,
+        never: Never,
         seat: Option<&Seat>,
         write: bool,
         placed: &mut Placed,
     ) -> Result<(), NoPlace> {
+        let Never { why, partition: own } = never;
         let Some(grave) = self.settings.sinks[index].dead_letter else {
             if write {
-                self.counters[index].matched += 1;
-                self.counters[index].failed += 1;
+                self.count_never(index, why);
                 self.refuse(index, why, placed);
             }
             return Ok(());
         };
-        let origin = Origin {
-            sink: &self.settings.sinks[index].name,
-            topic,
-            partition: None,
-            timestamp_ms: record.timestamp_ms,
-        };
+        let origin =
+            Origin { sink: &self.settings.sinks[index].name, topic, partition: own, timestamp_ms: record.timestamp_ms };
         let mut headers = HeaderBlock::default();
         origin.put(record.headers, why, &mut headers);
-        let copy = Record { timestamp_ms: record.timestamp_ms, headers: headers.raw(), ..*record };
+        let copy = Record { timestamp_ms: self.wall_ms, headers: headers.raw(), ..*record };
         let sink = &mut self.sinks[usize::from(grave)];
         let room = sink.accumulator.reserve(partition, copy.bytes_max(), self.at, self.pool, self.budget);
         if room != Room::Ready {
             return Err(NoPlace::Hold);
         }
         if write {
-            self.counters[index].matched += 1;
-            self.counters[index].failed += 1;
+            self.count_never(index, why);
             self.counters[index].dead_lettered += 1;
             self.write_dead(index, usize::from(grave), partition, &copy, why, seat, placed);
         }
         Ok(())
+    }
+
+    fn count_never(&mut self, index: usize, why: FailReason) {
+        let counters = &mut self.counters[index];
+        counters.matched += 1;
+        counters.failed += 1;
+        counters.too_large += u64::from(why == FailReason::TooLarge);
     }
 
     /// As [`write`](Self::write), into the dead-letter sink of `index`, whose promises hold.
@@ -356,7 +420,7 @@ impl Placer<'_> {
         placed.bytes += accumulator.append(partition, record);
         self.counters[grave].matched += 1;
         if let Some(seat) = seat
-            && self.settings.sinks[index].is_sync()
+            && self.settings.sinks[index].withholds()
         {
             if placed.pending == 0 {
                 placed.sink = index as u16;
@@ -421,9 +485,11 @@ impl Placer<'_> {
     }
 }
 
-/// A partition that was chosen for a read and has no room is not waited for: another may have.
+/// A partition that was chosen for a read and has no room is not waited for: another may have. What a topic takes may have changed
+/// by then.
 #[cold]
 fn choose_anew(route: &mut MemoRoute) {
+    route.never = None;
     route.partition.take_if(|chosen| chosen.read.is_some());
 }
 
@@ -456,14 +522,15 @@ fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize
 /// Takes out the oldest records that are not on their way: of the partition, or of the sink where memory is short.
 fn displace(placer: &mut Placer<'_>, index: usize, partition: u32, room: Room) -> Option<Box<Batch>> {
     let sink = &mut placer.sinks[index];
+    let (topic, number) = target_of(sink.live.as_deref(), &sink.accumulator, partition);
     if let Some(stored) = &mut sink.journal {
         if room == Room::PartitionFull
-            && let Some(gone) = stored.journal.drop_oldest(placer.at.now, partition)
+            && let Some(gone) = stored.journal.drop_oldest(placer.at.now, topic, number)
         {
             return Some(gone_batch(index as u16, gone, placer.pool, placer.at.now));
         }
         // What is with the disk is older than what fills.
-        if stored.journal.holds(partition) || placer.settings.sinks[index].buffer == BufferMode::Disk {
+        if stored.journal.holds(topic, number) || placer.settings.sinks[index].buffer == BufferMode::Disk {
             return None;
         }
     }

@@ -4,6 +4,7 @@
 //! is a multiple of the shard count, so its records never change shards.
 
 use super::ShardId;
+use crate::buffer::Batch;
 
 /// The home shard of a client id: murmur2, as Kafka's default partitioner hashes keys.
 #[inline]
@@ -24,6 +25,15 @@ pub fn base_of(topic: &str, shards: u16) -> u16 {
 #[inline]
 pub fn owner_in(base: u16, partition: u32, shards: u16) -> ShardId {
     owner_of(partition % u32::from(shards) + u32::from(base), shards)
+}
+
+/// The owner of the partition a batch goes to.
+#[inline]
+pub fn owner_of_batch(batch: &Batch, shards: u16) -> ShardId {
+    match batch.topic_name.as_str() {
+        "" => owner_of(batch.part.partition, shards),
+        topic => owner_in(base_of(topic, shards), batch.part.partition, shards),
+    }
 }
 
 /// The owner of a partition. Growth and leader changes never move a partition, because neither is asked for here.

@@ -8,7 +8,7 @@ use mqtt::{Publish, QoS, ReasonCode};
 use super::Shard;
 use super::io::Io;
 use super::packet::Flow;
-use super::place::{NoPlace, Placed, Seat};
+use super::place::{NoPlace, Placed, Placing, Seat};
 use crate::clock::Now;
 use crate::config::Qos0OnFull;
 use crate::event::Event;
@@ -55,15 +55,15 @@ impl Shard {
                 self.seat(slot, qos, silences)
             }
         };
-        let placed = match publish.dup && is_planted(Plant::SkipDup) {
-            true => Ok(Placed::default()),
-            false => self.place(now, conn, publish, slot, version, seat.as_ref()),
+        let mut placed = Placed::default();
+        let done = match publish.dup && is_planted(Plant::SkipDup) {
+            true => Ok(()),
+            false => self.place(now, conn, publish, slot, version, seat.as_ref(), &mut placed),
         };
-        let placed = match placed {
-            Ok(placed) => placed,
+        match done {
+            Ok(()) => {}
             Err(NoPlace::Hold) if publish.qos == QoS::AtMostOnce && self.settings.qos0_on_full == Qos0OnFull::Drop => {
                 self.drop_qos0(conn);
-                Placed::default()
             }
             Err(_) => {
                 if publish.qos > QoS::AtMostOnce {
@@ -71,7 +71,7 @@ impl Shard {
                 }
                 return Flow::Hold(Held::Publish);
             }
-        };
+        }
         self.round.messages += 1;
         match publish.qos {
             QoS::AtMostOnce => self.counters.received_publishes_qos0 += 1,
@@ -176,6 +176,7 @@ impl Shard {
 
     /// Places every record of a PUBLISH, or none.
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "who publishes what, and where the answer lies")]
     fn place(
         &mut self,
         now: Now,
@@ -184,42 +185,41 @@ impl Shard {
         slot: u32,
         version: mqtt::Version,
         seat: Option<&Seat>,
-    ) -> Result<Placed, NoPlace> {
+        placed: &mut Placed,
+    ) -> Result<(), NoPlace> {
         let Connection { mqtt, memo, peer_text, .. } = conn;
         let topic = mqtt.topic(publish);
         if !memo.knows(topic, self.route_generation) {
             self.remember_route(memo, topic);
         }
         if memo.is_unmatched() {
-            return Ok(Placed::default());
+            return Ok(());
         }
         let copied = if memo.subscribed { self.copy_publication(now, Some(slot), topic, publish)? } else { None };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let (mut placer, sessions, ids) = self.placer(now, copied.as_ref());
-        let placed = sessions.get(slot).ok_or(NoPlace::Hold).and_then(|session| {
+        let Placing { mut placer, sessions, ids, scratch } = self.placing(now, copied.as_ref());
+        let done = sessions.get(slot).ok_or(NoPlace::Hold).and_then(|session| {
             let event = Event {
                 id: ids.next(now.wall_ms),
                 client_id: &session.client_id,
                 username: session.username.as_deref(),
                 peer: peer_text,
                 topic,
-                payload: publish.payload,
+                payload: &publish.payload,
                 qos: publish.qos,
                 retain: publish.retain,
                 dup: publish.dup,
                 packet_id: publish.packet_id,
                 version,
-                properties: publish.properties,
+                properties: &publish.properties,
                 received_ms: now.wall_ms,
                 node: &placer.settings.node,
             };
-            placer.place_all(memo, &event, seat, &mut scratch)
+            placer.place_all(memo, &event, seat, scratch, placed)
         });
-        self.scratch = scratch;
         if let Some(copied) = copied {
-            self.hold_publication(copied, placed.as_ref().ok());
+            self.hold_publication(copied, done.is_ok().then_some(placed));
         }
-        placed
+        done
     }
 
     /// Finds the sinks that take `topic`, and whether subscribers do.

@@ -8,7 +8,8 @@ use super::packet::Flow;
 use super::{Shard, conn_mut};
 use crate::clock::Now;
 use crate::listener::connection::{Connection, Held, OUT_BYTES_MAX};
-use crate::listener::receive::{HEADROOM_BYTES, READ_BYTES, READ_BYTES_MAX, TAIL_BYTES_MAX};
+use crate::listener::read_buffers::READ_BUFFER_BYTES;
+use crate::listener::receive::{HEADROOM_BYTES, KEEP_BUFFER_BYTES, READ_BYTES, READ_BYTES_MAX, TAIL_BYTES_MAX};
 
 /// Bytes one connection may bring before the others have their turn.
 const TURN_BYTES: usize = READ_BYTES_MAX;
@@ -90,9 +91,10 @@ impl Shard {
         if conn.unread.is_large() || conn.unread.bytes().is_empty() {
             return self.serve(now, conn, io);
         }
-        let bytes = conn.unread.take();
-        let parsed = self.parse(now, &mut conn, &bytes, io);
-        conn.unread.put_back(bytes, parsed.consumed, parsed.need);
+        let taken = conn.unread.take();
+        let parsed = self.parse(now, &mut conn, taken.bytes(), io);
+        let left = conn.unread.put_back(taken, parsed.consumed, parsed.need);
+        self.read_buffers.give(left.unwrap_or_default());
         match parsed.after {
             After::Keep if conn.held.is_none() => self.serve(now, conn, io),
             After::Keep => {
@@ -126,7 +128,7 @@ impl Shard {
     /// Reads into the shard's buffer, behind the tail of last time, and parses it there.
     fn read_shared(&mut self, now: Now, conn: &mut Connection, left_bytes: &mut usize, io: &mut impl Io) -> After {
         let size = self.read_size(conn).min(*left_bytes);
-        let mut buffer = std::mem::take(&mut self.receive);
+        let mut buffer = self.read_buffers.take();
         let tail = conn.unread.bytes();
         let start = HEADROOM_BYTES - tail.len();
         buffer[start..HEADROOM_BYTES].copy_from_slice(tail);
@@ -134,9 +136,14 @@ impl Shard {
             Recv::Got { n, more } => {
                 *left_bytes -= n.min(*left_bytes);
                 self.note_read(now, conn, n, more, n == size);
-                let bytes = &buffer[start..HEADROOM_BYTES + n];
-                let parsed = self.parse(now, conn, bytes, io);
-                conn.unread.keep(&bytes[parsed.consumed..], parsed.need);
+                let end = HEADROOM_BYTES + n;
+                let parsed = self.parse(now, conn, &buffer[start..end], io);
+                let start = start + parsed.consumed;
+                if end - start > KEEP_BUFFER_BYTES && self.may_keep_buffer(parsed.need) {
+                    conn.unread.keep_buffer(buffer, start, end);
+                    return parsed.after;
+                }
+                conn.unread.keep(&buffer[start..end], parsed.need);
                 parsed.after
             }
             Recv::Empty => {
@@ -145,8 +152,14 @@ impl Shard {
             }
             Recv::Eof | Recv::Error => After::Close(CloseReason::Peer),
         };
-        self.receive = buffer;
+        self.read_buffers.give(buffer);
         after
+    }
+
+    /// Whether a connection may keep the buffer it was read into: never for a packet that has one of its own, which grows.
+    #[cold]
+    fn may_keep_buffer(&self, need: usize) -> bool {
+        need <= TAIL_BYTES_MAX && self.budget.free_unread_bytes() >= READ_BUFFER_BYTES
     }
 
     /// Reads into the connection's own buffer, up to the end of the packet that it holds the beginning of.
@@ -191,16 +204,16 @@ impl Shard {
     }
 
     fn parse_own(&mut self, now: Now, conn: &mut Connection, io: &mut impl Io) -> After {
-        let bytes = conn.unread.take();
-        let parsed = self.parse(now, conn, &bytes, io);
-        conn.unread.put_back(bytes, parsed.consumed, parsed.need);
+        let taken = conn.unread.take();
+        let parsed = self.parse(now, conn, taken.bytes(), io);
+        conn.unread.put_back(taken, parsed.consumed, parsed.need);
         self.settle_unread_charge(conn);
         parsed.after
     }
 
     fn note_read(&mut self, now: Now, conn: &mut Connection, n: usize, more: bool, filled: bool) {
         conn.readable = more;
-        conn.read_large = filled;
+        conn.read_bytes = if filled { (2 * conn.read_bytes).min(READ_BYTES_MAX) } else { READ_BYTES };
         conn.mqtt.received(now.mono.as_ms());
         self.counters.reads += 1;
         self.counters.received_bytes += n as u64;
@@ -210,8 +223,7 @@ impl Shard {
 
     /// Reads shrink with the free budget: what was read and not placed has to be kept.
     fn read_size(&self, conn: &Connection) -> usize {
-        let wanted = if conn.read_large { READ_BYTES_MAX } else { READ_BYTES };
-        wanted.min(self.budget.free_unread_bytes()).max(TAIL_BYTES_MAX)
+        conn.read_bytes.min(self.budget.free_unread_bytes()).max(TAIL_BYTES_MAX)
     }
 
     /// Handles whole packets from the front of `bytes` until one is incomplete, does not fit, or ends the connection.

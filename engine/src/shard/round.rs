@@ -4,7 +4,7 @@
 //! one wake-up costs is shared by more messages. Links, mesh and disk are always served at once.
 
 use super::buffer;
-use super::control::ControlMsg;
+use super::control::{ControlMsg, Level};
 use super::io::{ConnKey, Io, Wait};
 use super::mesh::MeshMsg;
 use super::placement::{owner_in, owner_of};
@@ -35,6 +35,8 @@ pub(super) struct Round {
     pub(super) released: bool,
     /// Batches that `overflow = "drop_oldest"` took out, to be settled.
     pub(super) discarded: Vec<Answered>,
+    /// One of the records that were refused for their size in this round.
+    pub(super) oversize: Option<Oversize>,
     /// When clients were read the time before: since then, messages may have waited in the kernel.
     pub(super) linger_from: Mono,
     /// When clients were last read.
@@ -48,6 +50,15 @@ pub(super) struct Round {
     pub(super) next_expiry: Option<Mono>,
 }
 
+/// A record that is larger than its topic takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Oversize {
+    /// The sink it was made for.
+    pub(super) sink: u16,
+    /// Its size.
+    pub(super) bytes: usize,
+}
+
 impl Round {
     pub(super) fn new(now: Mono, wait_ns_max: u64) -> Self {
         Self {
@@ -56,6 +67,7 @@ impl Round {
             filled: false,
             released: false,
             discarded: Vec::new(),
+            oversize: None,
             linger_from: now,
             last_read: now,
             quiet_until: now,
@@ -202,7 +214,7 @@ impl Shard {
                     io.mesh(owner, MeshMsg::HandOver(batch));
                 }
             });
-            self.stored_now.iter().for_each(|&partition| sink.accumulator.answered(partition));
+            self.stored_now.iter().for_each(|&slot| sink.accumulator.answered(slot));
         }
         // The next record's linger counts from the read that has just ended.
         if self.round.bytes > 0 {
@@ -213,13 +225,37 @@ impl Shard {
     fn end_writers(&mut self, now: Now, io: &mut impl Io) -> Option<Mono> {
         let deadlines = self.writers.iter_mut().map(|w| w.end_round(now, io));
         let deadline = deadlines.flatten().min();
+        let mut limits_changed = false;
         for writer in &mut self.writers {
             while let Some((level, text)) = writer.pop_note() {
                 self.notes.say(now.mono, level, io, || text);
             }
             self.round.released |= writer.take_changed();
+            limits_changed |= writer.take_limits_changed();
+        }
+        if limits_changed {
+            self.learn_limits();
+        }
+        if let Some(Oversize { sink, bytes }) = self.round.oversize.take() {
+            let name = &self.settings.sinks[usize::from(sink)].name;
+            self.notes.say(now.mono, Level::Warn, io, || {
+                format!(
+                    "sink {name}: a record of {bytes} bytes is refused, Kafka never takes it: with the batch header it exceeds \
+                     max.message.bytes of its topic; let devices publish less, or raise the topic's limit, which is noticed within \
+                     partition_count_refresh_interval"
+                )
+            });
         }
         deadline
+    }
+
+    /// Takes up how large records may be.
+    #[cold]
+    pub(super) fn learn_limits(&mut self) {
+        for (index, (sink, settings)) in self.sinks.iter_mut().zip(&self.settings.sinks).enumerate() {
+            let batch_bytes_max = self.writers[sink.connector].batch_bytes_max(index as u16);
+            sink.record_bytes_max = settings.record_bytes_max(batch_bytes_max);
+        }
     }
 
     /// Lets held connections try again, the longest held first.
@@ -365,7 +401,7 @@ impl Shard {
         let news = self.filters.has_news(self.settings.subscribers.notice_credits);
         let try_again = self.round.released && !self.lists.held.is_empty();
         // A will that was published when its client was closed may have taken the place of older records.
-        let discarded = !self.round.discarded.is_empty();
+        let discarded = !self.round.discarded.is_empty() || self.dead.has_safe();
         let work = try_again || discarded || !self.lists.ready.is_empty() || self.deliver.has_work() || news;
         let again = work.then_some(now.mono);
         let clients = now.mono >= self.round.quiet_until || self.drain.is_draining();

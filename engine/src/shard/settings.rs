@@ -1,5 +1,8 @@
 //! The configuration as a shard uses it: compiled, bounded by the plan, and its own copy.
 
+use kafka::compression::Compression;
+use kafka::record_batch::HEADER_LEN;
+
 use super::ShardId;
 use super::budget::Budget;
 use super::control::{SlotState, Snapshot};
@@ -314,7 +317,17 @@ impl SinkSettings {
             mapping: Mapping::default(),
             connector: self.connector,
             ceiling: Ceiling::new(self.limits.bytes_max),
+            record_bytes_max: usize::MAX,
             journal: None,
+        }
+    }
+
+    /// The most bytes of a record whose topic takes batches of at most `batch_bytes_max`. A compressed batch may be smaller than its
+    /// records: there Kafka has the word.
+    pub fn record_bytes_max(&self, batch_bytes_max: Option<usize>) -> usize {
+        match batch_bytes_max {
+            Some(bytes) if self.packing.codec == Compression::None => bytes.saturating_sub(HEADER_LEN),
+            _ => usize::MAX,
         }
     }
 

@@ -52,10 +52,12 @@ impl Shard {
         }
         match batch.journal {
             0 => self.sinks[usize::from(batch.part.sink)].accumulator.answered(batch.slot),
-            token => self.pass(now, batch.part, token),
+            // It stays on disk until its records are safe elsewhere.
+            _ if self.has_dead_letters(&batch, outcome) => {}
+            _ => self.pass(now, &batch),
         }
         if is_planted(Plant::FailNeighbour) && batch.journal > 0 && matches!(outcome, Outcome::Failed(_)) {
-            self.fail_neighbour(now, batch.part);
+            self.fail_neighbour(now, &batch);
         }
         self.settle_at_home(now, batch, outcome);
     }
@@ -115,6 +117,9 @@ impl Shard {
             (Verdict::Bad(_), Some(cause)) => Verdict::Bad(cause),
             (verdict, _) => verdict,
         };
+        if run.lane == Lane::Entry {
+            return self.dead.settle(run);
+        }
         if run.lane == Lane::Publication {
             return self.settle_publications(run, verdict == Verdict::Good);
         }
@@ -342,7 +347,9 @@ impl Desk<'_> {
 /// What an MQTT 5 client is told of a failure (spec section 2.1).
 fn refusal(why: FailReason) -> (ReasonCode, &'static str) {
     match why {
-        FailReason::TooLarge => (ReasonCode::QuotaExceeded, "the record is larger than Kafka takes"),
+        FailReason::TooLarge => {
+            (ReasonCode::QuotaExceeded, "the record is larger than max.message.bytes of its Kafka topic allows")
+        }
         FailReason::QueueFull => (ReasonCode::QuotaExceeded, "discarded: the buffer was full"),
         FailReason::Rejected => (ReasonCode::QuotaExceeded, "refused: the buffer is full"),
         FailReason::Unauthorized => (ReasonCode::NotAuthorized, "Kafka denies writing to the topic"),

@@ -17,4 +17,5 @@ mod several_shards;
 mod standstill;
 mod subscribe;
 mod timeouts;
+mod too_large;
 mod will;

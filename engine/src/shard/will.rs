@@ -8,7 +8,7 @@ use mqtt::{Connect, Publish};
 
 use super::Shard;
 use super::io::CloseReason;
-use super::place::NoPlace;
+use super::place::{NoPlace, Placed, Placing};
 use crate::clock::{Mono, Now};
 use crate::event::Event;
 use crate::publication::Publication;
@@ -113,29 +113,28 @@ impl Shard {
             true => self.copy_publication(now, due.publisher, publish.topic, publish)?,
             false => None,
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let (mut placer, _, ids) = self.placer(now, copied.as_ref());
+        let Placing { mut placer, ids, scratch, .. } = self.placing(now, copied.as_ref());
         let event = Event {
             id: ids.next(now.wall_ms),
             client_id: &due.client_id,
             username: due.username.as_deref(),
             peer: &due.will.peer,
             topic: publish.topic,
-            payload: publish.payload,
+            payload: &publish.payload,
             qos: publish.qos,
             retain: publish.retain,
             dup: false,
             packet_id: 0,
             version: due.will.version,
-            properties: publish.properties,
+            properties: &publish.properties,
             received_ms: now.wall_ms,
             node: &placer.settings.node,
         };
-        let placed = placer.place_all(&mut memo, &event, None, &mut scratch);
-        self.scratch = scratch;
+        let mut placed = Placed::default();
+        let done = placer.place_all(&mut memo, &event, None, scratch, &mut placed);
         if let Some(copied) = copied {
-            self.hold_publication(copied, placed.as_ref().ok());
+            self.hold_publication(copied, done.is_ok().then_some(&placed));
         }
-        placed.map(|_| ())
+        done
     }
 }

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use kafka::record_batch::{self, HEADER_LEN, RawHeaders};
 
-use crate::buffer::{Batch, BatchPool, PartKey};
+use crate::buffer::{Batch, BatchPool, PartKey, prefetch_behind};
 use crate::clock::Mono;
 use crate::shard::budget::Budget;
 use crate::ticket::{FailReason, Lane, Run};
@@ -135,6 +135,11 @@ impl Record<'_> {
         let value = self.value.map_or(0, <[u8]>::len);
         record_batch::record_bytes_max(key, value, self.headers.len())
     }
+
+    /// Its encoded size in bytes where it is alone in a batch.
+    pub fn lone_bytes(&self) -> usize {
+        record_batch::lone_record_bytes(self.key, self.value, self.headers)
+    }
 }
 
 impl Accumulator {
@@ -212,10 +217,22 @@ impl Accumulator {
         }
     }
 
+    /// Kafka's number of the partition with this slot.
+    pub fn partition_of(&self, slot: u32) -> u32 {
+        // Slots that nothing was placed in yet have the numbers of their partitions.
+        self.partitions.get(slot as usize).map_or(slot, |known| known.partition)
+    }
+
     /// Takes a slot back that [`is_slot_idle`](Self::is_slot_idle).
     pub fn close_slot(&mut self, slot: u32) {
         assert!(self.is_slot_idle(slot), "a slot that is in use is not given away");
         self.free.push(slot);
+    }
+
+    /// The topic and the partition that a slot was opened for.
+    pub fn place_of(&self, slot: u32) -> (u16, u32) {
+        let slot = &self.partitions[slot as usize];
+        (slot.live, slot.partition)
     }
 
     /// Whether nothing waits in a slot and nothing of it is unanswered.
@@ -299,6 +316,7 @@ impl Accumulator {
         batch.max_timestamp_ms = batch.max_timestamp_ms.max(record.timestamp_ms);
         batch.records += 1;
         let bytes = batch.bytes.len() - before;
+        prefetch_behind(&mut batch.bytes, bytes);
         batch.queued_bytes += bytes;
         slot.waiting_bytes += bytes;
         self.open_records += 1;

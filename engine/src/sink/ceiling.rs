@@ -1,5 +1,5 @@
-//! How large batches may get while Kafka refuses larger ones (MESSAGE_TOO_LARGE): the topic's `max.message.bytes` is not
-//! asked for, and may change at any time.
+//! How large batches may get while Kafka refuses larger ones (MESSAGE_TOO_LARGE): the topic's `max.message.bytes` may change at any
+//! time, Kafka need not tell it, and of a compressed batch it counts other bytes.
 //!
 //! A refusal halves the ceiling, from the size that was refused; after it, every hundred batches that were stored raise it
 //! by an eighth, up to what is configured. So a topic that takes less than `max_batch_bytes` costs one split in some hundred

@@ -239,6 +239,16 @@ impl Produce {
         std::mem::take(&mut self.changed)
     }
 
+    /// The most bytes of a batch that Kafka takes for the sink's topic, where that is known.
+    pub fn batch_bytes_max(&self, sink: u16) -> Option<usize> {
+        self.topic_batch_bytes_max(self.terms_of(sink)?.topic?)
+    }
+
+    /// Whether Kafka takes larger or smaller batches for a topic than at the last call, or nobody knows any more.
+    pub fn take_limits_changed(&mut self) -> bool {
+        self.cluster.take_limits_changed()
+    }
+
     /// Whether nothing is queued and nothing is in flight.
     pub fn is_idle(&self) -> bool {
         self.open_batches == 0

@@ -141,8 +141,14 @@ impl LiveTopics {
     /// What choosing a partition of it needs.
     #[inline]
     pub fn parts(&mut self, topic: u16) -> (&mut Partitioner, LiveSlots<'_>) {
-        let LiveTopic { partitioner, slots, writer_topic, .. } = &mut self.topics[usize::from(topic)];
-        (partitioner, LiveSlots { slots, writer_topic: *writer_topic })
+        let LiveTopic { name, partitioner, slots, writer_topic, .. } = &mut self.topics[usize::from(topic)];
+        (partitioner, LiveSlots { name, slots, writer_topic: *writer_topic })
+    }
+
+    /// The slot of a topic's partition, if it has one.
+    pub fn slot(&self, name: &str, partition: u32) -> Option<u32> {
+        let topic = &self.topics[usize::from(*self.names.get(name)?)];
+        topic.slots.get(partition as usize).copied().filter(|&slot| slot != NO_SLOT)
     }
 
     /// Its name, and by how much the owners of its partitions are shifted.
@@ -185,6 +191,8 @@ impl LiveTopics {
 /// The slots of one topic's partitions.
 #[derive(Debug, Clone, Copy)]
 pub struct LiveSlots<'a> {
+    /// The topic's name.
+    pub name: &'a str,
     slots: &'a [u32],
     /// The topic's number at the writer.
     pub writer_topic: u16,
@@ -205,8 +213,13 @@ pub struct NoRoom;
 /// Where a record goes whose topic is a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aim {
-    /// To this slot of the accumulator.
-    Slot(u32),
+    /// To a slot of the accumulator.
+    Slot {
+        /// Which.
+        slot: u32,
+        /// The most bytes of a batch, header included, that can be written to the topic, where that is known.
+        batch_bytes_max: Option<usize>,
+    },
     /// Nowhere, ever.
     Never(FailReason),
 }

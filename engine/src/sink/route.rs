@@ -142,14 +142,25 @@ pub struct MemoRoute {
     pub partition: Option<Chosen>,
     /// The slot in which room was reserved for the present PUBLISH.
     pub reserved: u32,
+    /// The most bytes of the present PUBLISH's record.
+    pub record_bytes_max: usize,
     /// The present PUBLISH's record can never be written.
-    pub never: Option<FailReason>,
+    pub never: Option<Never>,
+}
+
+/// Why a record can never be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Never {
+    /// Why.
+    pub why: FailReason,
+    /// The partition that was chosen for it, if its topic has any.
+    pub partition: Option<u32>,
 }
 
 impl MemoRoute {
     /// A route to a sink, about which nothing is known yet.
     pub fn to(sink: u16) -> Self {
-        Self { sink, key: None, partition: None, reserved: 0, never: None }
+        Self { sink, key: None, partition: None, reserved: 0, record_bytes_max: usize::MAX, never: None }
     }
 }
 

@@ -12,10 +12,14 @@ use crate::ticket::Outcome;
 pub struct Script {
     /// What [`Writer::partitions`](super::Writer::partitions) says.
     pub partitions: Option<u32>,
+    /// What [`Writer::batch_bytes_max`](super::Writer::batch_bytes_max) says.
+    pub batch_bytes_max: Option<usize>,
     /// Submitted and not answered, oldest first.
     pub open: Vec<Box<Batch>>,
     /// Something changed that held PUBLISHes may wait for.
     pub changed: bool,
+    /// It says something else of batches than before.
+    pub limits_changed: bool,
     answered: VecDeque<Answered>,
 }
 

@@ -1,5 +1,6 @@
 //! Runs a target over its corpus and over what the mutator makes of it.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -8,13 +9,18 @@ use std::time::{Duration, Instant};
 
 use crate::corpus;
 use crate::mutator::Mutator;
-use crate::target::Target;
+use crate::target::{self, Target};
 use crate::trail;
 
 /// The most inputs that are mutated further; beyond that, what is new is not kept.
 const POOL_MAX: usize = 4096;
 /// Attempts to make a failing input smaller.
 const SHRINKS_MAX: usize = 20_000;
+
+thread_local! {
+    /// The target and the input under way, for who cannot come back from a panic.
+    static UNDER_WAY: RefCell<(&'static str, Vec<u8>)> = const { RefCell::new(("", Vec::new())) };
+}
 
 /// What a run without a failure has to say.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +83,12 @@ fn execute(target: &Target, input: &[u8], done: &mut Run) -> Result<(), Failure>
 }
 
 fn attempt(target: &Target, input: &[u8]) -> Result<(), String> {
+    if cfg!(panic = "abort") {
+        UNDER_WAY.with_borrow_mut(|(name, bytes)| {
+            *name = target.name;
+            input.clone_into(bytes);
+        });
+    }
     panic::catch_unwind(AssertUnwindSafe(|| (target.run)(input))).map_err(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
@@ -104,6 +116,24 @@ fn shrink(target: &Target, mut input: Vec<u8>, mut message: String) -> (Vec<u8>,
     }
     panic::set_hook(hook);
     (input, message)
+}
+
+/// Where a panic is the end of the process, its hook keeps the input: as it came, for there is nobody left to make it smaller.
+pub fn keep_inputs_before_abort() {
+    if !cfg!(panic = "abort") {
+        return;
+    }
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        hook(panic);
+        let (name, input) = UNDER_WAY.with_borrow(Clone::clone);
+        let Some(target) = target::find(name) else { return };
+        let failure = Failure { input, message: panic.to_string(), after: 0 };
+        match failure.save(target) {
+            Ok(path) => eprintln!("{name}: FAILED\ninput: {}", path.display()),
+            Err(error) => eprintln!("{name}: FAILED; the input is lost: {error}"),
+        }
+    }));
 }
 
 impl Failure {

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut code = ExitCode::SUCCESS;
+    drive::keep_inputs_before_abort();
     for target in chosen {
         match drive::run(target, cli.seed, cli.executions) {
             Ok(run) => println!("{}", sentence(target, &run)),

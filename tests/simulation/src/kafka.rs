@@ -88,6 +88,8 @@ pub struct ClusterPlan {
     pub producer_id_version: Option<i16>,
     /// Newest ApiVersions spoken, 0 to 4.
     pub versions_version: i16,
+    /// Newest DescribeConfigs spoken, 0 to 4; 0 is older than what we speak.
+    pub configs_version: i16,
     /// `max.message.bytes` of all topics.
     pub batch_bytes_max: u32,
     /// `message.timestamp.before.max.ms`.
@@ -125,6 +127,7 @@ impl Default for ClusterPlan {
             metadata_version: 13,
             producer_id_version: Some(5),
             versions_version: 4,
+            configs_version: 4,
             batch_bytes_max: 1_048_588,
             timestamp_before_max_ms: 3_600_000,
             timestamp_after_max_ms: 3_600_000,

@@ -24,7 +24,7 @@ use crate::client::Client;
 use crate::kafka::Cluster;
 use crate::ledger::Ledger;
 use crate::net::Net;
-use crate::plan::{Buffer, Destination, Faults, Plan};
+use crate::plan::{Buffer, Destination, Faults, Plan, SINKS_MAX};
 use crate::ports::{Parcel, Ports};
 use crate::random::Random;
 
@@ -105,6 +105,9 @@ pub(crate) struct World {
     admitted: u64,
     /// Records that ended nodes had displaced, and counted, or could not read.
     given_up: u64,
+    /// Dead letters of ended nodes, by the sink they were meant for: until they are safe elsewhere, and positions on disk say so, a
+    /// crash brings them back.
+    buried: Vec<u64>,
     /// How often the power was cut under a buffer.
     pub(crate) power_cuts: u64,
     /// The node is down until it starts again.
@@ -162,6 +165,7 @@ impl World {
             changes,
             admitted: 0,
             given_up: 0,
+            buried: vec![0; SINKS_MAX],
             power_cuts: 0,
             down: false,
             healing: false,
@@ -301,6 +305,9 @@ impl World {
         trace!(self, "the node is killed");
         self.admitted += self.possible_duplicates();
         self.given_up += self.records_given_up();
+        for (sink, buried) in self.buried.iter_mut().enumerate().take(self.plan.sinks) {
+            *buried += self.nodes.iter().map(|node| node.shard.buried(sink as u16)).sum::<u64>();
+        }
         self.ledger.next_life();
         for shard in 0..self.nodes.len() {
             for (_, socket) in self.nodes[shard].ports.conn_keys().collect::<Vec<_>>() {
@@ -354,7 +361,8 @@ impl World {
     }
 
     /// Records that will never be stored although no broker refused them: displaced where that is the sink's rule, as many as
-    /// were counted, and what the disk did not give back.
+    /// were counted, what the disk did not give back, and what went to a topic that messages named and that brokers say nobody may
+    /// write to, or that is none: for that they refuse no record.
     fn records_given_up(&self) -> u64 {
         let displaces = |&sink: &u16| {
             let sink = usize::from(sink);
@@ -364,7 +372,10 @@ impl World {
         let sinks = (0..self.plan.sinks as u16).filter(displaces);
         let of = |node: &Node| sinks.clone().map(|sink| node.shard.displaced(sink)).sum::<u64>();
         let unread = self.disks.as_ref().map_or(0, Disks::unread_records);
-        self.nodes.iter().map(of).sum::<u64>() + unread
+        let named = self.plan.live && self.plan.buffer != Buffer::Memory;
+        let all = 0..if named { self.plan.sinks as u16 } else { 0 };
+        let failed = |node: &Node| all.clone().map(|sink| node.shard.given_up(sink)).sum::<u64>();
+        self.nodes.iter().map(|node| of(node) + failed(node)).sum::<u64>() + unread
     }
 
     /// Offsets that the node takes for acknowledged and lost.

@@ -376,3 +376,23 @@ fn oracle_batch(records: &[Owned], compression: oracle::Compression) -> Vec<u8> 
     oracle::RecordBatchEncoder::encode(&mut out, &records, &options).unwrap();
     out
 }
+
+#[test]
+fn a_lone_record_has_the_size_that_was_said() {
+    let mut headers = HeaderBlock::default();
+    for (count, header_len) in [(0, 0), (1, 5), (70, 300)] {
+        headers.clear();
+        let value = vec![1; header_len];
+        (0..count).for_each(|_| headers.push(RecordHeader { key: b"k", value: Some(&value) }));
+        for len in (0..300).chain([8_000, 8_191, 8_192, 20_000, 1 << 20, (1 << 20) + 1]) {
+            let bytes = vec![7; len];
+            for (key, value) in
+                [(None, Some(&bytes[..])), (Some(&bytes[..]), None), (Some(&bytes[..]), Some(&bytes[..]))]
+            {
+                let mut buf = Vec::new();
+                append(&mut buf, 0, 0, key, value, headers.raw());
+                assert_eq!(lone_record_bytes(key, value, headers.raw()), buf.len(), "{count} headers, {len} bytes");
+            }
+        }
+    }
+}

@@ -19,6 +19,15 @@ pub const fn record_bytes_max(key_len: usize, value_len: usize, headers_len: usi
     36 + key_len + value_len + headers_len
 }
 
+/// The bytes that [`append`] adds for a record that is alone in its batch.
+pub fn lone_record_bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: RawHeaders<'_>) -> usize {
+    let field = |field: Option<&[u8]>| uvarint_len(u64::from(length(field))) + field.map_or(0, <[u8]>::len);
+    let headers_len = uvarint_len(u64::from(count_on_wire(headers.count))) + headers.bytes.len();
+    // Attributes and both deltas: a byte each.
+    let body = 3 + field(key) + field(value) + headers_len;
+    uvarint_len(u64::from(zigzag(body as i32))) + body
+}
+
 /// Appends one record. `offset_delta` is the number of records before it in the batch, `timestamp_delta_ms` counts from
 /// the base timestamp the batch will be sealed with. The record itself must stay below 2³¹ bytes, which the limits on
 /// packets guarantee many times over.

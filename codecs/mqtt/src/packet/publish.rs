@@ -123,6 +123,9 @@ pub struct PublishProperties<'a> {
 }
 
 impl<'a> PublishProperties<'a> {
+    /// No properties.
+    pub const NONE: Self = Self { topic_alias: 0, message_expiry_s: None, payload_format: None, rest: Block::EMPTY };
+
     /// What is kept in fields, or is a will's own, and so is not passed on from the received bytes.
     const FIELDS: u64 = PropertyId::TopicAlias.bit()
         | PropertyId::MessageExpiryInterval.bit()

@@ -12,7 +12,8 @@ use std::time::Instant;
 use super::segment::{Segment, error};
 use crate::buffer::{Batch, PartKey};
 use crate::log::journal::{
-    JournalDone, JournalId, JournalOp, JournalPlace, Journals, ReadBack, SegmentId, Wanted, read_back,
+    BacklogId, JournalDone, JournalId, JournalOp, JournalPlace, Journals, ReadBack, SegmentId, Wanted, pieces,
+    read_back,
 };
 use crate::log::{DiskDone, DiskError};
 
@@ -49,6 +50,7 @@ enum What {
 #[derive(Debug)]
 struct Read {
     segment: SegmentId,
+    backlog: BacklogId,
     partition: u32,
     wanted: Vec<Wanted>,
 }
@@ -75,14 +77,17 @@ impl JournalFiles {
     pub(super) fn take(&mut self, op: JournalOp, done: &mut impl FnMut(DiskDone)) {
         match op {
             JournalOp::Append { segment, at, batches } => {
-                let result = self.append(segment, at, batches.iter().map(|batch| &batch.bytes[..]), done);
+                let pieces = batches.iter().flat_map(|batch| pieces(batch)).filter(|piece| !piece.is_empty());
+                let result = self.append(segment, at, pieces, done);
                 self.written.push(Written { segment, what: What::Entries(batches), result });
             }
             JournalOp::Finish { segment, at, footer } => {
                 let result = self.append(segment, at, [&footer[..]].into_iter(), done);
                 self.written.push(Written { segment, what: What::Footer, result });
             }
-            JournalOp::Read { segment, partition, wanted } => self.reads.push_back(Read { segment, partition, wanted }),
+            JournalOp::Read { segment, backlog, partition, wanted } => {
+                self.reads.push_back(Read { segment, backlog, partition, wanted });
+            }
             JournalOp::Positions { journal, slot, bytes } => {
                 let result =
                     write_positions(self.journals.place(journal), slot, &bytes).map_err(|e| error("write", &e));
@@ -147,7 +152,7 @@ impl JournalFiles {
 
     /// Reads what was asked for first.
     pub(super) fn read_next(&mut self, done: &mut impl FnMut(DiskDone)) {
-        let Some(Read { segment, partition, wanted }) = self.reads.pop_front() else { return };
+        let Some(Read { segment, backlog, partition, wanted }) = self.reads.pop_front() else { return };
         let place = self.journals.place(segment.journal).clone();
         let part = PartKey { sink: place.sink, partition };
         let entries = match self.reader(segment) {
@@ -160,7 +165,7 @@ impl JournalFiles {
                 .collect(),
             Err(failure) => wanted.iter().map(|w| (w.number, ReadBack::Failed(error("read", &failure)))).collect(),
         };
-        done(DiskDone::Journal(JournalDone::Read { segment, partition, entries }));
+        done(DiskDone::Journal(JournalDone::Read { segment, backlog, entries }));
     }
 
     fn reader(&mut self, segment: SegmentId) -> io::Result<&File> {

@@ -52,6 +52,10 @@ pub(super) struct Ready {
 /// One partition.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
+    /// Kafka's number of the partition.
+    pub(super) partition: u32,
+    /// Number of its topic, where messages named it.
+    pub(super) topic: Option<u32>,
     /// Durable, not on their way.
     pub(super) queue: VecDeque<Entry>,
     /// Batches of the first entries of the queue.
@@ -87,6 +91,17 @@ impl Backlog {
     /// Whether nothing waits: what comes now may go straight to Kafka behind what is open.
     pub(super) fn is_passed(&self) -> bool {
         self.queue.is_empty() && self.unwritten == 0
+    }
+
+    /// Whether entries wait that may leave.
+    pub(super) fn has_more(&self) -> bool {
+        !self.queue.is_empty() && !self.blocked
+    }
+
+    /// Whether there is nothing of it anywhere.
+    pub(super) fn is_spent(&self) -> bool {
+        let busy = self.reading || self.blocked || self.listed;
+        self.is_passed() && self.open.is_empty() && self.adopted == 0 && !busy
     }
 
     /// Whether everything that waits is in memory.

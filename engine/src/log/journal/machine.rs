@@ -15,19 +15,21 @@
 //! that it does not come back after a crash without them.
 
 mod disk;
+mod passed;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::backlog::{Backlog, ENTRY_BYTES, Entry, Memory, Open, Ready};
+use super::backlogs::Backlogs;
 use super::entry;
 use super::footer::{ENTRIES_MAX, Footer, Item};
-use super::op::{JournalId, JournalOp, SegmentId, Wanted};
+use super::op::{BacklogId, JournalId, JournalOp, SegmentId, Wanted};
 use super::open::JournalStart;
-use super::positions::{Position, Positions};
 use crate::buffer::Batch;
 use crate::clock::{self, Mono, Now};
+use crate::hash::Keyed;
 use crate::plants::{Plant, is_planted};
 use crate::ticket::Run;
 
@@ -49,6 +51,8 @@ pub struct JournalLimits {
     pub segment_bytes: u64,
     /// Batches of a partition that Kafka has not answered.
     pub inflight_max: u32,
+    /// Topics that messages named and that have batches on their way at once.
+    pub topics_max: usize,
     /// Below this many bytes more entries than `inflight_max` may be with the owner, which merges small batches.
     pub merge_bytes: usize,
     /// Bytes that may be read back and not yet passed.
@@ -81,6 +85,8 @@ pub struct JournalCounts {
 /// Records that will not reach Kafka: displaced, or damaged.
 #[derive(Debug)]
 pub struct Gone {
+    /// The topic that messages named; empty for the sink's own.
+    pub topic: Box<str>,
     /// Their partition.
     pub partition: u32,
     /// How many.
@@ -111,8 +117,9 @@ pub struct Journal {
     at: u64,
     footer: Footer,
     segments: BTreeMap<SegmentId, Segment>,
-    backlogs: Vec<Backlog>,
-    listed: Vec<u32>,
+    backlogs: Backlogs,
+    /// Backlogs with something to do, in the order in which they are looked at.
+    listed: Vec<BacklogId>,
     /// In the order of their entries; that of this start is the last.
     directories: Vec<Directory>,
     /// Tokens of entries of earlier starts given so far.
@@ -124,7 +131,7 @@ pub struct Journal {
     /// Partitions of the topic, as Kafka said last, perhaps to an earlier start; 0 if it has not.
     topic_partitions: u32,
     /// Partitions for which everything of earlier starts has been passed.
-    unblocked: Vec<u32>,
+    unblocked: Vec<BacklogPart>,
     notes: VecDeque<String>,
     counts: JournalCounts,
 }
@@ -134,6 +141,8 @@ pub struct Journal {
 struct Writing {
     segment: SegmentId,
     end: u64,
+    /// Number of its first entry.
+    first: u64,
 }
 
 #[derive(Debug, Default)]
@@ -151,8 +160,10 @@ struct Segment {
 struct Directory {
     journal: JournalId,
     mark: u32,
-    /// By partition, one above the newest entry that has left the queue.
+    /// By partition of the sink's own topic, one above the newest entry that has left the queue.
     resume: BTreeMap<u32, u64>,
+    /// One above the newest entry of an earlier start that names a topic; 0 if none does.
+    named_end: u64,
     /// How often positions were written.
     count: u64,
     /// Since when there is something to write.
@@ -162,6 +173,15 @@ struct Directory {
     condemned: Vec<SegmentId>,
     /// Files to be removed once those being written are.
     going: Vec<SegmentId>,
+}
+
+/// A partition; `topic` is empty for the sink's own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BacklogPart {
+    /// The topic that messages named.
+    pub topic: Box<str>,
+    /// Kafka's number of the partition.
+    pub partition: u32,
 }
 
 /// Tokens of entries of earlier starts, apart from those of this one, which are one above the number.
@@ -182,7 +202,8 @@ impl Journal {
             at: 0,
             footer: Footer::default(),
             segments: BTreeMap::new(),
-            backlogs: Vec::new(),
+            // The mark is drawn at random for this start.
+            backlogs: Backlogs::new(limits.topics_max, Keyed::new(start.mark.into(), start.own.0.into())),
             listed: Vec::new(),
             directories: Vec::new(),
             tokens: 0,
@@ -200,9 +221,10 @@ impl Journal {
         journal
     }
 
-    /// Works by another length of files and number of batches from now on.
-    pub fn configure(&mut self, segment_bytes: u64, inflight_max: u32) {
+    /// Works by another length of files, number of batches and of topics from now on.
+    pub fn configure(&mut self, segment_bytes: u64, inflight_max: u32, topics_max: usize) {
         (self.limits.segment_bytes, self.limits.inflight_max) = (segment_bytes, inflight_max);
+        self.backlogs.configure(topics_max);
     }
 
     /// May have so many bytes in memory from now on.
@@ -217,23 +239,26 @@ impl Journal {
                 let segment = Segment { closed: true, ..Segment::default() };
                 self.segments.insert(SegmentId { journal, seq }, segment);
             }
-            for (partition, entries) in adopted.entries {
+            for (BacklogPart { topic, partition }, entries) in adopted.entries {
+                let id = self.backlogs.open(&topic, partition);
                 for (seq, item) in entries {
                     let segment = SegmentId { journal, seq };
                     let Item { number, at, bytes, records, .. } = item;
-                    self.backlog(partition).adopted += 1;
-                    self.enqueue(partition, Entry { number, segment, at, bytes, records });
-                    self.backlog(partition).held_bytes += u64::from(bytes);
+                    self.backlogs[id].adopted += 1;
+                    self.enqueue(id, Entry { number, segment, at, bytes, records });
+                    self.backlogs[id].held_bytes += u64::from(bytes);
                 }
-                self.list(partition);
+                self.list(id);
             }
             let resume = adopted.positions.partitions.iter().map(|(&p, position)| (p, position.resume)).collect();
             let count = adopted.positions.count;
-            self.directories.push(Directory::new(journal, adopted.mark, resume, count));
+            let named_end = adopted.named_end;
+            self.directories.push(Directory { resume, count, named_end, ..Directory::new(journal, adopted.mark) });
         }
-        self.directories.push(Directory::new(start.own, start.mark, BTreeMap::new(), 0));
-        for partition in start.waits_for {
-            self.backlog(partition).blocked = true;
+        self.directories.push(Directory::new(start.own, start.mark));
+        for BacklogPart { topic, partition } in start.waits_for {
+            let id = self.backlogs.open(&topic, partition);
+            self.backlogs[id].blocked = true;
         }
         // What earlier starts have passed and not removed.
         let passed: Vec<SegmentId> = self.segments.iter().filter(|(_, s)| s.live == 0).map(|(&id, _)| id).collect();
@@ -245,42 +270,73 @@ impl Journal {
         assert!(batch.records > 0, "an empty batch is never written");
         self.next_number += 1;
         batch.journal = self.next_number;
-        let backlog = self.backlog(batch.part.partition);
+        let id = self.backlogs.open(&batch.topic_name, batch.part.partition);
+        let backlog = &mut self.backlogs[id];
         backlog.unwritten += 1;
-        backlog.held_bytes += batch.bytes.len() as u64;
+        backlog.held_bytes += entry::bytes_of(&batch) as u64;
         match is_planted(Plant::ReorderSpill) && self.next_number.is_multiple_of(3) {
             true => self.waiting.push_front(batch),
             false => self.waiting.push_back(batch),
         }
     }
 
-    /// Asks for what is to be done and hands over what may leave. `direct` tells how many batches of a partition are on their
-    /// way past the journal. Returns when to be called again at the latest.
+    /// Asks for what is to be done and hands over what may leave. `direct` tells how many batches of a topic's partition are on
+    /// their way past the journal. Returns when to be called again at the latest.
     pub fn poll(
         &mut self,
         now: Now,
         hurry: bool,
-        direct: impl Fn(u32) -> u32,
+        direct: impl Fn(&str, u32) -> u32,
         mut ask: impl FnMut(JournalOp),
         mut hand_over: impl FnMut(Box<Batch>),
     ) -> Option<Mono> {
         self.append(now, &mut ask);
         let mut listed = std::mem::take(&mut self.listed);
         let mut retry_at = None;
-        listed.retain(|&partition| {
-            self.depart(partition, direct(partition), &mut hand_over);
-            self.read(now.mono, partition, &mut ask);
-            let backlog = &mut self.backlogs[partition as usize];
-            if backlog.retry_at > now.mono {
-                retry_at = clock::earliest([retry_at, Some(backlog.retry_at)]);
+        let (mut at, mut kept) = (0, 0);
+        while let Some(&id) = listed.get(at) {
+            at += 1;
+            if self.visit(now.mono, id, &direct, &mut ask, &mut hand_over) {
+                listed[kept] = id;
+                kept += 1;
+                let retry = Some(self.backlogs[id].retry_at).filter(|&at| at > now.mono);
+                retry_at = clock::earliest([retry_at, retry]);
             }
-            backlog.listed = !backlog.queue.is_empty();
-            backlog.listed
-        });
-        self.listed.append(&mut listed);
+            // Those whose turn has come with the end of another's.
+            listed.append(&mut self.listed);
+        }
+        listed.truncate(kept);
+        self.listed = listed;
         let positions = self.write_positions(now.mono, hurry, &mut ask);
         let append = (self.writing.is_none() && !self.waiting.is_empty()).then_some(self.retry_at);
         clock::earliest([append, retry_at, positions])
+    }
+
+    /// Hands over what may leave a backlog and asks for what comes next. Whether it stays listed.
+    fn visit(
+        &mut self,
+        now: Mono,
+        id: BacklogId,
+        direct: &impl Fn(&str, u32) -> u32,
+        ask: &mut impl FnMut(JournalOp),
+        hand_over: &mut impl FnMut(Box<Batch>),
+    ) -> bool {
+        let has_turn = self.backlogs[id].has_more() && self.backlogs.claim(id);
+        if has_turn {
+            let direct = direct(self.backlogs.topic(id), self.backlogs[id].partition);
+            self.depart(id, direct, hand_over);
+            self.read(now, id, ask);
+        }
+        let backlog = &mut self.backlogs[id];
+        // A named one that waits for others is listed by them.
+        backlog.listed =
+            if backlog.topic.is_some() { has_turn && backlog.has_more() } else { !backlog.queue.is_empty() };
+        let stays = backlog.listed;
+        let mut next = Vec::new();
+        self.backlogs.end_turn(id, |id| next.push(id));
+        next.into_iter().for_each(|id| self.list(id));
+        self.backlogs.close_spent(id);
+        stays
     }
 
     /// Gives the writer what waits.
@@ -289,14 +345,15 @@ impl Journal {
             return;
         }
         let Some(first) = self.waiting.front() else { return };
-        let full = self.at + first.bytes.len() as u64 > self.limits.segment_bytes;
-        if self.at > 0 && (full || self.footer.entries() >= ENTRIES_MAX) {
+        let full = self.at + entry::bytes_of(first) as u64 > self.limits.segment_bytes;
+        let first = first.journal - 1;
+        if self.at > 0 && (full || self.footer.is_full()) {
             self.roll(now.mono, ask);
         }
         let segment = SegmentId { journal: self.own, seq: self.seq };
         let (mut end, mut batches) = (self.at, Vec::with_capacity(self.waiting.len()));
         while let Some(next) = self.waiting.front() {
-            let bytes = next.bytes.len() as u64;
+            let bytes = entry::bytes_of(next) as u64;
             let fits = end + bytes <= self.limits.segment_bytes && self.footer.entries() + batches.len() < ENTRIES_MAX;
             if end > 0 && !fits {
                 break;
@@ -308,7 +365,7 @@ impl Journal {
             batches.push(batch);
         }
         self.segments.entry(segment).or_default();
-        self.writing = Some(Writing { segment, end });
+        self.writing = Some(Writing { segment, end, first });
         ask(JournalOp::Append { segment, at: self.at, batches });
     }
 
@@ -330,10 +387,10 @@ impl Journal {
     }
 
     /// Hands over what is ready, as far as the partition may have batches unanswered.
-    fn depart(&mut self, partition: u32, direct: u32, hand_over: &mut impl FnMut(Box<Batch>)) {
+    fn depart(&mut self, id: BacklogId, direct: u32, hand_over: &mut impl FnMut(Box<Batch>)) {
         let inflight_max = self.limits.inflight_max;
         loop {
-            let backlog = &mut self.backlogs[partition as usize];
+            let backlog = &mut self.backlogs[id];
             let open = backlog.open.len();
             let slot = open + (direct as usize) < inflight_max as usize;
             let small = direct == 0 && backlog.open_bytes < self.limits.merge_bytes && open < OPEN_MAX;
@@ -354,13 +411,15 @@ impl Journal {
             batch.journal = token;
             backlog.open_bytes += entry.bytes as usize;
             backlog.open.push(Open { token, entry, memory });
-            self.leave_queue(partition, &entry);
+            self.backlogs.departed(id);
+            self.leave_queue(id, &entry);
             hand_over(batch);
         }
     }
 
     /// Notes that an entry is in the queue no longer.
-    fn leave_queue(&mut self, partition: u32, entry: &Entry) {
+    fn leave_queue(&mut self, id: BacklogId, entry: &Entry) {
+        let Backlog { partition, topic: None, .. } = self.backlogs[id] else { return };
         if let Some(directory) = self.directories.iter_mut().find(|d| d.journal == entry.segment.journal) {
             let resume = directory.resume.entry(partition).or_default();
             *resume = (*resume).max(entry.number + 1);
@@ -368,15 +427,20 @@ impl Journal {
     }
 
     /// Asks for the next entries of a partition that are not in memory.
-    fn read(&mut self, now: Mono, partition: u32, ask: &mut impl FnMut(JournalOp)) {
-        let backlog = &mut self.backlogs[partition as usize];
-        let enough = backlog.window_bytes >= AHEAD_BYTES || backlog.is_in_memory();
+    fn read(&mut self, now: Mono, id: BacklogId, ask: &mut impl FnMut(JournalOp)) {
+        let may_load = self.backlogs.may_load(id);
+        let backlog = &mut self.backlogs[id];
+        let enough = backlog.window_bytes >= AHEAD_BYTES || backlog.is_in_memory() || !may_load;
         if backlog.reading || backlog.blocked || enough || now < backlog.retry_at {
             return;
         }
         // One entry of a partition may always be in memory, or it could wait for others for ever.
         let alone = backlog.window.is_empty() && backlog.open.is_empty();
-        if self.loaded_bytes >= self.limits.loaded_bytes_max && !alone {
+        // Of named topics there may be many: they read ahead in one half of what there is, and the first of each has the other.
+        let most = self.limits.loaded_bytes_max;
+        let (ahead_max, alone_max) = if backlog.topic.is_some() { (most / 2, most.max(1)) } else { (most, usize::MAX) };
+        let loaded_max = if alone { alone_max } else { ahead_max };
+        if self.loaded_bytes >= loaded_max {
             return;
         }
         let mut wanted = Vec::new();
@@ -390,7 +454,7 @@ impl Journal {
             segment = Some(entry.segment);
             bytes += entry.bytes as usize;
             wanted.push(Wanted { number: entry.number, at: entry.at, bytes: entry.bytes });
-            if self.loaded_bytes + bytes >= self.limits.loaded_bytes_max {
+            if self.loaded_bytes + bytes >= ahead_max {
                 break;
             }
         }
@@ -398,41 +462,48 @@ impl Journal {
         (backlog.reading, backlog.reading_bytes) = (true, bytes);
         // Taken now, so that partitions that ask in the same round do not all see the same room.
         self.loaded_bytes += bytes;
-        ask(JournalOp::Read { segment, partition, wanted });
+        let partition = backlog.partition;
+        ask(JournalOp::Read { segment, backlog: id, partition, wanted });
     }
 
     /// An entry that was handed over has its last word, whatever it is. False: it is none of this journal's.
-    pub fn passed(&mut self, now: Mono, partition: u32, token: u64) -> bool {
-        let Some(backlog) = self.backlogs.get_mut(partition as usize) else { return false };
+    pub fn passed(&mut self, now: Mono, topic: &str, partition: u32, token: u64) -> bool {
+        let Some(id) = self.backlogs.find(topic, partition) else { return false };
+        let backlog = &mut self.backlogs[id];
         let Some(at) = backlog.open.iter().position(|open| open.token == token) else { return false };
         let Open { entry, memory, .. } = backlog.open.remove(at);
         backlog.open_bytes -= entry.bytes as usize;
         self.release_memory(memory);
-        self.forget(now, partition, &entry);
+        self.backlogs.returned(id);
+        self.forget(now, id, &entry);
+        self.list_named(id);
         true
     }
 
     /// Discards the oldest entry of a partition that is not on its way. `None` if there is none.
-    pub fn drop_oldest(&mut self, now: Mono, partition: u32) -> Option<Gone> {
+    pub fn drop_oldest(&mut self, now: Mono, topic: &str, partition: u32) -> Option<Gone> {
         let own = self.own;
-        let backlog = self.backlogs.get_mut(partition as usize)?;
+        let id = self.backlogs.find(topic, partition)?;
+        let backlog = &mut self.backlogs[id];
         let resurrect = is_planted(Plant::ResurrectDropped).then(|| backlog.queue.front().copied()).flatten();
         let (entry, ready) = backlog.pop()?;
         let runs = if entry.segment.journal == own { backlog.take_saved(entry.number) } else { Vec::new() };
-        let mut gone = Gone { partition, records: entry.records, bytes: entry.bytes, runs, batch: None };
+        let (records, bytes) = (entry.records, entry.bytes);
+        let mut gone = Gone { topic: topic.into(), partition, records, bytes, runs, batch: None };
         if let Some(Ready { mut batch, memory }) = ready {
             self.release_memory(memory);
             gone.runs.append(&mut batch.runs);
             gone.batch = Some(batch);
         }
         if let Some(entry) = resurrect {
-            let backlog = self.backlog(partition);
+            let backlog = &mut self.backlogs[id];
             let at = backlog.window.len();
             backlog.queue.insert(at, entry);
             return Some(gone);
         }
-        self.leave_queue(partition, &entry);
-        self.forget(now, partition, &entry);
+        self.leave_queue(id, &entry);
+        self.forget(now, id, &entry);
+        self.list_named(id);
         Some(gone)
     }
 
@@ -442,13 +513,14 @@ impl Journal {
     }
 
     /// Another shard has passed what it took over for a partition.
-    pub fn unblock(&mut self, partition: u32) {
-        self.backlog(partition).blocked = false;
-        self.list(partition);
+    pub fn unblock(&mut self, topic: &str, partition: u32) {
+        let Some(id) = self.backlogs.find(topic, partition) else { return };
+        self.backlogs[id].blocked = false;
+        self.list(id);
     }
 
     /// The next partition for which everything of earlier starts has been passed here.
-    pub fn pop_unblocked(&mut self) -> Option<u32> {
+    pub fn pop_unblocked(&mut self) -> Option<BacklogPart> {
         self.unblocked.pop()
     }
 
@@ -468,8 +540,9 @@ impl Journal {
     }
 
     /// Whether something of a partition waits here, so that what comes later must wait behind it.
-    pub fn holds(&self, partition: u32) -> bool {
-        self.backlogs.get(partition as usize).is_some_and(|backlog| !backlog.is_passed() || backlog.blocked)
+    pub fn holds(&self, topic: &str, partition: u32) -> bool {
+        let backlog = self.backlogs.find(topic, partition).map(|id| &self.backlogs[id]);
+        backlog.is_some_and(|backlog| !backlog.is_passed() || backlog.blocked)
     }
 
     /// How many partitions the topic had when Kafka was heard of last, in this start or an earlier one.
@@ -487,8 +560,8 @@ impl Journal {
     }
 
     /// Bytes of a partition that wait here, not those on their way.
-    pub fn held_bytes(&self, partition: u32) -> u64 {
-        self.backlogs.get(partition as usize).map_or(0, |backlog| backlog.held_bytes)
+    pub fn held_bytes(&self, topic: &str, partition: u32) -> u64 {
+        self.backlogs.find(topic, partition).map_or(0, |id| self.backlogs[id].held_bytes)
     }
 
     /// Whether everything taken is durable, and what has been passed is noted on disk.
@@ -510,9 +583,9 @@ impl Journal {
         self.is_empty() && self.is_safe() && is_quiet && self.backlogs.iter().all(is_free)
     }
 
-    /// Bytes of memory that the lists of entries take.
+    /// Bytes of memory that the lists of entries take, and those of named topics.
     pub fn index_bytes(&self) -> usize {
-        self.entries * ENTRY_BYTES
+        self.entries * ENTRY_BYTES + self.backlogs.bytes()
     }
 
     /// What was counted.
@@ -527,24 +600,25 @@ impl Journal {
         self.backlogs.iter().flat_map(|backlog| &backlog.window).for_each(|ready| show(&ready.batch));
     }
 
-    fn enqueue(&mut self, partition: u32, entry: Entry) {
+    fn enqueue(&mut self, id: BacklogId, entry: Entry) {
         self.segments.entry(entry.segment).or_default().live += 1;
         self.entries += 1;
         self.counts.records += u64::from(entry.records);
         self.counts.bytes += u64::from(entry.bytes);
-        self.backlog(partition).queue.push_back(entry);
+        self.backlogs[id].queue.push_back(entry);
     }
 
     /// An entry has been passed: it need not be found again.
-    fn forget(&mut self, now: Mono, partition: u32, entry: &Entry) {
+    fn forget(&mut self, now: Mono, id: BacklogId, entry: &Entry) {
         self.entries -= 1;
         self.counts.records -= u64::from(entry.records);
         self.counts.bytes -= u64::from(entry.bytes);
         if entry.segment.journal != self.own {
-            let backlog = self.backlog(partition);
+            let backlog = &mut self.backlogs[id];
             backlog.adopted -= 1;
             if backlog.adopted == 0 {
-                self.unblocked.push(partition);
+                let partition = backlog.partition;
+                self.unblocked.push(BacklogPart { topic: self.backlogs.topic(id).into(), partition });
             }
         }
         if let Some(directory) = self.directories.iter_mut().find(|d| d.journal == entry.segment.journal) {
@@ -574,74 +648,29 @@ impl Journal {
         }
     }
 
-    fn backlog(&mut self, partition: u32) -> &mut Backlog {
-        let at = partition as usize;
-        if at >= self.backlogs.len() {
-            self.backlogs.resize_with(at + 1, Backlog::default);
-        }
-        &mut self.backlogs[at]
-    }
-
-    /// Notes that a partition has something to do.
-    fn list(&mut self, partition: u32) {
-        let backlog = self.backlog(partition);
-        if !std::mem::replace(&mut backlog.listed, true) {
-            self.listed.push(partition);
+    /// Notes that a backlog has something to do.
+    fn list(&mut self, id: BacklogId) {
+        if !std::mem::replace(&mut self.backlogs[id].listed, true) {
+            self.listed.push(id);
         }
     }
 
-    /// Writes positions that have changed, once in a while, or at once in a hurry. Returns when to look again.
-    fn write_positions(&mut self, now: Mono, hurry: bool, ask: &mut impl FnMut(JournalOp)) -> Option<Mono> {
-        let mut next = None;
-        for at in 0..self.directories.len() {
-            let directory = &mut self.directories[at];
-            let Some(since) = directory.dirty_since.filter(|_| !directory.writing) else { continue };
-            let due = since.plus_ms(POSITIONS_MS);
-            if now < due && !hurry {
-                next = clock::earliest([next, Some(due)]);
-                continue;
-            }
-            directory.dirty_since = None;
-            directory.writing = true;
-            directory.going.append(&mut directory.condemned);
-            directory.count += 1;
-            let (journal, mark, slot) = (directory.journal, directory.mark, (directory.count % 2) as u8);
-            ask(JournalOp::Positions { journal, slot, bytes: self.positions(at).encode(mark) });
+    /// A named topic may have ended its turn, or be there no longer.
+    fn list_named(&mut self, id: BacklogId) {
+        if self.backlogs[id].topic.is_some() {
+            self.list(id);
         }
-        next
-    }
-
-    /// How far a directory has been passed.
-    fn positions(&self, at: usize) -> Positions {
-        let directory = &self.directories[at];
-        let journal = directory.journal;
-        let order = |entry: &Entry| self.directories.iter().position(|d| d.journal == entry.segment.journal);
-        let (count, topic_partitions) = (directory.count, self.topic_partitions);
-        let mut positions = Positions { count, topic_partitions, partitions: BTreeMap::new() };
-        for (&partition, &resume) in &directory.resume {
-            let Some(backlog) = self.backlogs.get(partition as usize) else {
-                positions.partitions.insert(partition, Position { resume, open: Vec::new() });
-                continue;
-            };
-            let mine = |entry: &&Entry| entry.segment.journal == journal && entry.number < resume;
-            let first = backlog.queue.partition_point(|entry| order(entry) < Some(at));
-            let waiting = backlog.queue.range(first..).take_while(mine).map(|entry| entry.number);
-            let away = backlog.open.iter().map(|open| &open.entry).filter(mine).map(|entry| entry.number);
-            let mut open: Vec<u64> = away.chain(waiting).collect();
-            open.sort_unstable();
-            positions.partitions.insert(partition, Position { resume, open });
-        }
-        positions
     }
 }
 
 impl Directory {
-    fn new(journal: JournalId, mark: u32, resume: BTreeMap<u32, u64>, count: u64) -> Self {
+    fn new(journal: JournalId, mark: u32) -> Self {
         Self {
             journal,
             mark,
-            resume,
-            count,
+            resume: BTreeMap::new(),
+            named_end: 0,
+            count: 0,
             dirty_since: None,
             writing: false,
             condemned: Vec::new(),

@@ -16,6 +16,10 @@ pub struct SegmentId {
     pub seq: u32,
 }
 
+/// What a journal holds of one partition, by number, as long as it holds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BacklogId(pub u32);
+
 /// An entry to be read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
@@ -37,7 +41,7 @@ pub enum JournalOp {
         segment: SegmentId,
         /// The end of what is durable in it.
         at: u64,
-        /// The entries, each with its envelope in the header gap.
+        /// The entries, each with its envelope in the header gap; its bytes are [`pieces`](super::pieces).
         batches: Vec<Box<Batch>>,
     },
     /// Write the footer: nothing is appended behind it.
@@ -54,6 +58,8 @@ pub enum JournalOp {
         /// Which file.
         segment: SegmentId,
         /// Whose entries they are.
+        backlog: BacklogId,
+        /// Its partition.
         partition: u32,
         /// Which.
         wanted: Vec<Wanted>,
@@ -111,7 +117,7 @@ pub enum JournalDone {
         /// Which file.
         segment: SegmentId,
         /// Whose entries they are.
-        partition: u32,
+        backlog: BacklogId,
         /// Number and what was found.
         entries: Vec<(u64, ReadBack)>,
     },

@@ -13,10 +13,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::footer::{self, Item};
+use super::footer::{self, Item, Listed};
+use super::machine::BacklogPart;
 use super::op::JournalId;
 use super::positions::{Position, Positions};
 use super::scan;
+use super::topic_table::TopicTable;
 use crate::log::open::{OpenError, make_dir, sync_dir};
 use crate::log::scan::{ReadAt, Stretch};
 use crate::shard::ShardId;
@@ -109,7 +111,7 @@ pub struct JournalStart {
     /// What is taken over, in the order it is to be sent.
     pub(crate) adopted: Vec<Adopted>,
     /// Partitions that another shard took over something for.
-    pub(crate) waits_for: Vec<u32>,
+    pub(crate) waits_for: Vec<BacklogPart>,
     /// Partitions of the topic, as far as earlier starts knew; 0 if they did not.
     pub topic_partitions: u32,
     /// Stretches that were found damaged.
@@ -125,6 +127,11 @@ impl JournalStart {
     /// Entries that are taken over.
     pub fn entries(&self) -> usize {
         self.adopted.iter().flat_map(|adopted| adopted.entries.values()).map(Vec::len).sum()
+    }
+
+    /// Whether entries are taken over that name no topic.
+    pub fn has_unnamed(&self) -> bool {
+        self.adopted.iter().flat_map(|adopted| adopted.entries.keys()).any(|part| part.topic.is_empty())
     }
 
     /// Records that are taken over.
@@ -144,7 +151,9 @@ pub(crate) struct Adopted {
     /// Its files and their lengths.
     pub(crate) segments: Vec<(u32, u64)>,
     /// Entries that have not been passed, by partition, in order, each with its file.
-    pub(crate) entries: BTreeMap<u32, Vec<(u32, Item)>>,
+    pub(crate) entries: BTreeMap<BacklogPart, Vec<(u32, Item)>>,
+    /// One above the newest entry that names a topic; 0 if none does.
+    pub(crate) named_end: u64,
 }
 
 /// The journals after start-up.
@@ -270,7 +279,7 @@ impl Opening {
             adopted.journal = self.add(JournalPlace { shard: ShardId(shard), ..place });
             if !same {
                 let others = (0..).zip(&mut starts).filter(|(other, _)| *other != shard);
-                others.for_each(|(_, start)| start.waits_for.extend(adopted.entries.keys()));
+                others.for_each(|(_, start)| start.waits_for.extend(adopted.entries.keys().cloned()));
             }
             let start = &mut starts[usize::from(shard)];
             start.damaged += damaged;
@@ -297,6 +306,7 @@ impl Opening {
         let mut adopted = Adopted {
             journal: JournalId(0),
             mark: place.mark,
+            named_end: positions.passed,
             positions,
             segments: Vec::new(),
             entries: BTreeMap::new(),
@@ -309,7 +319,12 @@ impl Opening {
                     self.note_damage(place, seq, &found);
                     adopted.segments.push((seq, found.bytes));
                     for item in found.items {
-                        adopted.entries.entry(item.partition).or_default().push((seq, item));
+                        let part =
+                            BacklogPart { topic: found.topics.name(item.topic).into(), partition: item.partition };
+                        if item.topic > 0 {
+                            adopted.named_end = adopted.named_end.max(item.number + 1);
+                        }
+                        adopted.entries.entry(part).or_default().push((seq, item));
                     }
                 }
                 Err(error) => {
@@ -319,9 +334,8 @@ impl Opening {
                 }
             }
         }
-        for (partition, entries) in &mut adopted.entries {
-            let passed = adopted.positions.partitions.get(partition).cloned().unwrap_or_default();
-            keep_left(entries, &passed);
+        for (part, entries) in &mut adopted.entries {
+            keep_left(entries, &adopted.positions.position(&part.topic, part.partition));
         }
         adopted.entries.retain(|_, entries| !entries.is_empty());
         Ok((adopted, damaged, unread))
@@ -358,14 +372,15 @@ fn keep_left(entries: &mut Vec<(u32, Item)>, passed: &Position) {
 struct Segment {
     bytes: u64,
     items: Vec<Item>,
+    topics: TopicTable,
     damaged: Vec<Stretch>,
 }
 
 fn read_segment(place: &JournalPlace, seq: u32) -> io::Result<Segment> {
     let file = open_file(&place.segment_path(seq))?;
     let bytes = file.metadata()?.len();
-    if let Some(items) = footer::read(&file, bytes, place.mark)? {
-        return Ok(Segment { bytes, items, damaged: Vec::new() });
+    if let Some(Listed { items, topics }) = footer::read(&file, bytes, place.mark)? {
+        return Ok(Segment { bytes, items, topics, damaged: Vec::new() });
     }
     let found = scan::scan(&file, bytes, place.mark)?;
     for stretch in &found.damaged {
@@ -374,7 +389,7 @@ fn read_segment(place: &JournalPlace, seq: u32) -> io::Result<Segment> {
         place.set_aside(seq, stretch.at, damaged.get(..n).unwrap_or_default());
     }
     let items = found.entries.iter().filter_map(scan::Found::item).collect();
-    Ok(Segment { bytes, items, damaged: found.damaged })
+    Ok(Segment { bytes, items, topics: found.topics, damaged: found.damaged })
 }
 
 fn open_file(path: &Path) -> io::Result<File> {

@@ -30,10 +30,12 @@ pub fn read_back<R: ReadAt + ?Sized>(
     }
     let envelope = Envelope::parse(&bytes, mark)
         .filter(|e| e.number == wanted.number && e.partition == part.partition && e.is_whole(&bytes));
-    let Some(envelope) = envelope else {
+    let named = envelope.and_then(|envelope| Some((envelope, envelope.topic(&bytes)?.to_string())));
+    let Some((envelope, topic_name)) = named else {
         set_aside(&bytes);
         return ReadBack::Damaged;
     };
+    bytes.truncate(bytes.len() - topic_name.len());
     let batch = Batch {
         bytes,
         runs: Vec::new(),
@@ -44,7 +46,7 @@ pub fn read_back<R: ReadAt + ?Sized>(
         part,
         slot: part.partition,
         live: 0,
-        topic_name: String::new(),
+        topic_name,
         topic: 0,
         epoch: 0,
         home,

@@ -8,6 +8,7 @@ use std::io;
 
 use super::entry::{ENVELOPE_LEN, Envelope, MAGIC, MARK_AT};
 use super::footer::{Item, read_exact};
+use super::topic_table::TopicTable;
 use crate::log::scan::{ReadAt, Stretch};
 
 /// How much is read at once.
@@ -18,6 +19,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub struct Scanned {
     /// Whole entries, in order: number, where, bytes, partition, records.
     pub entries: Vec<Found>,
+    /// The topics they name.
+    pub topics: TopicTable,
     /// Bytes between whole entries that belong to none, and entries at the end that are complete and not what was written.
     pub damaged: Vec<Stretch>,
     /// Bytes at the end of a write that was cut off.
@@ -31,12 +34,14 @@ pub struct Found {
     pub at: u64,
     /// What it says of itself.
     pub envelope: Envelope,
+    /// Number of its topic among [`Scanned::topics`]; 0: the sink's own.
+    pub topic: u32,
 }
 
 impl Found {
     pub(crate) fn item(&self) -> Option<Item> {
         let Envelope { number, bytes, partition, records, .. } = self.envelope;
-        Some(Item { number, at: u32::try_from(self.at).ok()?, bytes, partition, records })
+        Some(Item { number, at: u32::try_from(self.at).ok()?, bytes, partition, records, topic: self.topic })
     }
 }
 
@@ -49,8 +54,9 @@ pub fn scan<R: ReadAt + ?Sized>(source: &R, len: u64, mark: u32) -> io::Result<S
     let mut found = Scanned::default();
     let mut at = 0;
     while at < scan.window.len {
-        if let Some(envelope) = scan.valid_at(at)? {
-            found.entries.push(Found { at, envelope });
+        if let Some((envelope, topic)) = scan.valid_at(at)? {
+            let topic = found.topics.number(topic);
+            found.entries.push(Found { at, envelope, topic });
             scan.newest = Some(envelope.number);
             at += u64::from(envelope.bytes);
             continue;
@@ -81,13 +87,15 @@ struct Scan<'a, R: ReadAt + ?Sized> {
 }
 
 impl<R: ReadAt + ?Sized> Scan<'_, R> {
-    fn valid_at(&mut self, at: u64) -> io::Result<Option<Envelope>> {
+    /// The whole entry at `at`, if there is one: its envelope, and the topic it names.
+    fn valid_at(&mut self, at: u64) -> io::Result<Option<(Envelope, &str)>> {
         let Some(envelope) = self.envelope_at(at)? else { return Ok(None) };
         if self.newest.is_some_and(|newest| envelope.number <= newest) {
             return Ok(None);
         }
         let entry = self.window.get(at, envelope.bytes as usize)?;
-        Ok(entry.filter(|entry| envelope.is_whole(entry)).map(|_| envelope))
+        let entry = entry.filter(|entry| envelope.is_whole(entry));
+        Ok(entry.and_then(|entry| Some((envelope, envelope.topic(entry)?))))
     }
 
     fn envelope_at(&mut self, at: u64) -> io::Result<Option<Envelope>> {

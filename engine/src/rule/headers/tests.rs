@@ -4,14 +4,14 @@ use mqtt::{PropertyBuf, PublishProperties, QoS, Version};
 
 use super::*;
 
-fn event<'a>(payload: &'a [u8], properties: PublishProperties<'a>) -> Event<'a> {
+fn event<'a>(payload: &'a [u8], properties: &'a PublishProperties<'a>) -> Event<'a> {
     Event {
         id: 0xAB,
         client_id: "dev \"1\"",
         username: None,
         peer: "192.0.2.7:50123",
         topic: "t/1",
-        payload,
+        payload: Box::leak(Box::new(payload)),
         qos: QoS::AtLeastOnce,
         retain: false,
         dup: false,
@@ -48,7 +48,8 @@ fn of(source: &str, encoding: HeaderEncoding) -> Headers {
 #[test]
 fn user_properties_keep_their_order_and_repeat() {
     let buf = PropertyBuf::new().user("b", "1").user("a", "\"q\"").user("b", "").user("", "empty name");
-    let event = event(b"", PublishProperties::from_buf(&buf).unwrap());
+    let properties = PublishProperties::from_buf(&buf).unwrap();
+    let event = event(b"", &properties);
     for source in ["${pub_props.User-Property}", "${.pub_props.User-Property-Pairs}"] {
         check(
             &of(source, HeaderEncoding::None),
@@ -77,22 +78,27 @@ fn objects_lists_and_text_of_either() {
     for (payload, expected) in cases {
         check(
             &of("${payload.h}", HeaderEncoding::None),
-            &event(payload.as_bytes(), Default::default()),
+            &event(payload.as_bytes(), &PublishProperties::NONE),
             true,
             expected,
         );
     }
     let payload = cases[0].0.as_bytes();
     let all = [("b", "\"1\""), ("a", r#""x\ty""#), ("n", "2"), ("o", r#"{ "k":[] }"#), ("z", "null")];
-    check(&of("${payload.h}", HeaderEncoding::Json), &event(payload, Default::default()), true, &all);
+    check(&of("${payload.h}", HeaderEncoding::Json), &event(payload, &PublishProperties::NONE), true, &all);
 }
 
 #[test]
 fn what_cannot_be_headers_is_said_and_left_out() {
     for payload in [r#"{"h":7}"#, r#"{"h":"text"}"#, r#"{"h":[1]}"#, r#"{"h":[{"a":"b"},"c"]}"#, r#"{"h":true}"#] {
-        check(&of("${payload.h}", HeaderEncoding::None), &event(payload.as_bytes(), Default::default()), false, &[]);
+        check(
+            &of("${payload.h}", HeaderEncoding::None),
+            &event(payload.as_bytes(), &PublishProperties::NONE),
+            false,
+            &[],
+        );
     }
-    check(&of("${payload}", HeaderEncoding::None), &event(b"\xff{}", Default::default()), false, &[]);
+    check(&of("${payload}", HeaderEncoding::None), &event(b"\xff{}", &PublishProperties::NONE), false, &[]);
 }
 
 #[test]
@@ -108,7 +114,7 @@ fn extra_headers_follow_and_are_left_out_where_they_find_nothing() {
         ("plain", "text"),
     ];
     let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let event = event(br#"{"h":{"k":"v"},"a":"1"}"#, Default::default());
+    let event = event(br#"{"h":{"k":"v"},"a":"1"}"#, &PublishProperties::NONE);
     let headers = |encoding| Headers::new(Some("${payload.h}"), &pairs, encoding).unwrap();
     let id = "000000000000000000000000000000AB";
     let expected = [

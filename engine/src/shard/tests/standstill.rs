@@ -3,9 +3,10 @@
 use super::mqtt_client::connect_persistent;
 use super::rig::{Rig, packet, publish, settings, sink, sink_with};
 use crate::config::{PartitionStrategy, Qos0OnFull};
+use crate::listener::read_buffers::READ_BUFFER_BYTES;
 use crate::shard::control::Command;
 use crate::shard::io::{ConnKey, Input, Machine as _};
-use crate::shard::{Settings, SinkSettings};
+use crate::shard::{Settings, SinkSettings, conn_mut};
 use crate::sink::Writer;
 use crate::sink::accumulator::BatchLimits;
 use crate::sink::script::Script;
@@ -52,6 +53,32 @@ fn connections_held_with_full_buffers_do_not_wait_for_each_other() {
         acks += count_pubacks(&mut rig, &conns);
     }
     assert_eq!(acks, 4000, "without waiting for a turn of the reserve");
+    rig.shard.audit(0);
+    assert_eq!(rig.shard.budget.used_bytes(), 0);
+}
+
+#[test]
+fn a_connection_held_in_a_large_read_keeps_the_buffer_and_gives_it_back() {
+    let mut rig = scripted(Settings { memory_bytes: 8 << 20, ..settings(vec![sink()]) }, Some(4));
+    let conn = rig.connect("c", 4);
+    let burst: Vec<u8> = (1..=600).flat_map(|id| publish(4, 1, id, "t", &[id as u8; 1000])).collect();
+    rig.feed(conn, &burst);
+    // The reads of its first turn grow, and all they bring is placed; of the second turn nothing can be.
+    rig.round();
+    assert_eq!(rig.shard.counters.backpressure_paused, 0);
+    script(&mut rig).partitions = None;
+    script(&mut rig).changed = true;
+    rig.round();
+    assert_eq!(rig.shard.counters.backpressure_paused, 1);
+    let unread = &conn_mut(&mut rig.shard.conns, conn).expect("it is there").unread;
+    assert!(unread.capacity() >= READ_BUFFER_BYTES, "{}", unread.capacity());
+    assert!(rig.shard.budget.used_bytes() >= READ_BUFFER_BYTES, "it is charged");
+    script(&mut rig).partitions = Some(4);
+    script(&mut rig).changed = true;
+    answer_all(&mut rig, STORED);
+    assert_eq!(count_pubacks(&mut rig, &[conn]), 600);
+    let unread = &conn_mut(&mut rig.shard.conns, conn).expect("it is there").unread;
+    assert_eq!((unread.bytes().len(), unread.capacity()), (0, 0));
     rig.shard.audit(0);
     assert_eq!(rig.shard.budget.used_bytes(), 0);
 }

@@ -5,6 +5,7 @@ mod change;
 mod cluster;
 mod compression;
 mod health;
+mod limits;
 mod links;
 mod live;
 mod rig;

@@ -77,6 +77,12 @@ impl Produce {
         }
     }
 
+    /// The most bytes of a batch that Kafka takes for a topic, where that is known.
+    #[inline]
+    pub fn topic_batch_bytes_max(&self, topic: u16) -> Option<usize> {
+        self.cluster.topic(topic)?.batch_bytes_max()
+    }
+
     /// Whether the leader of a topic's partition lets no question wait for more than a second. Of leaders that this shard has
     /// no link to nothing bad is known.
     pub fn topic_answers(&self, topic: u16, partition: u32, now: Mono) -> bool {

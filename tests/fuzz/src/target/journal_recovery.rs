@@ -31,7 +31,8 @@ pub(super) fn run(bytes: &[u8]) {
         let read = read_back(bytes, MARK, ShardId(0), part, &wanted, |_| panic!("what was found is whole"));
         let ReadBack::Whole(batch, written_ms) = read else { panic!("{read:?}") };
         assert_eq!((batch.records, written_ms), (envelope.records, envelope.written_ms));
-        assert_eq!(batch.bytes, bytes[entry.at as usize..end as usize]);
+        assert_eq!(batch.topic_name, found.topics.name(entry.topic));
+        assert_eq!([&batch.bytes, batch.topic_name.as_bytes()].concat(), bytes[entry.at as usize..end as usize]);
     }
     let whole: u64 = found.entries.iter().map(|entry| u64::from(entry.envelope.bytes)).sum();
     let damaged: u64 = found.damaged.iter().map(|stretch| stretch.bytes).sum();

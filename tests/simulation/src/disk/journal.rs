@@ -6,7 +6,9 @@ use std::collections::btree_map::Entry;
 use aqueduct::buffer::{Batch, PartKey};
 use aqueduct::clock::Now;
 use aqueduct::log::DiskError;
-use aqueduct::log::journal::{JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted, read_back};
+use aqueduct::log::journal::{
+    BacklogId, JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted, pieces, read_back,
+};
 
 use super::media::Directory;
 use super::writer::{Ground, error, write_part};
@@ -72,7 +74,7 @@ impl Journals {
     pub(super) fn take(&mut self, now: Now, op: JournalOp, ground: &mut Ground<'_>) -> Option<JournalDone> {
         match op {
             JournalOp::Append { segment, at, batches } => {
-                let bytes: Vec<u8> = batches.iter().flat_map(|batch| &batch.bytes).copied().collect();
+                let bytes = entries_of(&batches);
                 let result = self.append(now, segment, at, &bytes, ground);
                 self.written.push(Written { segment, batches: Some(batches), result });
                 None
@@ -82,7 +84,9 @@ impl Journals {
                 self.written.push(Written { segment, batches: None, result });
                 None
             }
-            JournalOp::Read { segment, partition, wanted } => Some(read(segment, partition, &wanted, ground)),
+            JournalOp::Read { segment, backlog, partition, wanted } => {
+                Some(read(segment, backlog, partition, &wanted, ground))
+            }
             JournalOp::Positions { journal, slot, bytes } => {
                 let result = write_positions(now, journal, slot, &bytes, ground);
                 Some(JournalDone::Positions { journal, result })
@@ -164,7 +168,7 @@ impl Journals {
         let fits = self.open.get(&segment.journal).is_some_and(|open| open.seq == segment.seq && open.len == *at);
         let directory = ground.journals.get_mut(&segment.journal).expect("a journal");
         let Some(file) = directory.get_mut(i64::from(segment.seq)).filter(|_| fits) else { return };
-        let bytes: Vec<u8> = batches.iter().flat_map(|batch| &batch.bytes).copied().collect();
+        let bytes = entries_of(batches);
         let part = ground.random.between(0, bytes.len() as u64) as usize;
         file.write(*at as usize, &bytes[..part]);
     }
@@ -175,10 +179,21 @@ impl Journals {
     }
 }
 
+/// What is written for batches.
+fn entries_of(batches: &[Box<Batch>]) -> Vec<u8> {
+    batches.iter().flat_map(|batch| pieces(batch)).flatten().copied().collect()
+}
+
 /// Where an envelope says how many records there are.
 const RECORDS_AT: usize = 24;
 
-fn read(segment: SegmentId, partition: u32, wanted: &[Wanted], ground: &mut Ground<'_>) -> JournalDone {
+fn read(
+    segment: SegmentId,
+    backlog: BacklogId,
+    partition: u32,
+    wanted: &[Wanted],
+    ground: &mut Ground<'_>,
+) -> JournalDone {
     let place = ground.places.place(segment.journal);
     let part = PartKey { sink: place.sink, partition };
     let file = ground.journals[&segment.journal].get(i64::from(segment.seq));
@@ -195,7 +210,7 @@ fn read(segment: SegmentId, partition: u32, wanted: &[Wanted], ground: &mut Grou
             (*tries, *of) = (*tries + 1, records.map_or(0, |bytes| u32::from_be_bytes(*bytes)));
         }
     }
-    JournalDone::Read { segment, partition, entries }
+    JournalDone::Read { segment, backlog, entries }
 }
 
 fn write_positions(

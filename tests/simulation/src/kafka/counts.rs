@@ -25,6 +25,8 @@ pub struct Counts {
     pub errors: [u64; CODE_MAX as usize + 2],
     /// Topics in Metadata, InitProducerId and ApiVersions answered with an error.
     pub question_errors: u64,
+    /// Topics of which it was told how large batches they take.
+    pub limits_told: u64,
     /// Requests that gave up waiting for replicas.
     pub timeouts: u64,
     /// Requests whose connection was broken for a fault.
@@ -70,6 +72,7 @@ impl Default for Counts {
             truncated: 0,
             errors: [0; CODE_MAX as usize + 2],
             question_errors: 0,
+            limits_told: 0,
             timeouts: 0,
             closed: 0,
             never_answered: 0,

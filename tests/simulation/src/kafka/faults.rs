@@ -112,7 +112,7 @@ pub struct Faults {
 
     /// An ApiVersions: answered with an error.
     pub versions_error: u32,
-    /// A topic in a Metadata: answered with an error.
+    /// A topic in a Metadata or a DescribeConfigs: answered with an error.
     pub topic_error: u32,
     /// A partition in a Metadata: it is told to be without a leader.
     pub leaderless: u32,

@@ -1,18 +1,22 @@
-//! ApiVersions, Metadata and InitProducerId: rare, so read and written with `kafka-protocol`.
+//! ApiVersions, Metadata, DescribeConfigs and InitProducerId: rare, so read and written with `kafka-protocol`.
 
 use bytes::Bytes;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse,
-    MetadataRequest, MetadataResponse, ProducerId, RequestHeader, TopicName,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse,
+    InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProducerId, RequestHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 use super::faults::{self, code};
 use super::{Cluster, HOST, PORT};
+
+const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
 
 impl Cluster {
     /// Answers a question into `out`.
@@ -34,6 +38,7 @@ impl Cluster {
         let newest = match key {
             ApiKey::Metadata => Some(self.plan.metadata_version),
             ApiKey::InitProducerId => self.plan.producer_id_version,
+            ApiKey::DescribeConfigs => Some(self.plan.configs_version),
             _ => None,
         };
         assert!(newest.is_some_and(|newest| version <= newest), "{key:?} {version} was not announced");
@@ -43,6 +48,9 @@ impl Cluster {
         if key == ApiKey::Metadata {
             let request = MetadataRequest::decode(&mut bytes, version).expect("a Metadata");
             self.metadata(broker, &request, version).encode(out, version).expect("an answer to Metadata");
+        } else if key == ApiKey::DescribeConfigs {
+            let request = DescribeConfigsRequest::decode(&mut bytes, version).expect("a DescribeConfigs");
+            self.limits(broker, &request).encode(out, version).expect("an answer to DescribeConfigs");
         } else {
             let request = InitProducerIdRequest::decode(&mut bytes, version).expect("an InitProducerId");
             assert!(request.transactional_id.is_none(), "a transaction");
@@ -60,6 +68,7 @@ impl Cluster {
             range(ApiKey::Fetch, 4, 12),
             range(ApiKey::Metadata, 0, self.plan.metadata_version),
             range(ApiKey::ApiVersions, 0, self.plan.versions_version),
+            range(ApiKey::DescribeConfigs, 0, self.plan.configs_version),
         ]);
         if let Some(newest) = self.plan.producer_id_version {
             answer.api_keys.push(range(ApiKey::InitProducerId, 0, newest));
@@ -117,6 +126,36 @@ impl Cluster {
             .with_cluster_id(Some(StrBytes::from_static_str("simulated")))
             .with_controller_id(BrokerId(nodes(up).next().map_or(-1, |id| id as i32)))
             .with_topics(topics)
+    }
+
+    /// What topics take: `max.message.bytes`, and no other setting.
+    fn limits(&mut self, broker: usize, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+        let mut results = Vec::new();
+        for asked in &request.resources {
+            assert_eq!(asked.resource_type, 2, "the settings of topics are asked for");
+            let keys = asked.configuration_keys.iter().flatten();
+            assert!(keys.eq([MESSAGE_BYTES_MAX]), "{:?}", asked.configuration_keys);
+            let name = &asked.resource_name;
+            let topic = self.topics.iter().position(|topic| topic.plan.name == **name);
+            let seen = topic.filter(|&topic| self.brokers[broker].topics[topic].is_some());
+            let result = DescribeConfigsResult::default().with_resource_type(2).with_resource_name(name.clone());
+            if self.random.chance(self.faults.topic_error) {
+                self.counts.question_errors += 1;
+                results.push(result.with_error_code(self.random.one_of(&faults::TOPIC)));
+                continue;
+            }
+            let Some(topic) = seen else {
+                results.push(result.with_error_code(code::UNKNOWN_TOPIC_OR_PARTITION));
+                continue;
+            };
+            let value = self.topics[topic].batch_bytes_max.to_string();
+            let setting = DescribeConfigsResourceResult::default()
+                .with_name(StrBytes::from_static_str(MESSAGE_BYTES_MAX))
+                .with_value(Some(StrBytes::from_string(value)));
+            results.push(result.with_configs(vec![setting]));
+        }
+        self.counts.limits_told += results.iter().filter(|result| !result.configs.is_empty()).count() as u64;
+        DescribeConfigsResponse::default().with_results(results)
     }
 
     fn topic_metadata(&mut self, broker: usize, name: TopicName, version: i16) -> MetadataResponseTopic {

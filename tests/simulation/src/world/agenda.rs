@@ -79,10 +79,12 @@ impl<E: Copy> Agenda<E> {
     /// Takes what happens next, with its time.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<(u64, Next<E>)> {
-        let (mut first, mut earliest, mut turn) = (0, NEVER, 0);
-        for (place, (&at, &planned)) in self.wakes.iter().zip(&self.turns).enumerate() {
-            if at < earliest || (at == earliest && planned < turn) {
-                (first, earliest, turn) = (place, at, planned);
+        // The times alone first, which takes a few lanes at once; who of those at the same time was planned first, then.
+        let earliest = self.wakes.iter().copied().fold(NEVER, u64::min);
+        let (mut first, mut turn) = (0, NEVER);
+        for (place, &at) in self.wakes.iter().enumerate() {
+            if at == earliest && self.turns[place] < turn {
+                (first, turn) = (place, self.turns[place]);
             }
         }
         if let Some(Reverse(event)) = self.events.peek()

@@ -69,7 +69,7 @@ fn entries_are_written_finished_read_back_and_removed() {
         assert_eq!(result, Ok(()));
     }
     let wanted = vec![Wanted { number: 1, at: bytes, bytes }, Wanted { number: 1, at: 0, bytes }];
-    let read = run(&mut files, vec![JournalOp::Read { segment: first, partition: 0, wanted }]);
+    let read = run(&mut files, vec![JournalOp::Read { segment: first, backlog: BacklogId(0), partition: 0, wanted }]);
     let [JournalDone::Read { entries, .. }] = &read[..] else { panic!("unexpected: {read:?}") };
     let [(1, ReadBack::Whole(batch, _)), (1, ReadBack::Damaged)] = &entries[..] else { panic!("{entries:?}") };
     assert_eq!(batch.bytes, entry(1).bytes);
@@ -87,7 +87,7 @@ fn appends_are_answered_by_one_sync_and_reads_come_last() {
     let (id, bytes) = (segment(&journals, 0), entry(0).bytes.len() as u64);
     let wanted = vec![Wanted { number: 0, at: 0, bytes: bytes as u32 }];
     let mut ops = vec![JournalOp::Append { segment: id, at: 0, batches: vec![entry(0)] }];
-    ops.push(JournalOp::Read { segment: id, partition: 0, wanted });
+    ops.push(JournalOp::Read { segment: id, backlog: BacklogId(0), partition: 0, wanted });
     ops.extend((1..5).map(|n| JournalOp::Append { segment: id, at: n * bytes, batches: vec![entry(n)] }));
     let done = run(&mut files, ops);
     assert!(matches!(done[..5], [JournalDone::Appended { result: Ok(()), .. }, ..]));

@@ -5,8 +5,9 @@ use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
 use crate::log::DiskError;
 use crate::log::journal::backlog::Entry;
+use crate::log::journal::entry;
 use crate::log::journal::footer::Item;
-use crate::log::journal::op::{JournalDone, JournalOp, ReadBack, SegmentId};
+use crate::log::journal::op::{BacklogId, JournalDone, JournalOp, ReadBack, SegmentId};
 
 /// How long appends and reads stay away from a disk that has just failed one.
 const RETRY_MS: u64 = 500;
@@ -39,7 +40,7 @@ impl Journal {
                     self.complain(&error, "The next start takes longer");
                 }
             }
-            JournalDone::Read { segment, partition, entries } => self.on_read(now, segment, partition, entries),
+            JournalDone::Read { segment, backlog, entries } => self.on_read(now, segment, backlog, entries),
             JournalDone::Positions { journal, result } => {
                 let Some(directory) = self.directories.iter_mut().find(|d| d.journal == journal) else { return };
                 directory.writing = false;
@@ -73,32 +74,51 @@ impl Journal {
         self.counts.sync_ns += sync_ns;
         for batch in batches {
             let (partition, number) = (batch.part.partition, batch.journal - 1);
-            let (at, bytes, records) = (self.at as u32, batch.bytes.len() as u32, batch.records);
+            let (at, bytes, records) = (self.at as u32, entry::bytes_of(&batch) as u32, batch.records);
             self.at += u64::from(bytes);
-            self.footer.push(&Item { number, at, bytes, partition, records });
-            let backlog = self.backlog(partition);
+            self.footer.push(&Item { number, at, bytes, partition, records, topic: 0 }, &batch.topic_name);
+            self.note_named(number, &batch);
+            let id = self.backlogs.open(&batch.topic_name, partition);
+            let backlog = &mut self.backlogs[id];
             backlog.unwritten -= 1;
             let open = backlog.window.len() + backlog.open.len();
-            let turn = backlog.is_in_memory() && !backlog.blocked;
-            self.enqueue(partition, Entry { number, segment, at, bytes, records });
+            let mut turn = backlog.is_in_memory() && !backlog.blocked;
+            turn = turn && self.backlogs.claim(id) && self.backlogs.may_load(id);
+            self.enqueue(id, Entry { number, segment, at, bytes, records });
             let room = self.kept_bytes + batch.charge_bytes <= self.limits.kept_bytes_max;
-            self.keep_or_release(batch, turn && room && open < self.limits.inflight_max as usize, release);
-            self.list(partition);
+            self.keep_or_release(id, batch, turn && room && open < self.limits.inflight_max as usize, release);
+            self.list(id);
         }
         debug_assert!(self.at == end, "what was planned was written");
     }
 
+    /// From now on positions speak of topics that messages named.
+    fn note_named(&mut self, number: u64, batch: &Batch) {
+        if batch.topic_name.is_empty() {
+            return;
+        }
+        if let Some(own) = self.directories.last_mut() {
+            own.named_end = number + 1;
+        }
+    }
+
     /// Keeps a durable batch that will leave at once; of others only the tickets.
-    fn keep_or_release(&mut self, mut batch: Box<Batch>, keep: bool, release: &mut impl FnMut(Box<Batch>)) {
+    fn keep_or_release(
+        &mut self,
+        id: BacklogId,
+        mut batch: Box<Batch>,
+        keep: bool,
+        release: &mut impl FnMut(Box<Batch>),
+    ) {
         let number = batch.journal - 1;
         if keep {
             let memory = Memory::Kept(batch.charge_bytes);
             self.kept_bytes += batch.charge_bytes;
-            return self.backlog(batch.part.partition).load(batch, memory);
+            return self.backlogs[id].load(batch, memory);
         }
         if !batch.runs.is_empty() {
             let runs = std::mem::take(&mut batch.runs);
-            self.backlog(batch.part.partition).saved.push_back((number, runs));
+            self.backlogs[id].saved.push_back((number, runs));
         }
         release(batch);
     }
@@ -121,12 +141,12 @@ impl Journal {
         }
     }
 
-    fn on_read(&mut self, now: Now, segment: SegmentId, partition: u32, entries: Vec<(u64, ReadBack)>) {
-        let asked: usize = std::mem::take(&mut self.backlog(partition).reading_bytes);
+    fn on_read(&mut self, now: Now, segment: SegmentId, id: BacklogId, entries: Vec<(u64, ReadBack)>) {
+        let asked: usize = std::mem::take(&mut self.backlogs[id].reading_bytes);
         self.loaded_bytes -= asked;
-        self.backlog(partition).reading = false;
+        self.backlogs[id].reading = false;
         for (number, found) in entries {
-            let backlog = self.backlog(partition);
+            let backlog = &mut self.backlogs[id];
             let at = backlog.window.len();
             // What was displaced meanwhile is not expected any more.
             let expected = backlog.queue.get(at).is_some_and(|e| e.segment == segment && e.number == number);
@@ -150,30 +170,33 @@ impl Journal {
                 }
                 ReadBack::Failed(error) => {
                     self.complain(&error, "The entry is given up");
-                    self.lose(now.mono, partition, at);
+                    self.lose(now.mono, id, at);
                 }
-                ReadBack::Damaged => self.lose(now.mono, partition, at),
+                ReadBack::Damaged => self.lose(now.mono, id, at),
             }
         }
-        self.list(partition);
+        self.list(id);
     }
 
     /// The entry at `at` of a queue cannot be sent.
-    fn lose(&mut self, now: Mono, partition: u32, at: usize) {
+    fn lose(&mut self, now: Mono, id: BacklogId, at: usize) {
         let own = self.own;
-        let backlog = self.backlog(partition);
+        let topic: Box<str> = self.backlogs.topic(id).into();
+        let backlog = &mut self.backlogs[id];
+        let partition = backlog.partition;
         backlog.tries = 0;
         let Some(entry) = backlog.queue.remove(at) else { return };
         backlog.held_bytes -= u64::from(entry.bytes);
         let runs = if entry.segment.journal == own { backlog.take_saved(entry.number) } else { Vec::new() };
         self.counts.damaged += 1;
         let Entry { number, segment, records, bytes, .. } = entry;
+        let of = if topic.is_empty() { String::new() } else { format!(" of topic {topic}") };
         self.notes.push_back(format!(
-            "buffer: {records} records of partition {partition} in {segment:?}, entry {number}, are damaged and cannot be sent; \
+            "buffer: {records} records of partition {partition}{of} in {segment:?}, entry {number}, are damaged and cannot be sent; \
              what was read was set aside in the directory quarantine. Check the disk."
         ));
-        self.forget(now, partition, &entry);
-        self.gone.push_back(Gone { partition, records, bytes, runs, batch: None });
+        self.forget(now, id, &entry);
+        self.gone.push_back(Gone { topic, partition, records, bytes, runs, batch: None });
     }
 
     fn complain(&mut self, error: &DiskError, consequence: &str) {

@@ -4,8 +4,9 @@ use super::*;
 use crate::buffer::PartKey;
 use crate::log::DiskError;
 use crate::log::journal::op::{JournalDone, ReadBack};
+use crate::log::journal::positions::{Position, Positions};
 use crate::log::journal::read::read_back;
-use crate::log::journal::rig;
+use crate::log::journal::rig::{self, part};
 use crate::shard::ShardId;
 use crate::ticket::Lane;
 
@@ -16,6 +17,7 @@ fn limits() -> JournalLimits {
     JournalLimits {
         segment_bytes: 1_000,
         inflight_max: 2,
+        topics_max: 2,
         merge_bytes: 128 << 10,
         loaded_bytes_max: 1 << 20,
         kept_bytes_max: 1 << 20,
@@ -63,7 +65,7 @@ impl Rig {
 
     fn poll(&mut self) -> Option<Mono> {
         let (asked, away) = (&mut self.asked, &mut self.away);
-        self.journal.poll(self.now, false, |_| 0, |op| asked.push_back(op), |batch| away.push_back(batch))
+        self.journal.poll(self.now, false, |_, _| 0, |op| asked.push_back(op), |batch| away.push_back(batch))
     }
 
     /// Does everything that is asked for, and what that leads to.
@@ -85,7 +87,10 @@ impl Rig {
                 if result.is_ok() {
                     let file = self.files.entry(segment).or_default();
                     file.truncate(at as usize);
-                    batches.iter().for_each(|batch| file.extend_from_slice(&batch.bytes));
+                    batches
+                        .iter()
+                        .flat_map(|batch| entry::pieces(batch))
+                        .for_each(|bytes| file.extend_from_slice(bytes));
                 }
                 JournalDone::Appended { segment, batches, sync_ns: 1, result }
             }
@@ -95,12 +100,12 @@ impl Rig {
                 file.extend(footer);
                 JournalDone::Finished { segment, result }
             }
-            JournalOp::Read { segment, partition, wanted } => {
+            JournalOp::Read { segment, backlog, partition, wanted } => {
                 let part = PartKey { sink: 0, partition };
                 let mark = if segment.journal == OWN { MARK } else { 1 };
                 let read = |w: &Wanted| read_back(&self.files[&segment][..], mark, ShardId(0), part, w, |_| {});
                 let entries: Vec<(u64, ReadBack)> = wanted.iter().map(|w| (w.number, read(w))).collect();
-                JournalDone::Read { segment, partition, entries }
+                JournalDone::Read { segment, backlog, entries }
             }
             JournalOp::Positions { journal, bytes, .. } => {
                 self.positions.insert(journal, bytes);
@@ -116,8 +121,12 @@ impl Rig {
     /// Kafka answers the oldest; its value.
     fn answer(&mut self) -> Option<String> {
         let batch = self.away.pop_front()?;
-        assert!(self.journal.passed(self.now.mono, batch.part.partition, batch.journal));
+        assert!(self.pass(&batch));
         Some(value(&batch))
+    }
+
+    fn pass(&mut self, batch: &Batch) -> bool {
+        self.journal.passed(self.now.mono, &batch.topic_name, batch.part.partition, batch.journal)
     }
 
     /// Everything that leaves, answered as it comes.
@@ -193,7 +202,7 @@ fn positions_name_what_is_on_its_way() {
     rig.work();
     assert_eq!(rig.away.len(), 2, "large batches keep to max_inflight");
     let newer = rig.away.pop_back().expect("two are away");
-    assert!(rig.journal.passed(rig.now.mono, 0, newer.journal));
+    assert!(rig.pass(&newer));
     rig.now = now(500);
     rig.work();
     let positions = Positions::decode(&rig.positions[&OWN], MARK).expect("whole positions");
@@ -227,13 +236,13 @@ fn the_oldest_gives_way_and_is_not_sent() {
     (0..6).for_each(|n| rig.push(0, &format!("{n}{}", "x".repeat(200_000))));
     rig.work();
     assert_eq!(rig.away.len(), 1);
-    let held = rig.journal.held_bytes(0);
-    let gone = rig.journal.drop_oldest(rig.now.mono, 0).expect("five wait");
-    assert_eq!((gone.records, rig.journal.held_bytes(0)), (1, held - u64::from(gone.bytes)));
-    rig.journal.drop_oldest(rig.now.mono, 0).expect("four wait");
+    let held = rig.journal.held_bytes("", 0);
+    let gone = rig.journal.drop_oldest(rig.now.mono, "", 0).expect("five wait");
+    assert_eq!((gone.records, rig.journal.held_bytes("", 0)), (1, held - u64::from(gone.bytes)));
+    rig.journal.drop_oldest(rig.now.mono, "", 0).expect("four wait");
     let sent: Vec<String> = rig.drain().iter().map(|value| value[..1].to_string()).collect();
     assert_eq!(sent, ["0", "3", "4", "5"]);
-    assert!(rig.journal.drop_oldest(rig.now.mono, 0).is_none());
+    assert!(rig.journal.drop_oldest(rig.now.mono, "", 0).is_none());
 }
 
 #[test]
@@ -276,7 +285,7 @@ fn what_was_taken_over_goes_first() {
         for number in 0..3u64 {
             let entry = rig::entry(number, 0, format!("value {}", first + number as u32).as_bytes(), 1);
             let (at, len) = (bytes.len() as u32, entry.len() as u32);
-            items.push((3, Item { number, at, bytes: len, partition: 0, records: 1 }));
+            items.push((3, Item { number, at, bytes: len, partition: 0, records: 1, topic: 0 }));
             bytes.extend(entry);
         }
         files.insert(segment, bytes);
@@ -285,7 +294,8 @@ fn what_was_taken_over_goes_first() {
             mark: 1,
             positions: Positions::default(),
             segments: vec![(3, 0)],
-            entries: BTreeMap::from([(0, items)]),
+            entries: BTreeMap::from([(part("", 0), items)]),
+            named_end: 0,
         }
     };
     let mut files = BTreeMap::new();
@@ -296,7 +306,7 @@ fn what_was_taken_over_goes_first() {
     rig.files = files;
     (6..9).for_each(|n| rig.push(0, &format!("value {n}")));
     assert_eq!(rig.drain(), values(0..9));
-    assert_eq!((rig.journal.pop_unblocked(), rig.journal.pop_unblocked()), (Some(0), None));
+    assert_eq!((rig.journal.pop_unblocked(), rig.journal.pop_unblocked()), (Some(part("", 0)), None));
     rig.now = now(500);
     rig.work();
     assert!(rig.files.keys().all(|segment| segment.journal == OWN), "their files are gone");
@@ -307,13 +317,13 @@ fn what_was_taken_over_goes_first() {
 #[test]
 fn a_partition_waits_for_the_shard_that_took_it_over() {
     let mut start = JournalStart::empty(0, OWN, MARK);
-    start.waits_for = vec![0];
+    start.waits_for = vec![part("", 0)];
     let mut rig = Rig::with(Journal::new(limits(), start));
     (0..2).for_each(|n| rig.push(n, &format!("value {n}")));
     rig.work();
     assert_eq!(rig.away.iter().map(|batch| batch.part.partition).collect::<Vec<_>>(), [1]);
-    assert!(rig.journal.holds(0) && rig.journal.is_safe());
-    rig.journal.unblock(0);
+    assert!(rig.journal.holds("", 0) && rig.journal.is_safe());
+    rig.journal.unblock("", 0);
     rig.work();
     assert_eq!(rig.away.len(), 2);
 }
@@ -330,9 +340,136 @@ fn a_stalled_partition_stalls_only_itself() {
     let mut sent = 0;
     while let Some(at) = rig.away.iter().position(|batch| batch.part.partition == 1) {
         let batch = rig.away.remove(at).expect("it is there");
-        assert!(rig.journal.passed(rig.now.mono, 1, batch.journal));
+        assert!(rig.pass(&batch));
         sent += 1;
         rig.work();
     }
     assert_eq!(sent, 30);
+}
+
+impl Rig {
+    fn push_to(&mut self, topic: &str, partition: u32, value: &str) {
+        self.journal.push(rig::batch_to(topic, partition, value.as_bytes()));
+    }
+
+    /// Topic and value of everything that leaves, answered as it comes.
+    fn drain_named(&mut self) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        self.work();
+        while let Some(batch) = self.away.pop_front() {
+            assert!(self.pass(&batch));
+            all.push((batch.topic_name.clone(), value(&batch)));
+            self.work();
+        }
+        all
+    }
+
+    /// What the positions on disk say.
+    fn positions(&mut self) -> Positions {
+        self.now = Now { mono: self.now.mono.plus_ms(500), ..self.now };
+        self.work();
+        Positions::decode(&self.positions[&OWN], MARK).expect("whole positions")
+    }
+}
+
+fn numbers_of(sent: &[(String, String)], topic: &str) -> Vec<String> {
+    sent.iter().filter(|(of, _)| of == topic).map(|(_, value)| value.clone()).collect()
+}
+
+#[test]
+fn each_topic_gets_its_own_in_order_and_leaves_nothing_behind() {
+    let mut rig = Rig::new(JournalLimits { kept_bytes_max: 0, topics_max: 1, ..limits() });
+    for n in 0..40 {
+        rig.push_to(["a", "b", "c", ""][n % 4], 0, &format!("{n}"));
+    }
+    rig.work();
+    let topics: std::collections::BTreeSet<_> = rig.away.iter().map(|batch| batch.topic_name.clone()).collect();
+    assert_eq!(topics.len(), 2, "one named topic at a time, and the sink's own: {topics:?}");
+    assert!(rig.journal.index_bytes() > 40 * ENTRY_BYTES, "topics are charged");
+    let sent = rig.drain_named();
+    for (first, topic) in ["a", "b", "c", ""].into_iter().enumerate() {
+        let expected: Vec<String> = (first..40).step_by(4).map(|n| n.to_string()).collect();
+        assert_eq!(numbers_of(&sent, topic), expected, "{topic}");
+    }
+    assert!(rig.journal.is_empty() && !rig.journal.holds("a", 0));
+    assert_eq!((rig.journal.index_bytes(), rig.journal.loaded_bytes), (0, 0));
+    rig.push_to("b", 0, "again");
+    assert_eq!(rig.drain_named(), [("b".to_string(), "again".to_string())]);
+}
+
+/// A topic that never rests does not keep another from its turn.
+#[test]
+fn topics_take_turns() {
+    let mut rig = Rig::new(JournalLimits { kept_bytes_max: 0, topics_max: 1, segment_bytes: 1 << 20, ..limits() });
+    (0..5_000).for_each(|n| rig.push_to("busy", n % 3, &format!("{n}")));
+    rig.push_to("rare", 0, "it");
+    let sent = rig.drain_named();
+    let at = sent.iter().position(|(topic, _)| topic == "rare").expect("it comes");
+    assert!((256..2_000).contains(&at), "after {at} of the busy one");
+    assert_eq!(sent.len(), 5_001);
+    for partition in 0..3 {
+        let own: Vec<u32> = sent.iter().filter_map(|(_, value)| value.parse().ok()).collect();
+        let own: Vec<u32> = own.into_iter().filter(|n| n % 3 == partition).collect();
+        assert!(own.is_sorted() && own.len() > 1_000, "partition {partition}");
+    }
+}
+
+#[test]
+fn positions_name_topics_that_hold_something_and_no_others() {
+    let mut rig = Rig::new(JournalLimits { kept_bytes_max: 0, inflight_max: 1, merge_bytes: 0, ..limits() });
+    for n in 0..6 {
+        rig.push_to(["a", "b"][n % 2], 7, &format!("{n}"));
+    }
+    rig.work();
+    for _ in 0..3 {
+        let at = rig.away.iter().position(|batch| batch.topic_name == "b").expect("one of b is away");
+        let batch = rig.away.remove(at).expect("it is there");
+        assert!(rig.pass(&batch));
+        rig.work();
+    }
+    let positions = rig.positions();
+    assert_eq!(positions.passed, 6);
+    assert_eq!(positions.topics.keys().map(|name| &**name).collect::<Vec<_>>(), ["a"]);
+    let left = |positions: &Positions, topic: &str| -> Vec<u64> {
+        (0..8).filter(|&number| !positions.position(topic, 7).has_passed(number)).collect()
+    };
+    assert_eq!(
+        left(&positions, "a"),
+        [0, 2, 3, 4, 5, 6, 7],
+        "0 is on its way, 2 and 4 wait, 1, 3 and 5 are none of its own"
+    );
+    assert_eq!(left(&positions, "b"), [6, 7], "all of it");
+    // What is not durable yet, or newer than the positions, has not been passed.
+    rig.push_to("c", 7, "6");
+    rig.poll();
+    assert_eq!(rig.journal.positions(0).passed, 6);
+    rig.work();
+    assert_eq!((rig.journal.positions(0).passed, left(&rig.journal.positions(0), "c")), (7, vec![6, 7]));
+}
+
+/// Memory: of many topics that wait for brokers not each may have something read back.
+#[test]
+fn many_topics_read_no_more_than_they_may() {
+    let loaded_bytes_max = 200_000;
+    let mut rig = Rig::new(JournalLimits { loaded_bytes_max, kept_bytes_max: 0, topics_max: 100, ..limits() });
+    for n in 0..100 {
+        rig.push_to(&format!("site-{n}"), 0, &"x".repeat(20_000));
+    }
+    rig.work();
+    assert!(rig.journal.loaded_bytes <= loaded_bytes_max + 25_000, "{}", rig.journal.loaded_bytes);
+    assert_eq!(rig.drain_named().len(), 100);
+}
+
+#[test]
+fn a_topic_waits_for_the_shard_that_took_it_over() {
+    let mut start = JournalStart::empty(0, OWN, MARK);
+    start.waits_for = vec![part("a", 0)];
+    let mut rig = Rig::with(Journal::new(limits(), start));
+    ["a", "b"].into_iter().for_each(|topic| rig.push_to(topic, 0, "value"));
+    rig.work();
+    assert_eq!(rig.away.iter().map(|batch| &*batch.topic_name).collect::<Vec<_>>(), ["b"]);
+    assert!(rig.journal.holds("a", 0));
+    rig.journal.unblock("a", 0);
+    rig.work();
+    assert_eq!(rig.away.len(), 2);
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::log::journal::footer::Footer;
-use crate::log::journal::rig;
+use crate::log::journal::rig::{self, part};
 
 /// A directory that goes with the test.
 struct Dir(PathBuf);
@@ -29,11 +29,17 @@ impl Drop for Dir {
 
 /// Writes entries, given by number and partition, as a journal does; with a footer if `finished`.
 fn write(place: &JournalPlace, seq: u32, entries: &[(u64, u32)], finished: bool) {
+    let own: Vec<_> = entries.iter().map(|&(number, partition)| (number, "", partition)).collect();
+    write_named(place, seq, &own, finished);
+}
+
+/// As [`write`], of entries with topics that messages named.
+fn write_named(place: &JournalPlace, seq: u32, entries: &[(u64, &str, u32)], finished: bool) {
     let (mut bytes, mut footer) = (Vec::new(), Footer::default());
-    for &(number, partition) in entries {
-        let entry = rig::entry(number, partition, format!("value {number}").as_bytes(), place.mark);
+    for &(number, topic, partition) in entries {
+        let entry = rig::entry_to(topic, number, partition, format!("value {number}").as_bytes(), place.mark);
         let (at, len) = (bytes.len() as u32, entry.len() as u32);
-        footer.push(&Item { number, at, bytes: len, partition, records: 1 });
+        footer.push(&Item { number, at, bytes: len, partition, records: 1, topic: 0 }, topic);
         bytes.extend(entry);
     }
     if finished {
@@ -46,8 +52,8 @@ fn write(place: &JournalPlace, seq: u32, entries: &[(u64, u32)], finished: bool)
 fn left(start: &JournalStart) -> Vec<(u32, Vec<u64>)> {
     let mut left: Vec<(u32, Vec<u64>)> = Vec::new();
     for adopted in &start.adopted {
-        for (&partition, entries) in &adopted.entries {
-            left.push((partition, entries.iter().map(|(_, item)| item.number).collect()));
+        for (part, entries) in &adopted.entries {
+            left.push((part.partition, entries.iter().map(|(_, item)| item.number).collect()));
         }
     }
     left
@@ -65,15 +71,15 @@ fn entries_that_have_not_been_passed_are_taken_over_in_order() {
     for (slot, count) in [(0, 4), (1, 3)] {
         let positions = Positions {
             count,
-            topic_partitions: 0,
             partitions: if count == 4 { partitions.clone() } else { BTreeMap::new() },
+            ..Positions::default()
         };
         fs::write(place.positions_path(slot), positions.encode(11)).expect("a file");
     }
     let second = dir.open(1, 12);
     let start = &second.starts[0][0];
     assert_eq!(left(start), [(0, vec![0, 3, 5]), (1, vec![1, 4])]);
-    assert_eq!(start.adopted[0].entries[&0][1].0, 1, "of two copies the later");
+    assert_eq!(start.adopted[0].entries[&part("", 0)][1].0, 1, "of two copies the later");
     assert_eq!((start.entries(), start.records(), start.damaged), (5, 5, 0));
     assert!(second.notes.is_empty() && start.waits_for.is_empty());
 }
@@ -86,8 +92,8 @@ fn what_has_been_passed_goes_with_its_directory() {
     write(&place, 0, &[(0, 0)], true);
     let positions = Positions {
         count: 1,
-        topic_partitions: 0,
         partitions: BTreeMap::from([(0, Position { resume: 1, open: Vec::new() })]),
+        ..Positions::default()
     };
     fs::write(place.positions_path(1), positions.encode(11)).expect("a file");
     let second = dir.open(2, 12);
@@ -111,8 +117,8 @@ fn each_shard_takes_over_its_own_or_one_takes_over_all() {
     // Nothing was passed, so the first start's is there still; and the second's, which is empty, goes.
     let other = dir.open(3, 13);
     assert_eq!(left(&other.starts[0][0]), [(0, vec![0]), (3, vec![0])]);
-    assert_eq!(other.starts[1][0].waits_for, [0, 3]);
-    assert_eq!(other.starts[2][0].waits_for, [0, 3]);
+    assert_eq!(other.starts[1][0].waits_for, [part("", 0), part("", 3)]);
+    assert_eq!(other.starts[2][0].waits_for, [part("", 0), part("", 3)]);
     assert!(other.starts[0][0].waits_for.is_empty());
     let marks: Vec<u32> = other.starts[0][0].adopted.iter().map(|adopted| adopted.mark).collect();
     assert_eq!(marks, [11, 11]);
@@ -199,4 +205,48 @@ fn journals_that_come_later_have_numbers_of_their_own() {
     assert_eq!(all.places().count(), 4);
     all.remove(0);
     assert_eq!(all.places().map(|(journal, _)| journal).collect::<Vec<_>>(), [JournalId(2), JournalId(3)]);
+}
+
+/// What is left of topics that messages named.
+fn left_of(start: &JournalStart) -> Vec<(String, u32, Vec<u64>)> {
+    let entries = start.adopted.iter().flat_map(|adopted| &adopted.entries);
+    let numbers = |entries: &[(u32, Item)]| entries.iter().map(|(_, item)| item.number).collect();
+    entries.map(|(part, entries)| (part.topic.to_string(), part.partition, numbers(entries))).collect()
+}
+
+/// Two files, one with a footer and one without; one topic holds something, one has been passed, one is newer than the positions.
+#[test]
+fn each_topic_gets_back_what_has_not_been_passed_of_it() {
+    let dir = Dir::new("topics");
+    let first = dir.open(2, 11);
+    let place = first.journals.place(first.starts[1][0].own).clone();
+    write_named(&place, 0, &[(0, "a", 0), (1, "b", 0), (2, "a", 1), (3, "", 0), (4, "a", 0)], true);
+    write_named(&place, 1, &[(5, "b", 0), (6, "a", 0), (7, "b", 1), (8, "c", 2)], false);
+    let a = BTreeMap::from([(0, Position { resume: 6, open: vec![0] })]);
+    let positions = Positions {
+        count: 1,
+        partitions: BTreeMap::from([(0, Position { resume: 4, open: Vec::new() })]),
+        passed: 7,
+        topics: BTreeMap::from([("a".into(), a)]),
+        ..Positions::default()
+    };
+    fs::write(place.positions_path(0), positions.encode(11)).expect("a file");
+    let second = dir.open(2, 12);
+    let left = |topic: &str, partition, numbers: &[u64]| (topic.to_string(), partition, numbers.to_vec());
+    assert_eq!(left_of(&second.starts[1][0]), [left("a", 0, &[0, 6]), left("b", 1, &[7]), left("c", 2, &[8])]);
+    assert!(!second.starts[1][0].has_unnamed() && second.starts[0][0].adopted.is_empty());
+    assert_eq!(second.starts[1][0].adopted[0].named_end, 9);
+    // With another number of shards one takes over all of it, and the others wait for it topic by topic.
+    let third = dir.open(3, 13);
+    assert_eq!(left_of(&third.starts[0][0]).len(), 3);
+    assert_eq!(third.starts[2][0].waits_for, [part("a", 0), part("b", 1), part("c", 2)]);
+}
+
+#[test]
+fn entries_without_a_name_are_seen() {
+    let dir = Dir::new("unnamed");
+    let first = dir.open(1, 11);
+    let place = first.journals.place(first.starts[0][0].own).clone();
+    write_named(&place, 0, &[(0, "a", 0), (1, "", 0)], true);
+    assert!(dir.open(1, 12).starts[0][0].has_unnamed());
 }

@@ -1,6 +1,6 @@
 //! A segment of 64 KiB without a footer, spoilt in every way there is.
 //!
-//! Setup: entries of one record until the segment holds 64 KiB. Action: every bit is flipped by itself, and the segment is cut at
+//! Setup: entries of one record until the segment holds 64 KiB, two of three for topics that messages named. Action: every bit is flipped by itself, and the segment is cut at
 //! every byte; each result is scanned. Expectation: nothing panics; a flipped bit costs the entry it hit and no other; a cut costs
 //! what lies behind it; what is missing is told as damaged or torn, byte for byte.
 
@@ -24,7 +24,8 @@ fn segment() -> Written {
         let number = written.starts.len() as u64;
         written.starts.push(written.bytes.len());
         let value = format!("{{\"n\":{number},\"temperature\":21.5}}");
-        written.bytes.extend(rig::entry(number, number as u32 % 8, value.as_bytes(), MARK));
+        let topic = ["", "site-a", "t"][number as usize % 3];
+        written.bytes.extend(rig::entry_to(topic, number, number as u32 % 8, value.as_bytes(), MARK));
     }
     written
 }
@@ -68,6 +69,9 @@ fn every_flipped_bit_costs_its_own_entry_at_most() {
         let numbers: Vec<u64> = found.entries.iter().map(|entry| entry.envelope.number).collect();
         let expected: Vec<u64> = (from..to).filter(|&n| n != hit).map(|n| n as u64).collect();
         assert_eq!(numbers, expected, "bit {bit}");
+        let topics = found.entries.iter().map(|entry| found.topics.name(entry.topic));
+        let named = numbers.iter().map(|number| ["", "site-a", "t"][*number as usize % 3]);
+        assert!(topics.eq(named), "bit {bit}");
         check_whole(part, &found);
         assert_eq!(found.damaged.len() + usize::from(found.torn_bytes > 0), 1, "bit {bit}");
         assert!(found.torn_bytes == 0 || hit + 1 == starts.len(), "bit {bit}");

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use kafka::compression::Compression;
 use kafka::record_batch::{self, Header};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -17,8 +19,8 @@ use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, BrokerId, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProduceRequest,
-    ProduceResponse, ProducerId, RequestHeader, TopicName,
+    ApiKey, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse, InitProducerIdResponse,
+    MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, ProducerId, RequestHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
@@ -70,6 +72,12 @@ pub(super) struct Cluster {
     pub(super) faults: Faults,
     pub(super) produce_version: i16,
     pub(super) batch_bytes_max: usize,
+    /// Newest DescribeConfigs spoken.
+    pub(super) configs_version: i16,
+    /// Error for DescribeConfigs of any topic, 0 for none.
+    pub(super) deny_configs: i16,
+    /// The topics of each DescribeConfigs.
+    pub(super) limits_asked: Vec<Vec<String>>,
     /// Error for InitProducerId, 0 for none.
     pub(super) deny_producer: i16,
     /// Error for Produce to any topic, 0 for none.
@@ -101,6 +109,9 @@ impl Cluster {
             faults: Faults::default(),
             produce_version: 9,
             batch_bytes_max: 1 << 20,
+            configs_version: 4,
+            deny_configs: 0,
+            limits_asked: Vec::new(),
             deny_producer: 0,
             deny_produce: 0,
             next_producer: 1000,
@@ -156,6 +167,10 @@ impl Cluster {
                 let request = MetadataRequest::decode(&mut bytes, version).expect("a request");
                 self.metadata(&request, version).encode(&mut out, version).expect("encodes");
             }
+            ApiKey::DescribeConfigs => {
+                let request = DescribeConfigsRequest::decode(&mut bytes, version).expect("a request");
+                self.limits(&request).encode(&mut out, version).expect("encodes");
+            }
             ApiKey::InitProducerId => {
                 self.next_producer += 1;
                 let (id, epoch) = if self.deny_producer == 0 { (self.next_producer, 0) } else { (-1, -1) };
@@ -186,7 +201,24 @@ impl Cluster {
             range(ApiKey::Produce, self.produce_version),
             range(ApiKey::Metadata, 12),
             range(ApiKey::InitProducerId, 4),
+            range(ApiKey::DescribeConfigs, self.configs_version),
         ])
+    }
+
+    fn limits(&mut self, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+        self.limits_asked.push(request.resources.iter().map(|asked| asked.resource_name.to_string()).collect());
+        let result = |asked: &DescribeConfigsResource| {
+            let answer =
+                DescribeConfigsResult::default().with_resource_type(2).with_resource_name(asked.resource_name.clone());
+            if self.deny_configs != 0 {
+                return answer.with_error_code(self.deny_configs);
+            }
+            let setting = DescribeConfigsResourceResult::default()
+                .with_name(StrBytes::from_static_str("max.message.bytes"))
+                .with_value(Some(StrBytes::from_string(self.batch_bytes_max.to_string())));
+            answer.with_configs(vec![setting])
+        };
+        DescribeConfigsResponse::default().with_results(request.resources.iter().map(result).collect())
     }
 
     fn metadata(&self, request: &MetadataRequest, version: i16) -> MetadataResponse {

@@ -23,6 +23,11 @@ fn ours(packet: &Packet<'_>) -> Option<String> {
     Some(match packet {
         Packet::Publish(p) => {
             let properties = &p.properties;
+            // mqttbytes counts the identifier of a subscription identifier twice, so that after two of them it may take a last
+            // short property for payload.
+            if properties.subscription_ids().count() > 1 {
+                return None;
+            }
             let mut line = format!("{} {} {} {} {} ", p.dup, level(p.qos), p.retain, p.topic, p.packet_id);
             let alias = (properties.topic_alias != 0).then_some(properties.topic_alias);
             let format = properties.payload_format.map(u8::from);

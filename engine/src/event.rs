@@ -15,9 +15,8 @@ pub struct Event<'a> {
     pub peer: &'a str,
     /// Topic name, aliases resolved.
     pub topic: &'a str,
-    /// Application message, byte for byte. Where the packet has it: copied in the moment it was decoded, its address and length would
-    /// be loaded as one before both are out of the store buffer, which costs a tenth of a PUBLISH.
-    pub payload: &'a &'a [u8],
+    /// Application message, byte for byte.
+    pub payload: &'a [u8],
     /// Quality of service it was published with.
     pub qos: QoS,
     /// RETAIN flag of the packet.

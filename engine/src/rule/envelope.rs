@@ -116,7 +116,7 @@ mod tests {
             username: None,
             peer: "192.0.2.7:50123",
             topic: "sensor//\"t\"",
-            payload: Box::leak(Box::new(payload)),
+            payload,
             qos: QoS::AtLeastOnce,
             retain: true,
             dup: false,

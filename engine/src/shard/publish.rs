@@ -204,7 +204,7 @@ impl Shard {
                 username: session.username.as_deref(),
                 peer: peer_text,
                 topic,
-                payload: &publish.payload,
+                payload: publish.payload,
                 qos: publish.qos,
                 retain: publish.retain,
                 dup: publish.dup,

@@ -120,7 +120,7 @@ impl Shard {
             username: due.username.as_deref(),
             peer: &due.will.peer,
             topic: publish.topic,
-            payload: &publish.payload,
+            payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
             dup: false,

@@ -11,7 +11,7 @@ fn event<'a>(payload: &'a [u8], properties: &'a PublishProperties<'a>) -> Event<
         username: None,
         peer: "192.0.2.7:50123",
         topic: "t/1",
-        payload: Box::leak(Box::new(payload)),
+        payload,
         qos: QoS::AtLeastOnce,
         retain: false,
         dup: false,

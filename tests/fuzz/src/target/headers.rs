@@ -46,7 +46,7 @@ pub(super) fn run(bytes: &[u8]) {
     let extra = if choices & EXTRA == 0 { Vec::new() } else { vec![(name.to_owned(), value.to_owned())] };
     let source = (choices & SOURCE != 0).then_some(source);
     let Ok(headers) = Headers::new(source, &extra, encoding) else { return trail::mark(98, 1) };
-    let event = template::event("t/1", &payload);
+    let event = template::event("t/1", payload);
     let (mut block, mut again) = (HeaderBlock::default(), HeaderBlock::default());
     again.push(record_batch::RecordHeader { key: b"left", value: Some(b"over") });
     let sound = headers.render(&event, &mut block, &mut Vec::new());

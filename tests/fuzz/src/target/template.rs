@@ -51,12 +51,12 @@ pub(super) fn run(bytes: &[u8]) {
         }
     };
     let (mut scratch, mut other) = (b"left over".to_vec(), Vec::new());
-    let event = event("t/1", &payload);
+    let event = event("t/1", payload);
     let rendered = template.render(&event, &mut scratch);
     assert_eq!(template.render(&event, &mut other), rendered);
     trail::mark(81, template.depends() as u64 | u64::from(rendered.is_some()) << 4);
     trail::mark_size(82, rendered.map_or(0, <[u8]>::len));
-    let elsewhere = self::event("another/topic", &(br#"{"a":0}"# as &[u8]));
+    let elsewhere = self::event("another/topic", b"{\"a\":0}");
     if template.depends() == Depends::Client {
         assert_eq!(template.render(&elsewhere, &mut other), rendered);
     }
@@ -66,7 +66,7 @@ pub(super) fn run(bytes: &[u8]) {
     assert!(template.render_timestamp(&event, &mut other) >= 0);
 }
 
-pub(super) fn event<'a>(topic: &'a str, payload: &'a &'a [u8]) -> Event<'a> {
+pub(super) fn event<'a>(topic: &'a str, payload: &'a [u8]) -> Event<'a> {
     Event {
         id: 0x0123_4567_89ab_cdef,
         client_id: "dev-1",

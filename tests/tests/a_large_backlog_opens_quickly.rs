@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use aqueduct::buffer::{BatchPool, PartKey};
 use aqueduct::clock::{Mono, Now};
 use aqueduct::log::journal::{
-    Journal, JournalDone, JournalLimits, JournalOp, JournalPlace, JournalSpec, open_journals,
+    Journal, JournalDone, JournalId, JournalLimits, JournalOp, JournalPlace, JournalSpec, open_journals,
 };
 use aqueduct::shard::ShardId;
 use aqueduct_tests::support::node::{Node, Plan};
@@ -24,8 +24,9 @@ const RECORDS_OF_A_BATCH: u32 = 12;
 
 /// Writes a backlog of `records` below `dir`; returns its bytes.
 fn write_backlog(dir: &Path, records: u32) -> u64 {
-    let opened = open_journals(&[JournalSpec { sink: 0, dir: dir.to_owned() }], 1, || 0x5eed).expect("a folder");
-    let place = opened.journals.places()[0].clone();
+    let opened =
+        open_journals(&[JournalSpec { sink: 0, dir: dir.to_owned() }], 1, JournalId(0), || 0x5eed).expect("a folder");
+    let place = opened.journals.place(JournalId(0)).clone();
     let start = opened.starts.into_iter().flatten().next().expect("one shard");
     let limits = JournalLimits {
         segment_bytes: 100 << 20,
@@ -119,7 +120,7 @@ fn a_large_backlog_opens_quickly_and_leaves() {
     let bytes = write_backlog(&dir, records);
     make_cold(&folder.0);
     let begin = Instant::now();
-    let opened = open_journals(&[JournalSpec { sink: 0, dir: dir.clone() }], 1, || 1).expect("a folder");
+    let opened = open_journals(&[JournalSpec { sink: 0, dir: dir.clone() }], 1, JournalId(0), || 1).expect("a folder");
     let took = begin.elapsed();
     assert_eq!(opened.starts[0][0].records(), u64::from(records));
     println!("{} MB, {records} records: opened cold in {took:?}", bytes >> 20);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aqueduct::clock::Now;
 use aqueduct::driver::Disk;
+use aqueduct::log::journal::Journals;
 use aqueduct::log::{DiskDone, DiskOp, LogId, LogLimits, TopicSpec, open};
 use aqueduct::shard::control::Command;
 use aqueduct::shard::io::{Input, Io, Machine, Wait};
@@ -42,7 +43,7 @@ fn appends_come_back_durable_and_in_order() {
     let (shared, catalogue) = (Arc::clone(&ops), Arc::clone(&logs));
     let make = move |_| Appender { ops: Arc::clone(&shared), done: sender.clone() };
     let rig = rig::start_with_disk(Options::default(), make, move |shard, bell| {
-        Some(Disk::start(shard, Some(Arc::clone(&catalogue)), Arc::default(), bell).expect("a writer thread"))
+        Some(Disk::start(shard, Some(Arc::clone(&catalogue)), Journals::default(), bell).expect("a writer thread"))
     });
     for turn in 0..20 {
         for i in turn * 5..turn * 5 + 5 {

@@ -50,7 +50,7 @@ pub(crate) fn entry_to(topic: &str, number: u64, partition: u32, value: &[u8], m
 pub(crate) fn found(sink: u16, own: JournalId, entries: u32) -> JournalStart {
     let bytes = entry(0, 0, b"value", 1).len() as u32;
     let part = BacklogPart { topic: "".into(), partition: 0 };
-    let item = |n| Item { number: u64::from(n), at: n * bytes, bytes, partition: 0, records: 1 };
+    let item = |n| Item { number: u64::from(n), at: n * bytes, bytes, partition: 0, records: 1, topic: 0 };
     let adopted = Adopted {
         journal: JournalId(own.0 + 1),
         mark: 1,

@@ -185,7 +185,7 @@ fn what_a_sink_that_is_gone_has_passed_gives_its_space_back_and_nothing_else_goe
     write(&passed, 0, &[(0, 0)], false);
     write(&left, 0, &[(0, 1)], false);
     let partitions = BTreeMap::from([(0, Position { resume: 1, open: Vec::new() })]);
-    let positions = Positions { count: 1, topic_partitions: 6, partitions };
+    let positions = Positions { count: 1, topic_partitions: 6, partitions, ..Positions::default() };
     fs::write(passed.positions_path(1), positions.encode(11)).expect("a file");
     remove_passed(&dir.spec()).expect("a writable directory");
     assert!(!passed.segment_path(0).exists() && left.segment_path(0).exists());

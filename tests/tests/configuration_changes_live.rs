@@ -350,8 +350,10 @@ fn sinks_with_buffers_on_disk_come_and_go_and_disturb_no_other() {
     let mut client = Client::connect(node.mqtt(), Version::V5, "stored");
     let before = sockets(&node, kafka);
     let mut published = 0;
-    for mode in ["disk", "hybrid", "disk"] {
-        let stored = STORED.replace("disk", mode);
+    // The client's name is that of its records' topic, where they name it.
+    let (one, named) = ("live-stored", "live-${clientid}");
+    for (mode, topic) in [("disk", one), ("hybrid", named), ("disk", named), ("disk", one)] {
+        let stored = STORED.replace("disk", mode).replace(one, topic);
         node.configure("# more", &stored);
         assert_eq!(changed(&node), "sinks.stored: added\n", "{mode}");
         for _ in 0..50 {
@@ -385,7 +387,8 @@ fn what_a_removed_sink_had_on_disk_is_sent_when_it_comes_again() {
     kafka.create_topic("live-stored", 2);
     kafka.create_topic("live-first", 2);
     let plan = Plan::kafka(kafka.bootstrap(), "live-first").node("shards = 2\npin = false");
-    let mut node = plan.sink("source_topics = [\"first\"]\nvalue = \"${payload}\"").section("# more").start();
+    let first = "topic = \"live-first\"\nsource_topics = [\"first\"]\nvalue = \"${payload}\"";
+    let mut node = plan.only_sink(first).section("# more").start();
     Client::connect(node.mqtt(), Version::V5, "first").publish_acked("first", b"1", 1);
     node.configure("# more", STORED);
     assert_eq!(changed(&node), "sinks.stored: added\n");

@@ -9,11 +9,11 @@ mod latency;
 mod reference;
 mod table;
 
-pub use export::{CONTENT_TYPE, CertificateDays, render};
+pub use export::{CONTENT_TYPE, CertificateDays, NodeSample, render};
 pub use health::Health;
 pub use latency::Latency;
 pub use reference::reference;
-pub use table::{Kind, LogCounters, Row, ShardCounters, SinkCounters};
+pub use table::{ConfigCounters, Kind, LogCounters, Row, ShardCounters, SinkCounters};
 
 /// Everything one shard counts, copied at the end of a round, so that sums over fields are consistent.
 #[derive(Debug, Clone)]

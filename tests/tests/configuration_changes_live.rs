@@ -285,6 +285,23 @@ fn a_bad_file_is_refused_whole() {
         (said.matches("SIGHUP: the configuration has an error").count() > heard && said.contains("node.shards"))
             .then_some(())
     });
+    // Four files that are wrong, two changes that need a restart, and the signal; after each of the four it was put right.
+    assert_eq!(reloads(&node), [0.0, 4.0, 7.0]);
+    assert_eq!(node.metrics().sum("aqueduct_config_last_reload_successful", &[]), 0.0);
+    let began = node.metrics().sum("aqueduct_config_changed_timestamp_seconds", &[]);
+    node.configure("shards = 1", "shards = 2");
+    node.configure(good, "linger = \"6ms\"");
+    changed(&node);
+    assert_eq!(reloads(&node), [1.0, 4.0, 7.0]);
+    assert_eq!(node.metrics().sum("aqueduct_config_last_reload_successful", &[]), 1.0);
+    let since = node.metrics().sum("aqueduct_config_changed_timestamp_seconds", &[]);
+    assert!(began > 1.7e9 && since >= began, "{began}, {since}");
+}
+
+/// Reloads that changed something, those that found nothing new, and those that were refused.
+fn reloads(node: &Node) -> [f64; 3] {
+    let count = |outcome| node.metrics().sum("aqueduct_config_reloads_total", &[&format!("outcome=\"{outcome}\"")]);
+    ["changed", "unchanged", "refused"].map(count)
 }
 
 #[test]

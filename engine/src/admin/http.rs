@@ -20,7 +20,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::log::Catalogue;
-use crate::metrics::{CONTENT_TYPE, CertificateDays, Health, LogCounters, ShardSample, render};
+use crate::metrics::{
+    CONTENT_TYPE, CertificateDays, ConfigCounters, Health, LogCounters, NodeSample, ShardSample, render,
+};
 use crate::shard::roster::SlotName;
 
 /// Whether the node takes clients.
@@ -40,6 +42,9 @@ pub type Scrape = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<ShardSample>> 
 /// Tells who has the slots of sinks.
 pub type Sinks = Box<dyn Fn() -> Arc<Vec<SlotName>> + Send + Sync>;
 
+/// Tells what became of reloads.
+pub type Reloads = Box<dyn Fn() -> ConfigCounters + Send + Sync>;
+
 /// Tells how long certificates in use are still valid.
 pub type Certificates = Box<dyn Fn() -> Vec<CertificateDays> + Send + Sync>;
 
@@ -49,6 +54,8 @@ pub struct Http {
     pub scrape: Scrape,
     /// Where the names of sinks and their connectors are known, in the order of their counters.
     pub sinks: Sinks,
+    /// Where reloads are counted.
+    pub reloads: Reloads,
     /// Names of the connectors, those without sinks too, in the order of their health.
     pub connector_names: Vec<String>,
     /// The embedded log; `None` where there is none.
@@ -96,7 +103,8 @@ async fn metrics(State(http): State<Arc<Http>>, headers: HeaderMap) -> Response 
     }
     let samples = (http.scrape)().await;
     let names: Vec<String> = (http.sinks)().iter().map(|slot| slot.sink.clone()).collect();
-    let text = render(&samples, &names, http.log_counters(), &(http.certificates)());
+    let node = NodeSample { config: (http.reloads)(), log: http.log_counters(), certificates: (http.certificates)() };
+    let text = render(&samples, &names, node);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 

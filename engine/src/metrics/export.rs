@@ -1,8 +1,8 @@
 //! The counters of all shards as Prometheus reads them (OpenMetrics text).
 //!
 //! What a shard counts for itself carries the label `shard`; what it counts for a sink is summed over the shards and carries the
-//! label `sink`; what the embedded log counts carries none. Each shard's sample was taken at the end of one of its rounds, so the identity of [`SinkCounters`] holds in
-//! every sum.
+//! label `sink`; what is counted for the whole node carries none. Each shard's sample was taken at the end of one of its rounds, so
+//! the identity of [`SinkCounters`] holds in every sum.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::table::{Kind, Row};
-use super::{Latency, LogCounters, ShardCounters, ShardSample, SinkCounters};
+use super::{ConfigCounters, Latency, LogCounters, ShardCounters, ShardSample, SinkCounters};
 
 /// Content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -48,16 +48,22 @@ pub(super) const BUCKETS_US: [u64; 19] = [
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
+/// What is known of the whole node, beside its shards.
+#[derive(Debug, Clone, Default)]
+pub struct NodeSample {
+    /// Of its configuration.
+    pub config: ConfigCounters,
+    /// Of its embedded log; zeros if it has none.
+    pub log: LogCounters,
+    /// How long certificates in use are still valid.
+    pub certificates: Vec<CertificateDays>,
+}
+
 /// The samples of all shards as text. `sink_names[i]` names the sink whose counters stand at index `i` of every sample; an
 /// empty name hides them. A sink may stand in several places, which are summed.
-pub fn render(
-    samples: &[ShardSample],
-    sink_names: &[String],
-    log: LogCounters,
-    certificates: &[CertificateDays],
-) -> String {
+pub fn render(samples: &[ShardSample], sink_names: &[String], node: NodeSample) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot::of(samples, sink_names, log, certificates)));
+    registry.register_collector(Box::new(Snapshot::of(samples, sink_names, node)));
     let mut text = String::new();
     encode(&mut text, &registry).expect("a String takes any text");
     text
@@ -68,8 +74,7 @@ pub fn render(
 struct Snapshot {
     shards: Vec<(String, ShardCounters)>,
     sinks: Vec<Sink>,
-    log: LogCounters,
-    certificates: Vec<CertificateDays>,
+    node: NodeSample,
 }
 
 #[derive(Debug)]
@@ -80,7 +85,7 @@ struct Sink {
 }
 
 impl Snapshot {
-    fn of(samples: &[ShardSample], sink_names: &[String], log: LogCounters, certificates: &[CertificateDays]) -> Self {
+    fn of(samples: &[ShardSample], sink_names: &[String], node: NodeSample) -> Self {
         let shards = samples.iter().map(|sample| (sample.shard.to_string(), sample.own)).collect();
         let mut sinks: Vec<Sink> = Vec::with_capacity(sink_names.len());
         for (i, name) in sink_names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
@@ -90,7 +95,7 @@ impl Snapshot {
                 None => sinks.push(sink),
             }
         }
-        Self { shards, sinks, log, certificates: certificates.to_vec() }
+        Self { shards, sinks, node }
     }
 }
 
@@ -122,7 +127,8 @@ impl Collector for Snapshot {
         let sinks: Vec<_> =
             self.sinks.iter().map(|sink| (Some(("sink", &*sink.name)), sink.counters.values())).collect();
         families(&mut encoder, SinkCounters::ROWS, &sinks)?;
-        families(&mut encoder, LogCounters::ROWS, &[(None, self.log.values())])?;
+        families(&mut encoder, ConfigCounters::ROWS, &[(None, self.node.config.values())])?;
+        families(&mut encoder, LogCounters::ROWS, &[(None, self.node.log.values())])?;
         self.certificates(&mut encoder)?;
         let (name, help) = ACK_LATENCY;
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
@@ -135,12 +141,12 @@ impl Collector for Snapshot {
 
 impl Snapshot {
     fn certificates(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        if self.certificates.is_empty() {
+        if self.node.certificates.is_empty() {
             return Ok(());
         }
         let (name, help) = CERTIFICATE_DAYS;
         let mut family = encoder.encode_descriptor(name, help.trim_end_matches('.'), None, MetricType::Gauge)?;
-        for CertificateDays { connector, of, days } in &self.certificates {
+        for CertificateDays { connector, of, days } in &self.node.certificates {
             let labels = [("connector", connector.as_str()), ("certificate", of)];
             family.encode_family(&labels)?.encode_gauge(days)?;
         }
@@ -229,8 +235,10 @@ mod tests {
 
     fn rendered() -> String {
         let log = LogCounters { damaged: 2, damaged_bytes: 300 };
-        let certificates = [CertificateDays { connector: "k".to_owned(), of: "broker", days: -2 }];
-        render(&[sample(0, 3, 10), sample(1, 4, 20)], &["main".to_owned(), "other".to_owned()], log, &certificates)
+        let certificates = vec![CertificateDays { connector: "k".to_owned(), of: "broker", days: -2 }];
+        let config = ConfigCounters { reloads_refused: 4, ..ConfigCounters::default() };
+        let node = NodeSample { config, log, certificates };
+        render(&[sample(0, 3, 10), sample(1, 4, 20)], &["main".to_owned(), "other".to_owned()], node)
     }
 
     #[track_caller]
@@ -257,7 +265,9 @@ mod tests {
     }
 
     #[test]
-    fn counters_of_the_log_carry_no_label() {
+    fn counters_of_the_node_carry_no_label_of_an_owner() {
+        check(r#"aqueduct_config_reloads_total{outcome="refused"} 4"#);
+        check("aqueduct_config_last_reload_successful 0");
         check("aqueduct_log_damaged_total 2");
         check("aqueduct_log_damaged_bytes_total 300");
     }

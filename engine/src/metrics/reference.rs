@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::export::{ACK_LATENCY, BUCKETS_US, CERTIFICATE_DAYS};
 use super::table::{Kind, Row};
-use super::{LogCounters, ShardCounters, SinkCounters};
+use super::{ConfigCounters, LogCounters, ShardCounters, SinkCounters};
 
 /// `docs/reference/metrics.md`.
 pub fn reference() -> String {
@@ -23,6 +23,8 @@ pub fn reference() -> String {
          ```text\nmatched = success + failed + dropped (all reasons) + queuing + inflight\n```\n\n",
     );
     table(&mut page, SinkCounters::ROWS);
+    page.push_str("\n## Configuration\n\nOf the whole node.\n\n");
+    table(&mut page, ConfigCounters::ROWS);
     page.push_str("\n## Embedded log\n\nOf the whole node, without a label.\n\n");
     table(&mut page, LogCounters::ROWS);
     let (name, help) = CERTIFICATE_DAYS;

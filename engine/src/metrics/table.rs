@@ -125,6 +125,17 @@ table! {
 }
 
 table! {
+    /// What is counted for the configuration of the whole node.
+    ConfigCounters {
+        reloads_changed: Counter "aqueduct_config_reloads_total" {"outcome" = "changed"} "Reloads that were asked for, by outcome: the configuration changed, nothing had changed, or what was read was refused whole.";
+        reloads_unchanged: Counter "aqueduct_config_reloads_total" {"outcome" = "unchanged"} "Reloads that were asked for, by outcome: the configuration changed, nothing had changed, or what was read was refused whole.";
+        reloads_refused: Counter "aqueduct_config_reloads_total" {"outcome" = "refused"} "Reloads that were asked for, by outcome: the configuration changed, nothing had changed, or what was read was refused whole.";
+        last_reload_successful: Gauge "aqueduct_config_last_reload_successful" "1, or 0 where the last reload was refused: the file says something else than what is in force, and the next start may fail.";
+        changed_s: Gauge "aqueduct_config_changed_timestamp_seconds" "When the configuration in force became so: the start or the last reload that changed it, in seconds since 1970-01-01 UTC.";
+    }
+}
+
+table! {
     /// What a shard counts for one sink. At every snapshot, and exactly at rest,
     /// `matched = success + failed + dropped_* + queuing + inflight`.
     SinkCounters {

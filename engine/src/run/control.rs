@@ -86,6 +86,7 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     let http = Http {
         scrape: scrape(control.shards.clone()),
         sinks: names(live.clone()),
+        reloads: reloads(live.clone()),
         log: control.kafka.as_ref().map(|kafka| Arc::clone(&kafka.catalogue)),
         connector_names: control.connector_names,
         token: control.token,
@@ -212,6 +213,11 @@ async fn serve_socket(socket: ControlSocket, requests: Requests) {
 /// The sinks by slot, as the management port asks for them.
 fn names(live: watch::Receiver<Live>) -> http::Sinks {
     Box::new(move || Arc::clone(&live.borrow().names))
+}
+
+/// What became of reloads, as the management port asks for it.
+fn reloads(live: watch::Receiver<Live>) -> http::Reloads {
+    Box::new(move || live.borrow().reloads)
 }
 
 /// The counters of all shards, as the management port asks for them.

@@ -8,7 +8,7 @@
 //! The file is read with the flags, the variables and the profile that the node was started with. One reload at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Config, Difference, Loaded, Log, Machine, Problem, Problems, differences, refusals};
 use crate::driver::{Shards, StartError};
 use crate::log::journal::OpenedJournals;
-use crate::metrics::Health;
+use crate::metrics::{ConfigCounters, Health};
 use crate::plan::Plan;
 use crate::shard::ShardId;
 use crate::shard::control::{Command, Preparation, Snapshot, Step};
@@ -67,15 +67,24 @@ pub(super) struct Live {
     pub(super) shutdown_timeout: Duration,
     /// Memory in use above which sinks are told, if one wants to be.
     pub(super) memory_high_watermark_bytes: Option<u64>,
+    /// What became of reloads.
+    pub(super) reloads: ConfigCounters,
 }
 
 impl Live {
+    /// As the node starts with it.
     fn new(config: &Config, roster: &Roster) -> Self {
+        let reloads = ConfigCounters { last_reload_successful: 1, changed_s: wall_s(), ..ConfigCounters::default() };
+        Self::with(config, roster, reloads)
+    }
+
+    fn with(config: &Config, roster: &Roster, reloads: ConfigCounters) -> Self {
         let acts = config.sinks.iter().any(|sink| sink.memory_overload_protection);
         Self {
             names: Arc::new(roster.names()),
             shutdown_timeout: Duration::from_millis(config.node.shutdown_timeout_ms),
             memory_high_watermark_bytes: acts.then_some(config.node.memory_high_watermark_bytes),
+            reloads,
         }
     }
 }
@@ -204,6 +213,7 @@ impl Reloader {
                         Ok(answer) => answer,
                         Err(problems) => Answer::Refused(problems),
                     };
+                    self.live.send_modify(|live| count(&mut live.reloads, &answer));
                     // Whoever asked may have gone.
                     let _ = request.send(answer);
                 }
@@ -231,7 +241,8 @@ impl Reloader {
         let found = self.open_buffers(&snapshot, &loaded).await?;
         self.prepare(&snapshot, found).await?;
         self.apply(snapshot).await;
-        self.live.send_replace(Live::new(&loaded.config, &self.roster));
+        let reloads = self.live.borrow().reloads;
+        self.live.send_replace(Live::with(&loaded.config, &self.roster, reloads));
         (self.reload.set_log)(&loaded.config.log);
         let warnings = loaded.warnings.clone();
         self.reload.loaded = loaded;
@@ -370,6 +381,22 @@ impl Reloader {
 
 fn one(fault: &str, remedy: &str) -> Problems {
     Problems::new(vec![Problem::error(fault, remedy)])
+}
+
+fn count(reloads: &mut ConfigCounters, answer: &Answer) {
+    match answer {
+        Answer::Changed(..) => {
+            reloads.reloads_changed += 1;
+            reloads.changed_s = wall_s();
+        }
+        Answer::Nothing => reloads.reloads_unchanged += 1,
+        Answer::Refused(_) => reloads.reloads_refused += 1,
+    }
+    reloads.last_reload_successful = u64::from(!matches!(answer, Answer::Refused(_)));
+}
+
+fn wall_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The buffer of a new sink cannot be opened.

@@ -31,8 +31,7 @@ pub struct Disk {
 
 impl Disk {
     /// Starts the writer thread of a shard. It finds the directories of the logs in `catalogue` and publishes there how
-    /// far they may be read; those of sinks' buffers are in `journals`, and
-    /// come and go with their sinks.
+    /// far they may be read; those of sinks' buffers are in `journals`, and come and go with their sinks.
     pub fn start(
         shard: ShardId,
         catalogue: Option<Arc<Catalogue>>,

@@ -8,8 +8,9 @@ use super::receive::{HEADROOM_BYTES, READ_BYTES_MAX};
 /// Length of a buffer: the headroom and the largest read.
 pub const READ_BUFFER_BYTES: usize = HEADROOM_BYTES + READ_BYTES_MAX;
 
-/// Idle buffers kept beside the one in use. Those of held connections come and go one by one.
-const SPARE_MAX: usize = 8;
+/// Idle buffers kept beside the one in use. Those of held connections come and go one by one; what lies idle is not charged, and
+/// has to be little beside what shards do not plan with.
+const SPARE_MAX: usize = 2;
 
 /// Read buffers of one shard, the one that came back last first: it is still in cache.
 #[derive(Debug, Default)]

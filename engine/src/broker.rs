@@ -12,6 +12,7 @@
 //! Left out: records and their fate (`sink::kafka`), sockets (the driver).
 
 mod authentication;
+mod change;
 mod health;
 mod limits;
 pub mod link;
@@ -21,7 +22,8 @@ mod settings;
 mod start;
 mod table;
 
-pub use settings::{ClusterSettings, Division, Probes};
+pub use authentication::Logins;
+pub use settings::{ClusterSettings, ClusterTerms, Division, Probes};
 pub use table::Slot;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -110,15 +112,6 @@ pub struct Cluster {
     said_too_old: bool,
 }
 
-/// How often brokers and we have met, since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Logins {
-    /// Brokers accepted us.
-    pub succeeded: u64,
-    /// They did not, or could not prove who they are.
-    pub failed: u64,
-}
-
 /// A link by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -138,7 +131,7 @@ impl Cluster {
     /// A cluster nobody has been asked about.
     pub fn new(settings: ClusterSettings) -> Self {
         Self {
-            login: Login::new(settings.credentials.clone(), settings.nonces()),
+            login: Login::new(settings.terms.credentials.clone(), settings.nonces()),
             logins: Logins::default(),
             control: Link::default(),
             turn: 0,
@@ -146,8 +139,8 @@ impl Cluster {
             topics: settings.topics.iter().cloned().map(Topic::fixed).collect(),
             link_numbers: LinkNumbers::default(),
             names: (0..).zip(&settings.topics).map(|(at, name)| (name.as_str().into(), at)).collect(),
-            refresh: Refresh::new(settings.refresh_min_ms, settings.refresh_max_ms),
-            limits: LimitQuestions::new(settings.refresh_max_ms),
+            refresh: Refresh::new(settings.terms.refresh_min_ms, settings.terms.refresh_max_ms),
+            limits: LimitQuestions::new(settings.terms.refresh_max_ms),
             limits_changed: false,
             start: Start::new(settings.start_timeout_ms),
             last_error: None,
@@ -168,7 +161,7 @@ impl Cluster {
         let Some(place) = self.place_of(key) else { return Err(input) };
         Ok(match input {
             Input::LinkUp(_) => {
-                let (client_id, login) = (self.settings.client_id.clone(), self.login.exchange());
+                let (client_id, login) = (self.settings.terms.client_id.clone(), self.login.exchange());
                 self.at(place).on_up(now, &client_id, login, io);
                 Event::None
             }
@@ -188,7 +181,7 @@ impl Cluster {
 
     /// Dials, asks, and gives up what is silent.
     pub fn step(&mut self, now: Mono, io: &mut impl Io) {
-        let patience = self.settings.patience;
+        let patience = self.settings.terms.patience;
         let may_dial = self.login.lacks().is_none();
         self.log_in_again(now, io);
         if may_dial
@@ -237,13 +230,13 @@ impl Cluster {
 
     /// When to be called again at the latest.
     pub fn deadline(&self, now: Mono) -> Option<Mono> {
-        let patience = &self.settings.patience;
+        let patience = &self.settings.terms.patience;
         // A token that comes is an input, which needs no deadline.
         let may_dial = self.login.lacks().is_none();
         let questions = clock::earliest([self.refresh.due_at(), self.limits.due_at()]);
         let question = questions.filter(|_| self.control.takes_questions());
         let dial = self.control.dial_at().filter(|_| may_dial);
-        let probes = self.settings.probes;
+        let probes = self.settings.terms.probes;
         let probe = self.control.probe_at(probes.control_ms);
         let control =
             [question, dial, probe, self.control.silent_at(patience), self.control.login_at(), self.start.ends_at()];
@@ -267,7 +260,7 @@ impl Cluster {
             return Ok(false);
         };
         let mut head = Vec::new();
-        init_producer_id::encode_request(begun.version, begun.correlation, &self.settings.client_id, &mut head);
+        init_producer_id::encode_request(begun.version, begun.correlation, &self.settings.terms.client_id, &mut head);
         io.request(begun.key, question(begun.correlation, head));
         Ok(true)
     }
@@ -319,12 +312,6 @@ impl Cluster {
         let base = base_of(&known.name, shards);
         known.name_by_message(base);
         self.find_links(usize::from(topic));
-    }
-
-    /// Asks about topics at least so often.
-    pub fn configure(&mut self, refresh_max_ms: u64) {
-        self.refresh.configure(refresh_max_ms);
-        self.limits.configure(refresh_max_ms);
     }
 
     /// Whether batches of a partition may come to this shard to be written.
@@ -418,7 +405,7 @@ impl Cluster {
 
     /// Name by which brokers know us.
     pub fn client_id(&self) -> &str {
-        &self.settings.client_id
+        &self.settings.terms.client_id
     }
 
     /// Whether somebody answers questions.
@@ -455,9 +442,9 @@ impl Cluster {
     fn ask_metadata(&mut self, now: Mono, io: &mut impl Io) {
         let Some(begun) = self.control.begin(now, ApiKey::Metadata, Asked::Metadata, true) else { return };
         let names: Vec<&str> = self.names.keys().map(|name| &**name).collect();
-        let create = self.settings.create_topics;
+        let create = self.settings.terms.create_topics;
         let mut head = Vec::new();
-        let client_id = &self.settings.client_id;
+        let client_id = &self.settings.terms.client_id;
         metadata_api::encode_request(begun.version, begun.correlation, client_id, Some(&names), create, &mut head);
         io.request(begun.key, question(begun.correlation, head));
         self.refresh.on_asked(now);
@@ -563,7 +550,8 @@ impl Cluster {
 
     /// A listener that wants a login closes the connection at the first question, without a word.
     fn with_hint(&self, why: String) -> String {
-        let strangers = matches!(self.settings.credentials, Credentials::None) && self.brokers.iter().next().is_none();
+        let strangers =
+            matches!(self.settings.terms.credentials, Credentials::None) && self.brokers.iter().next().is_none();
         match strangers && self.control.is_ready() && why == "closed by the broker" {
             true => why + "; if it wants to know who we are, set authentication of the connector",
             false => why,
@@ -577,7 +565,7 @@ impl Cluster {
             self.control.rest_no_more();
         } else {
             self.turn = 0;
-            self.control.rest_until(now.plus_ms(self.settings.patience.reconnect_delay_ms));
+            self.control.rest_until(now.plus_ms(self.settings.terms.patience.reconnect_delay_ms));
         }
     }
 

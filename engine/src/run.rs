@@ -9,6 +9,7 @@
 
 mod banner;
 mod buffers;
+mod connectors;
 mod control;
 mod data_dir;
 mod kerberos;
@@ -34,9 +35,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::admin::socket::{self, ControlSocket};
-use crate::config::{Config, Connector, ConnectorKind};
+use crate::config::{Config, ConnectorKind};
 use crate::demo::DemoOptions;
-use crate::driver::{self, Clock, KeepAlive, Listener, Seats, SocketOptions, StartError};
+use crate::driver::{self, Clock, Listener, Seats, StartError};
 use crate::log::Opened;
 use crate::log::journal::OpenedJournals;
 use crate::plan::Plan;
@@ -45,6 +46,7 @@ use crate::shard::{Settings, Shard};
 
 use banner::Addresses;
 use buffers::Buffers;
+use connectors::Fittings;
 use data_dir::DataDir;
 
 /// What a run is asked for beside its configuration.
@@ -92,10 +94,9 @@ fn start(config: &Config, plan: &Plan, options: RunOptions) -> Result<ExitCode, 
     addresses.http = http.local_addr().ok();
     let kafka = bind_kafka(config, opened.as_ref(), &mut addresses)?;
     let token = token(config, &data_dir)?;
-    let tls = tls_clients(config)?;
-    let tokens = token::keepers(config)?;
+    let fittings = Fittings::all(&config.connectors)?;
 
-    let running = start_shards(config, plan, &settings, opened.as_ref(), found, listeners, &tls)?;
+    let running = start_shards(config, plan, &settings, opened.as_ref(), found, listeners, &fittings)?;
     let (threads, shards, letters) = running.split();
     let code = control::run(control::Control {
         shards,
@@ -105,11 +106,8 @@ fn start(config: &Config, plan: &Plan, options: RunOptions) -> Result<ExitCode, 
         socket: control_socket(&data_dir),
         reload,
         buffers: buffers.clone(),
-        connector_names: config.connectors.iter().map(|connector| connector.name.clone()).collect(),
+        fittings,
         token,
-        tls: tls::Watched::new(config, &tls),
-        tokens,
-        kerberos: kerberos::Keeper::new(config),
         banner: banner::banner(config, plan, &addresses, demo.as_ref()),
         demo: demo.and_then(|devices| Some((addresses.first_mqtt()?, devices))),
     })?;
@@ -126,7 +124,7 @@ fn start_shards(
     opened: Option<&Opened>,
     buffers: OpenedJournals,
     listeners: Vec<Vec<Listener>>,
-    tls: &[Option<Arc<driver::tls::Client>>],
+    fittings: &[Fittings],
 ) -> Result<shards::Running, StartError> {
     let clock = Clock::start();
     let common = shards::Common {
@@ -135,7 +133,7 @@ fn start_shards(
         connect_rate: config.mqtt.connect_rate,
         busy_poll_ns: config.node.busy_poll_us * 1_000,
         ring_slots: plan.mesh.ring_slots,
-        connectors: config.connectors.iter().zip(tls).map(|(connector, tls)| socket_options(connector, tls)).collect(),
+        connectors: fittings.iter().map(|fittings| fittings.options.clone()).collect(),
         catalogue: opened.map(|opened| Arc::clone(&opened.catalogue)),
         journals: buffers.journals,
         clock,
@@ -211,23 +209,6 @@ fn token(config: &Config, data_dir: &DataDir) -> Result<Option<String>, StartErr
     match &config.http.token {
         Some(secret) => Ok(Some(secret.expose().to_string())),
         None => data_dir.token().map(Some),
-    }
-}
-
-fn socket_options(connector: &Connector, tls: &Option<Arc<driver::tls::Client>>) -> SocketOptions {
-    let ConnectorKind::Kafka(kafka) = &connector.kind else { return SocketOptions::default() };
-    let size = |bytes: u32| (bytes > 0).then_some(bytes as usize);
-    SocketOptions {
-        connect_timeout_ms: kafka.connect_timeout_ms,
-        nodelay: kafka.socket_nodelay,
-        sndbuf_bytes: size(kafka.socket_send_bytes),
-        recbuf_bytes: size(kafka.socket_receive_bytes),
-        keepalive: kafka.socket_keepalive.map(|keep| KeepAlive {
-            idle_s: keep.idle_s,
-            interval_s: keep.interval_s,
-            probes: keep.probes,
-        }),
-        tls: tls.clone(),
     }
 }
 

@@ -47,6 +47,7 @@ mod will;
 pub use io::ShardId;
 pub use settings::{BadTemplate, SessionExpiry, Settings, SinkSettings, Sizes, SubscriberSettings};
 
+use crate::broker::Logins;
 use crate::buffer::{Batch, BatchPool};
 use crate::clock::{Mono, Now};
 use crate::event::EventIds;
@@ -85,6 +86,8 @@ pub struct Shard {
     sessions: SessionTable,
     sinks: Vec<Sink>,
     writers: Vec<Writer>,
+    /// Those over connectors that are gone.
+    logins_before: Logins,
     budget: Budget,
     packer: Packer,
     filters: Filters,
@@ -178,6 +181,7 @@ impl Shard {
             first_large: None,
             sinks,
             writers,
+            logins_before: Logins::default(),
             settings,
         }
     }
@@ -236,8 +240,9 @@ impl Machine for Shard {
             Input::Command(Command::Overloaded(is_so)) => self.on_overload(is_so),
             Input::Command(Command::Prepare(preparation)) => self.prepare_change(now.mono, *preparation, io),
             Input::Command(Command::Apply { number }) => self.apply_change(now.mono, number, io),
-            Input::Command(Command::Withdraw { number }) => self.withdraw_change(number),
+            Input::Command(Command::Withdraw { number }) => self.withdraw_change(number, io),
             Input::Command(Command::Forget { sink }) => self.forget_sink(sink),
+            Input::Command(Command::CloseConnector { connector }) => self.close_connector(connector, io),
             Input::Command(Command::Drain) => self.begin_drain(now),
             Input::Command(Command::DrainNow) => self.end_drain(now, io),
             Input::Disk(DiskDone::Journal(done)) => self.on_journal(now, done, io),

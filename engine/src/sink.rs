@@ -20,6 +20,7 @@ pub mod script;
 use crate::broker::Logins;
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
+use crate::config::{Config, ConnectorKind};
 use crate::log::journal::Journal;
 use crate::metrics::Health;
 use crate::shard::ShardId;
@@ -67,6 +68,8 @@ pub struct Sink {
     pub live: Option<Box<LiveTopics>>,
     /// Some of what is open may have been acknowledged already, though that is not what is configured now.
     pub promised_early: bool,
+    /// What writers counted for it in slots that it has left.
+    pub carried: WriterCounts,
 }
 
 /// A sink's journal, and what the shard counts of it.
@@ -254,7 +257,31 @@ pub struct WriterCounts {
     pub uncompressed: u64,
 }
 
+impl std::ops::AddAssign for WriterCounts {
+    fn add_assign(&mut self, other: Self) {
+        let Self { retried, requests, sent_bytes, possible_duplicate, acked_loss, uncompressed } = other;
+        self.retried += retried;
+        self.requests += requests;
+        self.sent_bytes += sent_bytes;
+        self.possible_duplicate += possible_duplicate;
+        self.acked_loss += acked_loss;
+        self.uncompressed += uncompressed;
+    }
+}
+
 impl Writer {
+    /// The writer of the connector with this number at one shard of so many; `None` of one that writes to the embedded log.
+    /// `nonce_key` is secret, and no other connector has it.
+    pub fn new(shard: ShardId, shards: u16, connector: usize, config: &Config, nonce_key: [u8; 32]) -> Option<Self> {
+        match config.connectors.get(connector)?.kind {
+            ConnectorKind::Discard => Some(Self::Discard(Discard::new(discard::PARTITIONS))),
+            ConnectorKind::Kafka(_) => {
+                Produce::new(shard, shards, connector, config, nonce_key).map(|kafka| Self::Kafka(Box::new(kafka)))
+            }
+            ConnectorKind::Embedded(_) => None,
+        }
+    }
+
     /// Partitions of the sink's topic, or `None` while they are not known.
     #[inline]
     pub fn partitions(&self, sink: u16) -> Option<u32> {
@@ -408,7 +435,7 @@ impl Writer {
             Writer::Discard(_) | Writer::Embedded(_) => WriterCounts::default(),
             Writer::Kafka(w) => w.counts(sink),
             #[cfg(test)]
-            Writer::Script(_) => WriterCounts::default(),
+            Writer::Script(w) => w.counts,
         }
     }
 
@@ -466,6 +493,14 @@ impl Writer {
         if let Writer::Kafka(w) = self {
             w.forget(sink);
         }
+    }
+
+    /// No sink has this writer any more: its links end, and nothing of it is left.
+    pub fn close(&mut self, io: &mut impl Io) {
+        if let Writer::Kafka(w) = self {
+            w.close(io);
+        }
+        *self = Writer::Discard(Discard::new(0));
     }
 
     /// A new token for the brokers, or why there is none any more.

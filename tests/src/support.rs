@@ -15,5 +15,6 @@ pub mod node;
 pub mod peer;
 pub mod port;
 pub mod scratch;
+pub mod sockets;
 pub mod token;
 pub mod wait;

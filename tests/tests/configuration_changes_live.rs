@@ -15,6 +15,7 @@ use std::time::Duration;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{self, Node, Plan};
+use aqueduct_tests::support::sockets::{Sockets, port_of};
 use aqueduct_tests::support::wait;
 use rustix::process::Signal;
 
@@ -87,43 +88,10 @@ fn all_there_once_and_in_order(kafka: &Kafka, topics: &[&str], published: &[u32]
     }
 }
 
-/// Local ports of the node's connections to the broker, and of those of its clients.
+/// Local ports of the node's connections to the broker, and the ports of its clients.
 fn sockets(node: &Node, kafka: &Kafka) -> (BTreeSet<u16>, BTreeSet<u16>) {
-    let pid = node.pid().as_raw_nonzero();
-    let own: BTreeSet<String> = fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("it runs")
-        .flatten()
-        .filter_map(|fd| {
-            Some(
-                fs::read_link(fd.path())
-                    .ok()?
-                    .to_string_lossy()
-                    .strip_prefix("socket:[")?
-                    .strip_suffix(']')?
-                    .to_owned(),
-            )
-        })
-        .collect();
-    let broker: u16 =
-        kafka.bootstrap().split(',').next().and_then(|to| to.rsplit(':').next()?.parse().ok()).expect("a port");
-    let port = |text: &str| text.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
-    let (mut links, mut clients) = (BTreeSet::new(), BTreeSet::new());
-    for file in ["tcp", "tcp6"] {
-        let table = fs::read_to_string(format!("/proc/{pid}/net/{file}")).expect("the kernel's table");
-        for line in table.lines().skip(1) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let (Some(from), Some(to)) = (port(words[1]), port(words[2])) else { continue };
-            if words[3] != "01" || !own.contains(words[9]) {
-                continue;
-            }
-            if to == broker {
-                links.insert(from);
-            } else if from == node.ports().mqtt {
-                clients.insert(to);
-            }
-        }
-    }
-    (links, clients)
+    let all = Sockets::of(node);
+    (all.to(port_of(kafka.bootstrap())), all.from(node.ports().mqtt))
 }
 
 fn reload(node: &Node) -> Output {

@@ -42,6 +42,9 @@ pub type Scrape = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<ShardSample>> 
 /// Tells who has the slots of sinks.
 pub type Sinks = Box<dyn Fn() -> Arc<Vec<SlotName>> + Send + Sync>;
 
+/// Tells the names of connectors by number; empty where nobody has it any more.
+pub type Connectors = Box<dyn Fn() -> Arc<Vec<String>> + Send + Sync>;
+
 /// Tells what became of reloads.
 pub type Reloads = Box<dyn Fn() -> ConfigCounters + Send + Sync>;
 
@@ -56,8 +59,8 @@ pub struct Http {
     pub sinks: Sinks,
     /// Where reloads are counted.
     pub reloads: Reloads,
-    /// Names of the connectors, those without sinks too, in the order of their health.
-    pub connector_names: Vec<String>,
+    /// Where the names of connectors are known, those without sinks too, in the order of their health.
+    pub connector_names: Connectors,
     /// The embedded log; `None` where there is none.
     pub log: Option<Arc<Catalogue>>,
     /// Where the certificates are known.
@@ -115,12 +118,17 @@ impl Http {
 
     /// How connectors and sinks stand: of all shards' views the worst, of a connector's sinks too.
     fn health(&self, samples: &[ShardSample]) -> (Value, Value) {
-        let (mut connectors, mut sinks) = (Map::new(), Vec::<(&str, &Health)>::new());
+        let (names, slots) = ((self.connector_names)(), (self.sinks)());
+        let (mut worst, mut sinks) = (Vec::<(&str, &Health)>::new(), Vec::<(&str, &Health)>::new());
         let own = |index: usize| samples.iter().filter_map(move |sample| sample.connectors.get(index));
-        let mut worst: Vec<(&str, &Health)> = (self.connector_names.iter().enumerate())
-            .map(|(index, name)| (name.as_str(), own(index).fold(&Health::Connected, Health::worse)))
-            .collect();
-        let slots = (self.sinks)();
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let health = own(index).fold(&Health::Connected, Health::worse);
+            match worst.iter_mut().find(|(known, _)| known == name) {
+                // One of that name has left, and the sinks that were its have not ended what they had.
+                Some((_, known)) => *known = known.worse(health),
+                None => worst.push((name, health)),
+            }
+        }
         for (index, SlotName { sink, connector }) in slots.iter().enumerate().filter(|(_, slot)| !slot.sink.is_empty())
         {
             let views = samples.iter().filter_map(|sample| sample.health.get(index));
@@ -135,10 +143,10 @@ impl Http {
                 None => worst.push((connector, health)),
             }
         }
-        connectors.extend(worst.into_iter().map(|(name, health)| (name.to_string(), shown(health))));
-        let sinks: Map<String, Value> =
-            sinks.into_iter().map(|(name, health)| (name.to_string(), shown(health))).collect();
-        (connectors.into(), sinks.into())
+        let all = |of: Vec<(&str, &Health)>| -> Map<String, Value> {
+            of.into_iter().map(|(name, health)| (name.to_string(), shown(health))).collect()
+        };
+        (all(worst).into(), all(sinks).into())
     }
 
     fn log_counters(&self) -> LogCounters {

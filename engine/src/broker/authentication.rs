@@ -3,13 +3,29 @@
 //! Left out: what each login begins with ([`super::login`]), and the steps of one ([`super::link`]).
 
 use super::link::{Unanswered, Welcome};
-use super::{Cluster, Logins, Place};
+use super::{Cluster, Place};
 use crate::clock::Mono;
 use crate::shard::control::Level;
 use crate::shard::io::{Io, LoginAnswer};
 
 /// How an error of the library begins, behind the name of the broker.
 const LIBRARY_FAILED: &str = "authentication with GSSAPI";
+
+/// How often brokers and we have met, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Logins {
+    /// Brokers accepted us.
+    pub succeeded: u64,
+    /// They did not, or could not prove who they are.
+    pub failed: u64,
+}
+
+impl std::ops::AddAssign for Logins {
+    fn add_assign(&mut self, other: Self) {
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+    }
+}
 
 impl Cluster {
     /// A new token of the authorization server, or why there is none any more.
@@ -69,7 +85,7 @@ impl Cluster {
         self.logins.failed += 1;
         // What it has said before is more than that it is silent.
         if self.last_error.as_ref().is_none_or(|last| !last.contains(LIBRARY_FAILED)) {
-            let limit_ms = self.settings.patience.connect_timeout_ms;
+            let limit_ms = self.settings.terms.patience.connect_timeout_ms;
             let why = format!(
                 "{LIBRARY_FAILED}: the Kerberos library has not said within {limit_ms} ms (connect_timeout) what to log in \
                  with; check that the KDC of krb5.conf can be reached"

@@ -58,14 +58,14 @@ impl Cluster {
 
     /// Asks where nothing was heard for long whether anybody is there: a dead broker is noticed though nothing is sent.
     pub(super) fn probe(&mut self, now: Mono, io: &mut impl Io) {
-        let Probes { control_ms, links_ms } = self.settings.probes;
+        let Probes { control_ms, links_ms } = self.settings.terms.probes;
         let links = self.brokers.iter_mut().flat_map(|broker| &mut broker.links).filter(|link| link.wanted);
         for (link, after_ms) in links.map(|link| (link, links_ms)).chain([(&mut self.control, control_ms)]) {
             if link.probe_at(after_ms).is_some_and(|at| at <= now)
                 && let Some(begun) = link.begin(now, ApiKey::Metadata, Asked::Probe, true)
             {
                 let mut head = Vec::new();
-                let client_id = &self.settings.client_id;
+                let client_id = &self.settings.terms.client_id;
                 // About no topic at all: what costs least, and every broker answers everybody.
                 metadata_api::encode_request(begun.version, begun.correlation, client_id, Some(&[]), false, &mut head);
                 io.request(begun.key, question(begun.correlation, head));

@@ -144,7 +144,7 @@ impl Cluster {
         let Some(begun) = begun else { return self.limits.rest(now) };
         let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
         let mut head = Vec::new();
-        let (client_id, keys) = (&self.settings.client_id, [MESSAGE_BYTES_MAX]);
+        let (client_id, keys) = (&self.settings.terms.client_id, [MESSAGE_BYTES_MAX]);
         describe_configs::encode_request(begun.version, begun.correlation, client_id, &names, &keys, &mut head);
         for topic in topics.into_iter().filter(|topic| topic.limit == Limit::Unasked) {
             topic.limit = Limit::Unknown;

@@ -79,6 +79,18 @@ impl Login {
         Self { credentials, nonces, salted: None, token }
     }
 
+    /// Proves it with these from now on. Nonces go on: none may be drawn twice.
+    pub fn set_credentials(&mut self, credentials: Credentials) {
+        let both_want_tokens = |a: &Credentials, b: &Credentials| {
+            matches!((a, b), (Credentials::OauthBearer { .. }, Credentials::OauthBearer { .. }))
+        };
+        // A token that was issued to another client is good until the next one comes.
+        if !both_want_tokens(&self.credentials, &credentials) {
+            self.token = Err("no token has been issued yet".to_string());
+        }
+        (self.credentials, self.salted) = (credentials, None);
+    }
+
     /// Why no connection is worth a try now, or `None`.
     pub fn lacks(&self) -> Option<&str> {
         match (&self.credentials, &self.token) {
@@ -139,5 +151,45 @@ impl Login {
                 "check authentication.client_id, scope and extensions of the connector, and which tokens the broker takes"
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scram(password: &str) -> Credentials {
+        Credentials::Scram { hash: Hash::Sha256, username: "u".to_owned(), password: Secret::new(password) }
+    }
+
+    /// What a link would say first.
+    fn first_words(login: &mut Login) -> String {
+        format!("{:?}", login.exchange().expect("something is asked of us"))
+    }
+
+    #[test]
+    fn no_nonce_is_drawn_twice_though_the_credentials_change() {
+        let nonces = || Nonces::new([7; 32], 0);
+        let (mut same, mut other) = (Login::new(scram("a"), nonces()), Login::new(scram("a"), nonces()));
+        assert_eq!(first_words(&mut same), first_words(&mut other));
+        other.set_credentials(scram("a"));
+        assert_ne!(first_words(&mut Login::new(scram("a"), nonces())), first_words(&mut other));
+        assert_eq!(first_words(&mut same), {
+            let mut fresh = Login::new(scram("a"), nonces());
+            first_words(&mut fresh);
+            first_words(&mut fresh)
+        });
+    }
+
+    #[test]
+    fn a_token_is_good_for_another_client_and_for_no_other_mechanism() {
+        let oauth = || Credentials::OauthBearer { extensions: Vec::new() };
+        let mut login = Login::new(oauth(), Nonces::new([7; 32], 0));
+        login.set_token(Ok(Secret::new("token")));
+        login.set_credentials(oauth());
+        assert_eq!(login.lacks(), None);
+        login.set_credentials(scram("a"));
+        login.set_credentials(oauth());
+        assert!(login.lacks().is_some());
     }
 }

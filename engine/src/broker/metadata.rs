@@ -261,9 +261,9 @@ impl Refresh {
         self.stale = true;
     }
 
-    /// Asks at least every `interval_max_ms` from now on.
-    pub fn configure(&mut self, interval_max_ms: u64) {
-        self.interval_max_ms = interval_max_ms;
+    /// Asks so often from now on, as in [`new`](Self::new).
+    pub fn configure(&mut self, interval_min_ms: u64, interval_max_ms: u64) {
+        (self.interval_min_ms, self.interval_max_ms) = (interval_min_ms, interval_max_ms);
     }
 
     /// What we know may be wrong, and that is not to wait.

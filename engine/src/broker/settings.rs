@@ -14,30 +14,37 @@ pub struct ClusterSettings {
     pub shards: u16,
     /// Name of the connector, for log lines.
     pub name: String,
-    /// Name by which brokers know us.
-    pub client_id: String,
-    /// How we prove to brokers who we are.
-    pub credentials: Credentials,
     /// What nonces are made from; secret, and the same for all shards.
     pub nonce_key: [u8; 32],
     /// Brokers to ask first; not empty.
     pub bootstrap: Vec<BrokerAddr>,
-    /// How long things may take.
-    pub patience: Patience,
     /// Links of this shard to each broker.
     pub links: Division,
+    /// How long it may take until a broker has answered for the first time, milliseconds.
+    pub start_timeout_ms: u64,
+    /// Names of the topics written to; elsewhere a topic is an index here.
+    pub topics: Vec<String>,
+    /// What may change.
+    pub terms: ClusterTerms,
+}
+
+/// How to deal with a cluster; may change while links stand.
+#[derive(Debug, Clone)]
+pub struct ClusterTerms {
+    /// Name by which brokers know us.
+    pub client_id: String,
+    /// How we prove to brokers who we are.
+    pub credentials: Credentials,
+    /// How long things may take.
+    pub patience: Patience,
     /// Whether asking for a topic may create it.
     pub create_topics: bool,
     /// Least time between two questions about topics, milliseconds.
     pub refresh_min_ms: u64,
     /// Most time between two questions about topics, milliseconds.
     pub refresh_max_ms: u64,
-    /// How long it may take until a broker has answered for the first time, milliseconds.
-    pub start_timeout_ms: u64,
     /// When links are probed.
     pub probes: Probes,
-    /// Names of the topics written to; elsewhere a topic is an index here.
-    pub topics: Vec<String>,
 }
 
 /// After how long a silence a link is asked whether anybody is there, milliseconds.

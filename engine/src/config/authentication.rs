@@ -34,33 +34,33 @@ options! {
     pub struct AuthenticationOptions {
         /// How to prove who we are. The other options of this table belong to the mechanisms they name.
         "authentication.mechanism" => mechanism: Mechanism =
-            Choice::of(), derived("\"none\"; \"plain\" for type \"confluent\"", "none", mechanism_of_type);
+            Choice::of(), derived("\"none\"; \"plain\" for type \"confluent\"", "none", mechanism_of_type), live;
         /// plain, scram: the user; an API key in Confluent Cloud.
-        "authentication.username" => username: Option<String> = Optional(Text), absent("aqueduct");
+        "authentication.username" => username: Option<String> = Optional(Text), absent("aqueduct"), live;
         /// plain, scram: the password; the secret of the API key in Confluent Cloud.
         "authentication.password" => password: Option<Secret> =
-            Optional(SecretText), absent("{ file = \"/run/secrets/kafka-password\" }");
+            Optional(SecretText), absent("{ file = \"/run/secrets/kafka-password\" }"), live;
         /// gssapi: who we are in the realm. Needs a build with the feature `gssapi`; others refuse the mechanism.
-        "authentication.principal" => principal: Option<String> = Optional(Text), absent("aqueduct@EXAMPLE.ORG");
+        "authentication.principal" => principal: Option<String> = Optional(Text), absent("aqueduct@EXAMPLE.ORG"), live;
         /// gssapi: the file that holds the principal's key. Tickets are fetched with it, kept in memory and renewed.
         "authentication.keytab_file" => keytab_file: Option<PathBuf> =
-            Optional(File), absent("/etc/aqueduct/aqueduct.keytab");
+            Optional(File), absent("/etc/aqueduct/aqueduct.keytab"), live;
         /// gssapi: first part of the brokers' principals, `kafka` unless given; the second is the name a broker is dialled by.
-        "authentication.service_name" => service_name: Option<String> = Optional(Text), absent("kafka");
+        "authentication.service_name" => service_name: Option<String> = Optional(Text), absent("kafka"), live;
         /// oauthbearer: where tokens are issued, http or https (verified against the system's authorities and
         /// `tls.cacertfile`).
         "authentication.token_endpoint" => token_endpoint: Option<Url> =
-            Optional(UrlText), absent("https://login.example.org/oauth2/token");
+            Optional(UrlText), absent("https://login.example.org/oauth2/token"), live;
         /// oauthbearer: the client that asks for a token (client credentials, RFC 6749).
-        "authentication.client_id" => client_id: Option<String> = Optional(Text), absent("aqueduct");
+        "authentication.client_id" => client_id: Option<String> = Optional(Text), absent("aqueduct"), live;
         /// oauthbearer: its secret.
         "authentication.client_secret" => client_secret: Option<Secret> =
-            Optional(SecretText), absent("{ file = \"/run/secrets/oauth-secret\" }");
+            Optional(SecretText), absent("{ file = \"/run/secrets/oauth-secret\" }"), live;
         /// oauthbearer: the scope to ask for.
-        "authentication.scope" => scope: Option<String> = Optional(Text), absent("kafka");
+        "authentication.scope" => scope: Option<String> = Optional(Text), absent("kafka"), live;
         /// oauthbearer: names and values shown to the broker beside the token (KIP-342), such as `logicalCluster`.
         "authentication.extensions" => extensions: Vec<(String, String)> =
-            Extensions, absent("logicalCluster=lkc-1,identityPoolId=pool-1");
+            Extensions, absent("logicalCluster=lkc-1,identityPoolId=pool-1"), live;
     }
 }
 
@@ -157,6 +157,45 @@ impl Authentication {
             })),
         }
     }
+}
+
+impl Authentication {
+    /// The keys of options that have another value in `other`; of another mechanism only that.
+    pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        match (self, other) {
+            (Self::Plain { username, password }, Self::Plain { username: user, password: secret }) => {
+                users_differ((username, password), (user, secret))
+            }
+            (
+                Self::Scram { sha_512, username, password },
+                Self::Scram { sha_512: longer, username: user, password: secret },
+            ) if sha_512 == longer => users_differ((username, password), (user, secret)),
+            (
+                Self::Gssapi { principal, keytab_file, service_name },
+                Self::Gssapi { principal: name, keytab_file: file, service_name: service },
+            ) => named(&[
+                ("authentication.principal", principal != name),
+                ("authentication.keytab_file", keytab_file != file),
+                ("authentication.service_name", service_name != service),
+            ]),
+            (Self::OauthBearer(own), Self::OauthBearer(other)) => named(&[
+                ("authentication.token_endpoint", own.token_endpoint != other.token_endpoint),
+                ("authentication.client_id", own.client_id != other.client_id),
+                ("authentication.client_secret", own.client_secret != other.client_secret),
+                ("authentication.scope", own.scope != other.scope),
+                ("authentication.extensions", own.extensions != other.extensions),
+            ]),
+            _ => named(&[("authentication.mechanism", self != other)]),
+        }
+    }
+}
+
+fn users_differ(own: (&String, &Secret), other: (&String, &Secret)) -> Vec<&'static str> {
+    named(&[("authentication.username", own.0 != other.0), ("authentication.password", own.1 != other.1)])
+}
+
+fn named(keys: &[(&'static str, bool)]) -> Vec<&'static str> {
+    keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
 }
 
 /// Reports options that the mechanism needs and does not have, and those it has and does not know.

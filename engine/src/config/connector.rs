@@ -88,7 +88,7 @@ impl Connector {
             _ => return vec!["type"],
         };
         if let (Some(own), Some(other)) = (&self.security, &other.security) {
-            keys.extend((own.authentication != other.authentication).then_some("authentication.mechanism"));
+            keys.extend(own.authentication.differing(&other.authentication));
             keys.extend(own.tls.differing(&other.tls));
         }
         keys
@@ -158,41 +158,41 @@ options! {
         "bootstrap_hosts" => bootstrap_hosts: Vec<HostPort> = Hosts, or("127.0.0.1:9092");
         /// How brokers log and meter this client.
         "client_id" => client_id: String = Text,
-            derived("\"aqueduct-\" and the node's name", "aqueduct-aqueduct", client_id_of_node);
+            derived("\"aqueduct-\" and the node's name", "aqueduct-aqueduct", client_id_of_node), live;
         /// Lets a broker create a topic that does not exist, if it is configured to.
-        "allow_auto_topic_creation" => allow_auto_topic_creation: bool = Flag, or("false");
+        "allow_auto_topic_creation" => allow_auto_topic_creation: bool = Flag, or("false"), live;
         /// Time to reach a broker, TLS and authentication included.
-        "connect_timeout" => connect_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s");
+        "connect_timeout" => connect_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s"), live;
         /// How long it may take until a broker is connected to for the first time. Nothing waits for that: listeners are open, and
         /// what clients publish is held. Until then the connector's health is `connecting`; from then on it is `disconnected`, and
         /// the log says why, once.
         "start_timeout" => start_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("5s");
         /// Silence after which a broker is asked whether it is there, on the connection for questions about the cluster; one that does not
         /// answer within `metadata_request_timeout` is given up, and another one asked.
-        "health_check_interval" => health_check_interval_ms: u64 = Millis::within(100 * MILLISECOND, DAY), or("15s");
+        "health_check_interval" => health_check_interval_ms: u64 = Millis::within(100 * MILLISECOND, DAY), or("15s"), live;
         /// Silence on a connection with open requests after which it is closed and they are sent again.
-        "request_timeout" => request_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("30s");
+        "request_timeout" => request_timeout_ms: u64 = Millis::within(100 * MILLISECOND, HOUR), or("30s"), live;
         /// Pause between attempts to reach a broker.
-        "reconnect_delay" => reconnect_delay_ms: u64 = Millis::within(10 * MILLISECOND, HOUR), or("2s");
+        "reconnect_delay" => reconnect_delay_ms: u64 = Millis::within(10 * MILLISECOND, HOUR), or("2s"), live;
         /// Time a broker has to answer a question about topics.
         "metadata_request_timeout" => metadata_request_timeout_ms: u64 =
-            Millis::within(100 * MILLISECOND, HOUR), or("5s");
+            Millis::within(100 * MILLISECOND, HOUR), or("5s"), live;
         /// Least time between two questions about topics.
         "min_metadata_refresh_interval" => min_metadata_refresh_interval_ms: u64 =
-            Millis::within(10 * MILLISECOND, HOUR), or("3s");
+            Millis::within(10 * MILLISECOND, HOUR), or("3s"), live;
         /// Whether the partitions of a broker share its connections, or each has one of its own, so that none waits for another's
         /// request: a broker handles the requests of a connection one after the other.
         "connection_strategy" => connection_strategy: ConnectionStrategy = Choice::of(), or("per_broker");
         /// Connections of each shard to each broker with `per_broker`. Partitions are divided over them, so order holds.
         "connections_per_broker" => connections_per_broker: u32 = Count::within(1, 64), or("1");
         /// Sends small requests at once instead of waiting for more bytes.
-        "socket.nodelay" => socket_nodelay: bool = Flag, or("true");
+        "socket.nodelay" => socket_nodelay: bool = Flag, or("true"), live;
         /// Send buffer of the socket; 0 leaves it to the kernel.
-        "socket.sndbuf" => socket_send_bytes: u32 = Size::within(0, 64 * MB), or("1024KB");
+        "socket.sndbuf" => socket_send_bytes: u32 = Size::within(0, 64 * MB), or("1024KB"), live;
         /// Receive buffer of the socket; 0 leaves it to the kernel.
-        "socket.recbuf" => socket_receive_bytes: u32 = Size::within(0, 64 * MB), or("1024KB");
+        "socket.recbuf" => socket_receive_bytes: u32 = Size::within(0, 64 * MB), or("1024KB"), live;
         /// Probes of a silent connection: seconds of silence, seconds between probes, probes.
-        "socket.keepalive" => socket_keepalive: Option<TcpKeepalive> = KeepaliveTriple, or("none");
+        "socket.keepalive" => socket_keepalive: Option<TcpKeepalive> = KeepaliveTriple, or("none"), live;
     }
 }
 

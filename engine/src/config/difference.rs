@@ -85,7 +85,7 @@ pub fn differences(old: &Loaded, new: &Loaded) -> Vec<Difference> {
 pub fn refusals(differences: &[Difference], new: &Loaded) -> Vec<Problem> {
     let fixed = differences.iter().filter(|difference| match difference.what {
         What::Value { .. } => difference.change == Change::Restart,
-        What::Added | What::Removed => difference.slot.0 != sink::SECTION.name,
+        What::Added | What::Removed => ![sink::SECTION.name, connector::SECTION.name].contains(&difference.slot.0),
     });
     let problem = |difference: &Difference| {
         let fault = format!("a running node cannot change this: {difference}");
@@ -212,10 +212,7 @@ mod tests {
     fn few_options_of_a_sink_wait_for_the_next_start() {
         let fixed: Vec<&str> =
             sink::SECTION.rows().filter(|(row, _)| row.change == Change::Restart).map(|(row, _)| row.key).collect();
-        assert!(
-            fixed.iter().all(|key| ["health_check_interval", "buffer.mode", "buffer.dir"].contains(key)),
-            "{fixed:?}"
-        );
+        assert!(fixed.iter().all(|key| ["buffer.mode", "buffer.dir"].contains(key)), "{fixed:?}");
         assert!(fixed.contains(&"buffer.mode") && fixed.contains(&"buffer.dir"), "{fixed:?}");
     }
 }

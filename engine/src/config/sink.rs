@@ -293,7 +293,7 @@ options! {
         "max_batch_age" => batch_age_max_ms: Option<u64> = Optional(Millis::within(SECOND, 30 * DAY)), absent("10m"), live;
         /// Silence after which a broker that leads partitions of the topic is asked whether it is there, so that a dead one is noticed
         /// before the next record. Of the sinks of a connector the shortest counts.
-        "health_check_interval" => health_check_interval_ms: u64 = Millis::within(100 * MILLISECOND, DAY), or("15s");
+        "health_check_interval" => health_check_interval_ms: u64 = Millis::within(100 * MILLISECOND, DAY), or("15s"), live;
         /// Where records wait for Kafka. With `disk` they are written and synced first, which in async is what an
         /// acknowledgement says; with `hybrid` what exceeds the sink's share of memory goes to disk.
         "buffer.mode" => buffer_mode: BufferMode = Choice::of(), or("memory");

@@ -11,6 +11,7 @@ use kafka::sasl::Secret;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::dial::SocketOptions;
 use super::mailbox::{Letter, LetterReceiver, LoginAsk, Mailbox, Order};
 use crate::log::journal::Journals;
 use crate::metrics::ShardSample;
@@ -141,6 +142,11 @@ impl Shards {
     /// Has the disk writers forget the journals of a sink that is gone.
     pub async fn remove_journals(&self, sink: u16) {
         self.order_all(|| Order::RemoveJournals { sink }).await;
+    }
+
+    /// Has every shard dial like this for a connector from now on.
+    pub async fn set_socket_options(&self, connector: u16, options: &SocketOptions) {
+        self.order_all(|| Order::SetSocketOptions { connector, options: Box::new(options.clone()) }).await;
     }
 
     /// Tells every shard to leave its loop.

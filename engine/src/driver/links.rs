@@ -56,6 +56,15 @@ impl Links {
         Self { slots, free, options, dirty, unread, dialling: 0, facts: VecDeque::new(), scratch: Scratch::default() }
     }
 
+    /// Has later links of a connector dialled like this.
+    pub(super) fn set_options(&mut self, connector: u16, options: SocketOptions) {
+        let at = usize::from(connector);
+        if self.options.len() <= at {
+            self.options.resize_with(at + 1, SocketOptions::default);
+        }
+        self.options[at] = options;
+    }
+
     /// Starts a dial: at once for an address, after a look-up for a name.
     pub(super) fn dial(&mut self, to: &BrokerAddr, now: Mono, poller: &Poller, control: &mut ControlPort) -> LinkKey {
         let options = self.options.get(usize::from(to.connector)).cloned().unwrap_or_default();

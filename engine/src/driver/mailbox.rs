@@ -9,6 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::dial::SocketOptions;
 use super::doorbell::Doorbell;
 use crate::log::journal::Journals;
 use crate::shard::ShardId;
@@ -53,6 +54,13 @@ pub enum Order {
     RemoveJournals {
         /// The sink's slot.
         sink: u16,
+    },
+    /// For the driver: how to dial for a connector from now on.
+    SetSocketOptions {
+        /// Its number.
+        connector: u16,
+        /// Of links that are dialled later.
+        options: Box<SocketOptions>,
     },
     /// For the driver: leave the loop. Sent when every shard has drained.
     Stop,

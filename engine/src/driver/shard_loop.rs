@@ -207,6 +207,9 @@ impl<M: Machine> ShardLoop<M> {
                 }
                 Some(Order::AddJournals(journals)) => self.world.disk_writer().add(journals),
                 Some(Order::RemoveJournals { sink }) => self.world.disk_writer().remove(sink),
+                Some(Order::SetSocketOptions { connector, options }) => {
+                    self.world.links.set_options(connector, *options);
+                }
                 Some(Order::Admit { socket, peer }) => self.admit(now, 0, socket, peer),
                 Some(Order::Command(command)) => {
                     if matches!(command, Command::Drain | Command::DrainNow) {

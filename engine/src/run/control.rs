@@ -17,14 +17,16 @@ use crate::log::Catalogue;
 use crate::shard::control::Command;
 
 use super::buffers::Buffers;
-use super::kerberos::Keeper;
-use super::reload::{self, Live, Reload, Requests};
+use super::connectors::{Connectors, Fittings};
+use super::reload::{self, Live, Parts, Reload, Requests};
 use super::tls::Watched;
-use super::token::TokenKeeper;
 use super::{memory, say};
 
 /// How often memory in use is looked at.
 const MEMORY_LOOK: Duration = Duration::from_millis(100);
+
+/// Threads for look-ups of names, files and Kerberos; made when they are needed. One connector's KDC that is silent holds up one.
+const BLOCKING_THREADS_MAX: usize = 64;
 
 /// Sent when a file would grow past its limit. Its default action ends the process; handled, the write fails instead, and
 /// the disk writer reports that like any other failure.
@@ -43,15 +45,9 @@ pub(super) struct Control {
     pub reload: Reload,
     /// Buffers on disk.
     pub buffers: Buffers,
-    /// Names of the connectors, in the order of their health.
-    pub connector_names: Vec<String>,
+    /// What the connectors have outside the shards.
+    pub fittings: Vec<Fittings>,
     pub token: Option<String>,
-    /// TLS towards brokers.
-    pub tls: Watched,
-    /// Connectors whose brokers want tokens.
-    pub tokens: Vec<TokenKeeper>,
-    /// Tickets for brokers that want those.
-    pub kerberos: Keeper,
     /// Printed once everything listens.
     pub banner: String,
     /// Simulated devices, and the listener they connect to.
@@ -69,8 +65,7 @@ pub(super) struct KafkaListener {
 pub(super) fn run(control: Control) -> Result<ExitCode, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Look-ups of names; more than this at once wait for each other. Whoever waits for a KDC holds up none of them.
-        .max_blocking_threads(8 + control.kerberos.threads())
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(|e| StartError::new(format!("cannot start the control thread: {e}.")))?;
     let code = runtime.block_on(serve(control))?;
@@ -81,16 +76,20 @@ pub(super) fn run(control: Control) -> Result<ExitCode, StartError> {
 
 async fn serve(control: Control) -> Result<ExitCode, StartError> {
     let mut signals = Signals::new()?;
-    let (reloader, requests, live) = reload::reloader(control.reload, control.shards.clone(), control.buffers);
+    let mut connectors = Connectors::new(control.shards.clone());
+    control.fittings.into_iter().for_each(|fittings| connectors.keep(fittings));
+    let (tls, kerberos) = (connectors.tls.clone(), connectors.kerberos.clone());
+    let parts = Parts { shards: control.shards.clone(), buffers: control.buffers, connectors };
+    let (reloader, requests, live) = reload::reloader(control.reload, parts);
     let (stage, seen_stage) = watch::channel(Stage::Starting);
     let http = Http {
         scrape: scrape(control.shards.clone()),
         sinks: names(live.clone()),
         reloads: reloads(live.clone()),
         log: control.kafka.as_ref().map(|kafka| Arc::clone(&kafka.catalogue)),
-        connector_names: control.connector_names,
+        connector_names: connector_names(live.clone()),
         token: control.token,
-        certificates: certificates(control.tls.clone()),
+        certificates: certificates(tls.clone()),
         stage: seen_stage,
     };
     let http_listener = into_tokio(control.http)?;
@@ -104,11 +103,8 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
     }
     let (asks, asked) = mpsc::unbounded_channel();
     tokio::spawn(control.shards.clone().read_letters(control.letters, asks));
-    tokio::spawn(control.kerberos.keep(control.shards.clone(), asked));
-    tokio::spawn(control.tls.watch());
-    for keeper in control.tokens {
-        tokio::spawn(keeper.keep(control.shards.clone()));
-    }
+    tokio::spawn(kerberos.keep(control.shards.clone(), asked));
+    tokio::spawn(tls.watch());
     tokio::spawn(watch_memory(control.shards.clone(), live.clone()));
     tokio::spawn(reloader.serve());
     let socket = control.socket.map(|socket| tokio::spawn(serve_socket(socket, requests.clone())));
@@ -213,6 +209,11 @@ async fn serve_socket(socket: ControlSocket, requests: Requests) {
 /// The sinks by slot, as the management port asks for them.
 fn names(live: watch::Receiver<Live>) -> http::Sinks {
     Box::new(move || Arc::clone(&live.borrow().names))
+}
+
+/// The connectors by number, as the management port asks for them.
+fn connector_names(live: watch::Receiver<Live>) -> http::Connectors {
+    Box::new(move || Arc::clone(&live.borrow().connector_names))
 }
 
 /// What became of reloads, as the management port asks for it.

@@ -20,10 +20,10 @@ mod library;
 
 pub use library::Login;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use kafka::sasl::Question;
@@ -31,7 +31,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::config::{Authentication, Config, Connector};
+use crate::config::{Authentication, Connector};
 use crate::driver::{LoginAsk, Shards};
 use crate::shard::ShardId;
 use crate::shard::io::LoginAnswer;
@@ -75,11 +75,13 @@ pub struct Failure {
     pub has_ended: bool,
 }
 
-/// The logins of all shards, and the tickets of all connectors.
-#[derive(Debug)]
+/// The logins of all shards, and the tickets of all connectors; clones share them.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Keeper {
-    /// By connector.
-    tickets: Vec<Option<Arc<Tickets>>>,
+    /// By the connector's number.
+    tickets: Arc<RwLock<BTreeMap<u16, Arc<Tickets>>>>,
+    /// Identities so far.
+    identities: Arc<AtomicU64>,
     logins: Logins,
 }
 
@@ -87,7 +89,8 @@ pub(super) struct Keeper {
 #[derive(Debug)]
 struct Tickets {
     identity: Identity,
-    connector: usize,
+    /// No other tickets of the node have it: what the caches are called.
+    number: u64,
     /// Held by the login that speaks to the KDC.
     cache: Arc<Mutex<Cache>>,
     /// A broker did not accept a login: a ticket may be of no use any more, because keys have changed.
@@ -111,18 +114,21 @@ struct Failed {
 }
 
 impl Keeper {
-    pub(super) fn new(config: &Config) -> Self {
-        let tickets = config.connectors.iter().enumerate().map(|(connector, of)| {
-            let identity = Identity::of(of)?;
-            let (cache, suspect) = (Arc::default(), AtomicBool::new(false));
-            Some(Arc::new(Tickets { identity, connector, cache, suspect }))
-        });
-        Self { tickets: tickets.collect(), logins: Logins::default() }
+    /// Keeps tickets of this identity for a connector from now on.
+    pub(super) fn set(&self, connector: u16, identity: Option<Identity>) {
+        let mut all = self.tickets.write().unwrap_or_else(PoisonError::into_inner);
+        match identity {
+            Some(identity) => {
+                let (cache, suspect) = (Arc::default(), AtomicBool::new(false));
+                let number = self.identities.fetch_add(1, Ordering::Relaxed);
+                all.insert(connector, Arc::new(Tickets { identity, number, cache, suspect }))
+            }
+            None => all.remove(&connector),
+        };
     }
 
-    /// Threads that may wait for a KDC at the same time.
-    pub(super) fn threads(&self) -> usize {
-        self.tickets.iter().flatten().count()
+    fn tickets(&self, connector: u16) -> Option<Arc<Tickets>> {
+        self.tickets.read().unwrap_or_else(PoisonError::into_inner).get(&connector).cloned()
     }
 
     /// Answers the shards for ever; runs on the control thread.
@@ -130,7 +136,7 @@ impl Keeper {
         let mut number = 0;
         while let Some(LoginAsk { shard, link, question }) = asks.recv().await {
             number += 1;
-            let Some(Some(tickets)) = self.tickets.get(usize::from(question.connector)).cloned() else { continue };
+            let Some(tickets) = self.tickets(question.connector) else { continue };
             let (shards, logins) = (shards.clone(), self.logins.clone());
             // A task for each answer: one for a shard that is late holds up no other.
             match question.question {
@@ -203,7 +209,7 @@ impl Tickets {
             cache.number += 1;
             cache.made = Some(Instant::now());
         }
-        let name = |cache: &Cache| format!("MEMORY:aqueduct-{}-{}", self.connector, cache.number);
+        let name = |cache: &Cache| format!("MEMORY:aqueduct-{}-{}", self.number, cache.number);
         match Login::begin(&self.identity, &name(cache), host) {
             // With a cache that is empty the library says why there is no other; it also asks at once, not every half minute.
             Err(failure) if failure.has_ended => {
@@ -274,7 +280,7 @@ mod tests {
             keytab_file: "/not/there".into(),
             service_name: "kafka".to_string(),
         };
-        Arc::new(Tickets { identity, connector: 0, cache: Arc::default(), suspect: AtomicBool::new(false) })
+        Arc::new(Tickets { identity, number: 0, cache: Arc::default(), suspect: AtomicBool::new(false) })
     }
 
     fn failed(host: &str, for_all: bool) -> Failed {

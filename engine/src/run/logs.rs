@@ -7,12 +7,7 @@ use crate::driver::StartError;
 use crate::log::{LogLimits, Opened, TopicSpec, open};
 use crate::shard::ShardId;
 use crate::sink::Writer;
-use crate::sink::discard::Discard;
 use crate::sink::embedded::Embedded;
-use crate::sink::kafka::Produce;
-
-/// Partitions that a discarding connector pretends to have: what the canonical workloads have.
-const DISCARD_PARTITIONS: u32 = 4;
 
 /// Opens the logs of all embedded connectors; `None` if there is no such connector.
 pub(super) fn open_logs(config: &Config, data_dir: &Path) -> Result<Option<Opened>, StartError> {
@@ -45,21 +40,16 @@ pub(super) fn writers(
     logs: Option<&Opened>,
     nonce_key: [u8; 32],
 ) -> Vec<Writer> {
-    let writer = |(index, connector): (usize, &crate::config::Connector)| match (&connector.kind, logs) {
-        (ConnectorKind::Discard, _) => Some(Writer::Discard(Discard::new(DISCARD_PARTITIONS))),
-        (ConnectorKind::Embedded(_), Some(logs)) => {
-            let topics = config.sinks.iter().map(|sink| {
-                let topic = topic_of(config, sink).filter(|_| sink.connector == index)?;
-                logs.catalogue.topic(&topic.name).cloned()
-            });
-            Some(Writer::Embedded(Embedded::new(shard, shards, topics.collect(), &logs.logs)))
-        }
-        (ConnectorKind::Embedded(_), None) => None,
-        (ConnectorKind::Kafka(_), _) => {
-            Produce::new(shard, shards, index, config, nonce_key).map(|kafka| Writer::Kafka(Box::new(kafka)))
-        }
+    let embedded = |connector: usize| {
+        let logs = logs?;
+        let topics = config.sinks.iter().map(|sink| {
+            let topic = topic_of(config, sink).filter(|_| sink.connector == connector)?;
+            logs.catalogue.topic(&topic.name).cloned()
+        });
+        Some(Writer::Embedded(Embedded::new(shard, shards, topics.collect(), &logs.logs)))
     };
-    let writers =
-        config.connectors.iter().enumerate().map(writer).map(|writer| writer.expect("each kind has its writer"));
-    writers.collect()
+    let writer =
+        |connector: usize| Writer::new(shard, shards, connector, config, nonce_key).or_else(|| embedded(connector));
+    let writers = (0..config.connectors.len()).map(writer);
+    writers.map(|writer| writer.expect("each kind has its writer")).collect()
 }

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Config, Difference, Loaded, Log, Machine, Problem, Problems, differences, refusals};
+use crate::config::{
+    Config, Connector, Difference, Loaded, Log, Machine, Place, Problem, Problems, differences, refusals,
+};
 use crate::driver::{Shards, StartError};
 use crate::log::journal::OpenedJournals;
 use crate::metrics::{ConfigCounters, Health};
@@ -25,6 +27,7 @@ use crate::shard::control::{Command, Preparation, Snapshot, Step};
 use crate::shard::roster::{NeedsRestart, Roster, SlotName};
 
 use super::buffers::{Buffers, Refusal};
+use super::connectors::{Connectors, Fittings};
 
 /// How long the clusters may take to tell of the topics of new sinks.
 const PREPARED_WITHIN: Duration = Duration::from_secs(10);
@@ -63,6 +66,8 @@ pub(super) enum Answer {
 pub(super) struct Live {
     /// The sinks by slot.
     pub(super) names: Arc<Vec<SlotName>>,
+    /// The connectors by number.
+    pub(super) connector_names: Arc<Vec<String>>,
     /// How long a drain may take.
     pub(super) shutdown_timeout: Duration,
     /// Memory in use above which sinks are told, if one wants to be.
@@ -82,6 +87,7 @@ impl Live {
         let acts = config.sinks.iter().any(|sink| sink.memory_overload_protection);
         Self {
             names: Arc::new(roster.names()),
+            connector_names: Arc::new(roster.connector_names()),
             shutdown_timeout: Duration::from_millis(config.node.shutdown_timeout_ms),
             memory_high_watermark_bytes: acts.then_some(config.node.memory_high_watermark_bytes),
             reloads,
@@ -165,8 +171,7 @@ fn line(problem: &Problem) -> String {
 pub(super) struct Reloader {
     reload: Reload,
     roster: Roster,
-    shards: Shards,
-    buffers: Buffers,
+    parts: Parts,
     steps: mpsc::UnboundedReceiver<(ShardId, Step)>,
     requests: mpsc::Receiver<oneshot::Sender<Answer>>,
     live: watch::Sender<Live>,
@@ -176,28 +181,22 @@ pub(super) struct Reloader {
     said_meanwhile: Vec<(ShardId, Step)>,
 }
 
+/// What a reload works on.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub shards: Shards,
+    pub buffers: Buffers,
+    pub connectors: Connectors,
+}
+
 /// The reloader of a node, how to ask it, and what it tells.
-pub(super) fn reloader(
-    reload: Reload,
-    shards: Shards,
-    buffers: Buffers,
-) -> (Reloader, Requests, watch::Receiver<Live>) {
+pub(super) fn reloader(reload: Reload, parts: Parts) -> (Reloader, Requests, watch::Receiver<Live>) {
     let roster = Roster::new(&reload.loaded.config);
     let (sender, requests) = mpsc::channel(16);
     let (live, seen) = watch::channel(Live::new(&reload.loaded.config, &roster));
-    let steps = shards.steps();
+    let steps = parts.shards.steps();
     (
-        Reloader {
-            reload,
-            roster,
-            shards,
-            buffers,
-            steps,
-            requests,
-            live,
-            left: Vec::new(),
-            said_meanwhile: Vec::new(),
-        },
+        Reloader { reload, roster, parts, steps, requests, live, left: Vec::new(), said_meanwhile: Vec::new() },
         Requests(sender),
         seen,
     )
@@ -238,9 +237,11 @@ impl Reloader {
             return Err(Problems::new(refused));
         }
         let snapshot = self.roster.next(&loaded.config, &plan).map_err(|why| needs_restart(&why, &changes, &loaded))?;
+        let (fresh, changed) = self.read_fittings(&snapshot, &loaded).await?;
+        let nonce_key = super::random_bytes().map_err(|why| one(why.to_string().trim_end_matches('.'), ""))?;
         let found = self.open_buffers(&snapshot, &loaded).await?;
-        self.prepare(&snapshot, found).await?;
-        self.apply(snapshot).await;
+        self.prepare(&snapshot, found, fresh, nonce_key).await?;
+        self.apply(snapshot, changed).await;
         let reloads = self.live.borrow().reloads;
         self.live.send_replace(Live::with(&loaded.config, &self.roster, reloads));
         (self.reload.set_log)(&loaded.config.log);
@@ -249,9 +250,41 @@ impl Reloader {
         Ok(Answer::Changed(changes, warnings))
     }
 
+    /// What connectors that are new, and those that change, have outside the shards; reads the files that they name.
+    async fn read_fittings(
+        &self,
+        snapshot: &Snapshot,
+        loaded: &Loaded,
+    ) -> Result<(Vec<Fittings>, Vec<Fittings>), Problems> {
+        let wanted = |&number: &u16| (number, snapshot.config.connectors[usize::from(number)].clone());
+        let fresh: Vec<(u16, Connector)> = snapshot.fresh_connectors.iter().map(wanted).collect();
+        let before = |number: &u16| Some((self.roster.connector(*number)?.clone(), wanted(number)));
+        let changed: Vec<_> = snapshot.changed_connectors.iter().filter_map(before).collect();
+        let watched = self.parts.connectors.tls.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let in_vain = |connector: &Connector| {
+                let name = connector.name.clone();
+                move |why: StartError| (name, why)
+            };
+            let fresh = fresh.iter().map(|(number, new)| Fittings::of(*number, new).map_err(in_vain(new)));
+            let changed = changed
+                .iter()
+                .map(|(old, (number, new))| Fittings::after(old, *number, new, &watched).map_err(in_vain(new)));
+            Ok((fresh.collect::<Result<_, _>>()?, changed.collect::<Result<_, _>>()?))
+        });
+        match read.await {
+            Ok(Ok(fittings)) => Ok(fittings),
+            Ok(Err((connector, why))) => {
+                let place = loaded.place("connectors", &connector, &[]);
+                Err(Problems::new(vec![sentence(&why, place, "it cannot be made")]))
+            }
+            Err(_) => Err(one("the files of connectors were not read: the node is about to end", "")),
+        }
+    }
+
     /// Opens the buffers of new sinks.
     async fn open_buffers(&self, snapshot: &Snapshot, loaded: &Loaded) -> Result<OpenedJournals, Problems> {
-        let (buffers, config, fresh) = (self.buffers.clone(), snapshot.config.clone(), snapshot.fresh.clone());
+        let (buffers, config, fresh) = (self.parts.buffers.clone(), snapshot.config.clone(), snapshot.fresh.clone());
         let opened = tokio::task::spawn_blocking(move || buffers.open(&config, fresh)).await;
         match opened {
             Ok(Ok(found)) => {
@@ -270,26 +303,39 @@ impl Reloader {
     /// The new sinks do not come after all.
     async fn withdraw_buffers(&self, snapshot: &Snapshot) {
         for &sink in &snapshot.fresh {
-            self.shards.remove_journals(sink).await;
-            self.buffers.withdraw(sink);
+            self.parts.shards.remove_journals(sink).await;
+            self.parts.buffers.withdraw(sink);
         }
     }
 
     /// Has every shard make ready; takes it all back if one is not ready in time.
-    async fn prepare(&mut self, snapshot: &Snapshot, mut found: OpenedJournals) -> Result<(), Problems> {
-        self.shards.add_journals(&found.journals).await;
+    async fn prepare(
+        &mut self,
+        snapshot: &Snapshot,
+        mut found: OpenedJournals,
+        fittings: Vec<Fittings>,
+        nonce_key: [u8; 32],
+    ) -> Result<(), Problems> {
+        self.parts.shards.add_journals(&found.journals).await;
+        for fittings in &fittings {
+            self.parts.connectors.set_options(fittings).await;
+        }
         let preparation = |shard: ShardId| {
             let starts = found.starts.get_mut(usize::from(shard.0)).map(std::mem::take).unwrap_or_default();
-            Command::Prepare(Box::new(Preparation { snapshot: snapshot.clone(), starts }))
+            Command::Prepare(Box::new(Preparation { snapshot: snapshot.clone(), starts, nonce_key }))
         };
-        self.shards.tell_each(preparation).await;
+        self.parts.shards.tell_each(preparation).await;
+        fittings.into_iter().for_each(|fittings| self.parts.connectors.keep(fittings));
         let until = Instant::now() + PREPARED_WITHIN;
         if self.all_say(Step::Prepared(snapshot.number), Some(until)).await {
             return Ok(());
         }
         let problems = self.unknown(snapshot).await;
-        self.shards.tell(|| Command::Withdraw { number: snapshot.number }).await;
+        self.parts.shards.tell(|| Command::Withdraw { number: snapshot.number }).await;
         self.withdraw_buffers(snapshot).await;
+        for &connector in &snapshot.fresh_connectors {
+            self.parts.connectors.close(connector).await;
+        }
         self.roster.withdrawn(snapshot.clone());
         for (shard, step) in std::mem::take(&mut self.said_meanwhile) {
             self.on_step(shard, step).await;
@@ -298,12 +344,17 @@ impl Reloader {
     }
 
     /// Has every shard work by it. There is no way back, and none is needed: a shard does it in its next round.
-    async fn apply(&mut self, snapshot: Snapshot) {
+    async fn apply(&mut self, snapshot: Snapshot, changed: Vec<Fittings>) {
         let number = snapshot.number;
-        self.shards.tell(|| Command::Apply { number }).await;
+        for fittings in &changed {
+            self.parts.connectors.set_options(fittings).await;
+        }
+        self.parts.shards.tell(|| Command::Apply { number }).await;
+        changed.into_iter().for_each(|fittings| self.parts.connectors.keep(fittings));
         self.all_say(Step::Applied(number), None).await;
         self.left.clear();
         self.roster.applied(snapshot);
+        self.close_connectors().await;
         // Those of before count no more: who has left says so again, unless it is back.
         for (shard, step) in std::mem::take(&mut self.said_meanwhile) {
             self.on_step(shard, step).await;
@@ -313,7 +364,7 @@ impl Reloader {
     /// Waits until every shard has said so. What else they say has to wait: a sink that has left everywhere is not forgotten
     /// while a change may bring it back.
     async fn all_say(&mut self, wanted: Step, until: Option<Instant>) -> bool {
-        let mut waits_for: Vec<ShardId> = (0..self.shards.count()).map(|shard| ShardId(shard as u16)).collect();
+        let mut waits_for: Vec<ShardId> = (0..self.parts.shards.count()).map(|shard| ShardId(shard as u16)).collect();
         while !waits_for.is_empty() {
             let step = match until {
                 Some(until) => timeout_at(until, self.steps.recv()).await.ok().flatten(),
@@ -342,16 +393,28 @@ impl Reloader {
         if !said.contains(&shard) {
             said.push(shard);
         }
-        if said.len() == self.shards.count() && self.roster.left(sink) {
-            self.shards.tell(|| Command::Forget { sink }).await;
-            self.shards.remove_journals(sink).await;
+        if said.len() == self.parts.shards.count() && self.roster.left(sink) {
+            self.parts.shards.tell(|| Command::Forget { sink }).await;
+            self.parts.shards.remove_journals(sink).await;
             self.close_buffer(sink).await;
-            self.live.send_modify(|live| live.names = Arc::new(self.roster.names()));
+            self.close_connectors().await;
+            self.live.send_modify(|live| {
+                live.names = Arc::new(self.roster.names());
+                live.connector_names = Arc::new(self.roster.connector_names());
+            });
+        }
+    }
+
+    /// Connectors end once their last sink has left.
+    async fn close_connectors(&mut self) {
+        for connector in self.roster.close_connectors() {
+            self.parts.shards.tell(|| Command::CloseConnector { connector }).await;
+            self.parts.connectors.close(connector).await;
         }
     }
 
     async fn close_buffer(&self, sink: u16) {
-        let buffers = self.buffers.clone();
+        let buffers = self.parts.buffers.clone();
         if let Ok(Some(note)) = tokio::task::spawn_blocking(move || buffers.close(sink)).await {
             tracing::warn!("{note}");
         }
@@ -359,7 +422,7 @@ impl Reloader {
 
     /// Which new sinks have topics that are not known.
     async fn unknown(&self, snapshot: &Snapshot) -> Problems {
-        let samples = self.shards.scrape().await;
+        let samples = self.parts.shards.scrape().await;
         let mut problems = Vec::new();
         for &slot in &snapshot.fresh {
             let sink = &snapshot.config.sinks[usize::from(slot)];
@@ -402,14 +465,20 @@ fn wall_s() -> u64 {
 /// The buffer of a new sink cannot be opened.
 fn no_buffer(sink: &str, why: &StartError, loaded: &Loaded) -> Problem {
     let place = loaded.place("sinks", sink, &["buffer.dir", "buffer.mode"]);
+    sentence(why, place, "its buffer cannot be opened")
+}
+
+/// What a start would have refused, with its remedy behind it.
+fn sentence(why: &StartError, place: Option<Place>, label: &'static str) -> Problem {
     let sentence = why.to_string();
     let (fault, remedy) = sentence.split_once(". ").unwrap_or((sentence.trim_end_matches('.'), ""));
-    Problem::error(fault, remedy.trim_end_matches('.')).at(place, "its buffer cannot be opened")
+    Problem::error(fault, remedy.trim_end_matches('.')).at(place, label)
 }
 
 fn needs_restart(why: &NeedsRestart, changes: &[Difference], loaded: &Loaded) -> Problems {
-    let of_sink = format!("sinks.{}", why.sink());
-    let own = changes.iter().find(|change| change.path == of_sink || change.path.starts_with(&format!("{of_sink}.")));
+    let (section, name) = why.object();
+    let object = format!("{section}.{name}");
+    let own = changes.iter().find(|change| change.path == object || change.path.starts_with(&format!("{object}.")));
     let place = own.and_then(|change| change.place(loaded));
     let fault = match own {
         Some(change) => format!("a running node cannot change this: {change}: {why}"),
@@ -418,10 +487,10 @@ fn needs_restart(why: &NeedsRestart, changes: &[Difference], loaded: &Loaded) ->
     let remedy = match why {
         NeedsRestart::Unsent(_) => "reload again in a moment, or restart the node".to_string(),
         NeedsRestart::Stored(_) => format!(
-            "remove `{of_sink}` and reload, then add it when `aqueduct_sink_buffer_disk_bytes` no longer shows it; or restart \
+            "remove `{object}` and reload, then add it when `aqueduct_sink_buffer_disk_bytes` no longer shows it; or restart \
              the node"
         ),
-        _ => format!("take `{of_sink}` back and reload, or restart the node"),
+        _ => format!("take `{object}` back and reload, or restart the node"),
     };
     Problems::new(vec![Problem::error(fault, remedy).at(place, "needs a restart")])
 }

@@ -13,7 +13,7 @@ use kafka::sasl::Secret;
 use rustls::ClientConfig;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Authentication, Config, Connector, OauthClient};
+use crate::config::{Authentication, Connector, OauthClient};
 use crate::driver::tls::web_trust;
 use crate::driver::{Shards, StartError};
 
@@ -27,27 +27,26 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 /// One connector whose brokers want tokens.
 #[derive(Debug)]
 pub(super) struct TokenKeeper {
-    /// Index in the configuration.
+    /// Its number.
     connector: u16,
     name: String,
     client: OauthClient,
     trust: Arc<ClientConfig>,
 }
 
-/// The keepers of a configuration.
-///
-/// # Errors
-/// One sentence, if an authority to trust cannot be read.
-pub(super) fn keepers(config: &Config) -> Result<Vec<TokenKeeper>, StartError> {
-    let keeper = |(index, connector): (usize, &Connector)| {
-        let security = connector.security.as_ref()?;
-        let Authentication::OauthBearer(client) = &security.authentication else { return None };
+impl TokenKeeper {
+    /// The keeper of a connector with this number, if its brokers want tokens.
+    ///
+    /// # Errors
+    /// One sentence, if an authority to trust cannot be read.
+    pub(super) fn of(number: u16, connector: &Connector) -> Result<Option<Self>, StartError> {
+        let Some(security) = &connector.security else { return Ok(None) };
+        let Authentication::OauthBearer(client) = &security.authentication else { return Ok(None) };
         let trust = trust(security.tls.ca_file.as_ref());
-        let trust = trust.map_err(|why| StartError::new(format!("connectors.{}: {why}.", connector.name)));
+        let trust = trust.map_err(|why| StartError::new(format!("connectors.{}: {why}.", connector.name)))?;
         let name = connector.name.clone();
-        Some(trust.map(|trust| TokenKeeper { connector: index as u16, name, client: client.clone(), trust }))
-    };
-    config.connectors.iter().enumerate().filter_map(keeper).collect()
+        Ok(Some(Self { connector: number, name, client: client.clone(), trust }))
+    }
 }
 
 /// Fetches one token, for probes.

@@ -7,6 +7,8 @@
 //! Forget  ─ its slot is vacant ───────────────────────────────────────────────── (once it has left every shard)
 //! ```
 //!
+//! A connector comes with its writer at `Prepare`, and is closed once no slot is a way over it.
+//!
 //! A shard that works by the new configuration may hand over batches of a new sink to one that does not yet, which is why
 //! there are two steps. Nothing is rebuilt: connections, sessions, filling batches, queues and links stay where they are, and
 //! what is under way keeps the promise it was taken with.
@@ -19,7 +21,7 @@ use super::{Settings, Shard};
 use crate::clock::Mono;
 use crate::log::journal::JournalCounts;
 use crate::metrics::{Latency, SinkCounters};
-use crate::sink::{Sink, Stored};
+use crate::sink::{Sink, Stored, Writer, WriterCounts};
 
 /// How often it is looked whether a sink that left has anything open.
 const LOOK_MS: u64 = 100;
@@ -54,7 +56,7 @@ impl Changes {
 impl Shard {
     /// Makes slots for new sinks, and has the writers know them.
     pub(super) fn prepare_change(&mut self, now: Mono, preparation: Preparation, io: &mut impl Io) {
-        let Preparation { snapshot, starts } = preparation;
+        let Preparation { snapshot, starts, nonce_key } = preparation;
         let settings = match Settings::of(&snapshot, self.settings.sizes) {
             Ok(settings) => settings,
             // It was compiled before it was sent here.
@@ -71,6 +73,12 @@ impl Shard {
         self.shares.grow(self.sinks.len());
         for (connector, writer) in self.writers.iter_mut().enumerate() {
             writer.prepare(connector, &snapshot);
+        }
+        for &connector in &snapshot.fresh_connectors {
+            assert!(self.writers.len() == usize::from(connector), "numbers have no gap");
+            let (shards, config) = (self.settings.shards, &snapshot.config);
+            let writer = Writer::new(self.id, shards, usize::from(connector), config, nonce_key);
+            self.writers.push(writer.expect("the embedded log does not come while a node runs"));
         }
         self.changes.next = Some(Next { snapshot, settings, said: false });
     }
@@ -153,11 +161,22 @@ impl Shard {
     }
 
     /// Forgets what was prepared; nothing has used it.
-    pub(super) fn withdraw_change(&mut self, number: u64) {
+    pub(super) fn withdraw_change(&mut self, number: u64, io: &mut impl Io) {
         let Some(next) = self.changes.next.take_if(|next| next.snapshot.number == number) else { return };
         for &sink in &next.snapshot.fresh {
             self.forget_sink(sink);
         }
+        for &connector in &next.snapshot.fresh_connectors {
+            self.close_connector(connector, io);
+        }
+    }
+
+    /// No sink writes over a connector any more: its links end. Its number stays its own.
+    pub(super) fn close_connector(&mut self, connector: u16, io: &mut impl Io) {
+        let Some(writer) = self.writers.get_mut(usize::from(connector)) else { return };
+        assert!(writer.is_idle(), "a connector is closed when nothing of its sinks is open");
+        self.logins_before += writer.logins();
+        writer.close(io);
     }
 
     /// No batch of a sink is anywhere: its slot is vacant.
@@ -178,17 +197,24 @@ impl Shard {
             buffer::show(&mut self.sink_counters[index], &JournalCounts { segments: 0, ..stored.journal.counts() });
             self.budget.release(stored.charge_bytes);
         }
+        let mut carried = self.writers[sink.connector].counts(slot);
+        carried += sink.carried;
+        let evicted = sink.live.as_ref().map_or(0, |live| live.evicted);
         *sink = settings.build(slot, self.id, self.settings.shards, &mut self.random);
         self.writers[sink.connector].forget(slot);
         self.share_journal_memory();
-        self.hand_counts_on(index);
+        self.hand_counts_on(index, carried, evicted);
     }
 
     /// What a sink has counted in a slot that it leaves goes on in the slot that it has now: its counters do not fall.
-    fn hand_counts_on(&mut self, from: usize) {
+    fn hand_counts_on(&mut self, from: usize, written: WriterCounts, evicted: u64) {
         let sinks = &self.settings.sinks;
         let goes_on = |sink: &SinkSettings| sink.state != SlotState::Vacant && sink.name == sinks[from].name;
         let Some(to) = sinks.iter().position(goes_on) else { return };
+        self.sinks[to].carried += written;
+        if let Some(live) = &mut self.sinks[to].live {
+            live.evicted += evicted;
+        }
         let counters = std::mem::take(&mut self.sink_counters[from]);
         self.sink_counters[to].add(&counters);
         let latency = std::mem::take(&mut self.latency[from]);

@@ -12,8 +12,8 @@ use crate::plan::Plan;
 pub struct Snapshot {
     /// Changes are counted.
     pub number: u64,
-    /// The configuration. Its sinks stand in their slots: those that leave too, without filters, and something in slots that
-    /// nobody has.
+    /// The configuration. Its sinks stand in their slots, its connectors by number: those that leave too, and something where nobody is.
+    /// Sinks that leave have no filters.
     pub config: Config,
     /// What follows from it.
     pub plan: Plan,
@@ -21,6 +21,12 @@ pub struct Snapshot {
     pub slots: Vec<SlotState>,
     /// Slots that are taken with this change, ascending.
     pub fresh: Vec<u16>,
+    /// By number of the connector.
+    pub connectors: Vec<SlotState>,
+    /// Connectors that come with this change, ascending.
+    pub fresh_connectors: Vec<u16>,
+    /// Connectors that stay and have other options, ascending.
+    pub changed_connectors: Vec<u16>,
 }
 
 /// What one shard needs to make ready for a change.
@@ -30,12 +36,8 @@ pub struct Preparation {
     pub snapshot: Snapshot,
     /// The journals of new sinks, as they were found. The shard's disk writer knows them already.
     pub starts: Vec<JournalStart>,
-}
-
-impl From<Snapshot> for Preparation {
-    fn from(snapshot: Snapshot) -> Self {
-        Self { snapshot, starts: Vec::new() }
-    }
+    /// What nonces of new connectors are made from; secret, for all shards the same, and new with every change.
+    pub nonce_key: [u8; 32],
 }
 
 /// Who has a slot.
@@ -77,11 +79,16 @@ pub enum Command {
         /// Its slot.
         sink: u16,
     },
+    /// No shard has anything left of a connector that left: close its links and forget it.
+    CloseConnector {
+        /// Its number.
+        connector: u16,
+    },
     /// Stop reading clients, flush what is open, say goodbye, then report `Drained`.
     Drain,
     /// What the brokers of a connector take as proof of who we are.
     Token {
-        /// Index of the connector in the configuration.
+        /// Number of the connector.
         connector: u16,
         /// A new token, or why there is none any more.
         token: Result<Secret, String>,

@@ -82,7 +82,7 @@ pub enum CloseReason {
 /// A broker to dial. Names are resolved at every dial.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BrokerAddr {
-    /// Index of the connector in the configuration: names its socket options and its TLS.
+    /// Number of the connector: names its socket options and its TLS.
     pub connector: u16,
     /// Host name or address literal.
     pub host: String,
@@ -109,7 +109,7 @@ pub struct Request {
 /// What to say next in a login, asked of a library that may read files and speak to servers of its own: Kerberos.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LoginQuestion {
-    /// Index of the connector in the configuration.
+    /// Number of the connector.
     pub connector: u16,
     /// The broker, by the name it was dialled by.
     pub host: String,

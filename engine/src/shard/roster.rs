@@ -4,18 +4,25 @@
 //! leaves it a way to Kafka: name, connector, topic (templates of topics are one way) and kind of buffer. Where one of these
 //! changes, it gets another slot, and the old one leaves with what it has. A slot is given to another sink once no shard has
 //! anything left of the one before, on disk neither. The files of a sink have one slot at a time.
+//!
+//! Connectors have numbers in the same way ([`numbers`]), which are never given to another.
+
+mod numbers;
 
 use super::control::{SlotState, Snapshot};
 use super::settings::{BadTemplate, Settings};
-use crate::config::{BufferMode, Config, ConnectorKind, Sink};
+use crate::config::{BufferMode, Config, Connector, ConnectorKind, Sink};
 use crate::plan::Plan;
+
+use numbers::Numbered;
 
 /// Who has which slot.
 #[derive(Debug, Clone)]
 pub struct Roster {
-    /// The configuration, its sinks by slot.
+    /// The configuration, its sinks by slot and its connectors by number.
     config: Config,
     slots: Vec<SlotState>,
+    connectors: Vec<SlotState>,
     /// Number of the change that was begun last, and of the one that shards work by.
     number: u64,
     applied: u64,
@@ -23,7 +30,16 @@ pub struct Roster {
     logs: Vec<(String, String)>,
 }
 
-/// Why a sink cannot become what is wanted while the node runs.
+/// Sinks by slot, as a change wants them.
+#[derive(Debug)]
+struct Placed {
+    sinks: Vec<Sink>,
+    slots: Vec<SlotState>,
+    /// Slots that are taken with it, ascending.
+    fresh: Vec<u16>,
+}
+
+/// Why a sink or a connector cannot become what is wanted while the node runs.
 #[derive(Debug, thiserror::Error)]
 pub enum NeedsRestart {
     /// What lies on disk was written for another topic or connector.
@@ -32,30 +48,30 @@ pub enum NeedsRestart {
     /// What is to be on disk now may not overtake what is in memory.
     #[error("what sinks.{0} had in memory before has not all been sent")]
     Unsent(String),
-    /// Connectors are made at start.
-    #[error("the connector of sinks.{0} was made at start, and it names another")]
-    Connector(String),
+    /// The embedded log is opened at start.
+    #[error("the embedded log of connectors.{0} is opened and listened for at start")]
+    Log(String),
     /// The embedded log opens its topics at start.
     #[error("the embedded log opens its topics at start, and the topic of sinks.{0} is none of them")]
     LogTopic(String),
     /// There are more sinks than numbers.
     #[error("sinks have come and gone so often that no numbers are left, and sinks.{0} needs one")]
     Numbers(String),
+    /// There are more connectors than numbers.
+    #[error("connectors have come and gone so often that no numbers are left, and connectors.{0} needs one")]
+    ConnectorNumbers(String),
     /// A template, which was checked when the configuration was read.
     #[error(transparent)]
     Template(#[from] BadTemplate),
 }
 
 impl NeedsRestart {
-    /// The sink that is concerned.
-    pub fn sink(&self) -> &str {
+    /// What is concerned: the section of the configuration, and the name there.
+    pub fn object(&self) -> (&'static str, &str) {
         match self {
-            Self::Stored(sink)
-            | Self::Unsent(sink)
-            | Self::Connector(sink)
-            | Self::LogTopic(sink)
-            | Self::Numbers(sink) => sink,
-            Self::Template(bad) => &bad.sink,
+            Self::Stored(sink) | Self::Unsent(sink) | Self::LogTopic(sink) | Self::Numbers(sink) => ("sinks", sink),
+            Self::Log(connector) | Self::ConnectorNumbers(connector) => ("connectors", connector),
+            Self::Template(bad) => ("sinks", &bad.sink),
         }
     }
 }
@@ -74,7 +90,9 @@ impl Roster {
     pub fn new(config: &Config) -> Self {
         let logs = config.sinks.iter().filter(|sink| is_embedded(config, sink));
         let logs = logs.map(|sink| (config.connectors[sink.connector].name.clone(), sink.topic.clone())).collect();
-        Self { config: config.clone(), slots: vec![SlotState::Active; config.sinks.len()], number: 0, applied: 0, logs }
+        let slots = vec![SlotState::Active; config.sinks.len()];
+        let connectors = vec![SlotState::Active; config.connectors.len()];
+        Self { config: config.clone(), slots, connectors, number: 0, applied: 0, logs }
     }
 
     /// The names of all slots.
@@ -84,6 +102,20 @@ impl Roster {
             _ => SlotName { sink: sink.name.clone(), connector: self.config.connectors[sink.connector].name.clone() },
         };
         self.config.sinks.iter().zip(&self.slots).map(name).collect()
+    }
+
+    /// The names of all connectors by number; empty where nobody has it any more.
+    pub fn connector_names(&self) -> Vec<String> {
+        let name = |(connector, &state): (&Connector, &SlotState)| match state {
+            SlotState::Vacant => String::new(),
+            _ => connector.name.clone(),
+        };
+        self.config.connectors.iter().zip(&self.connectors).map(name).collect()
+    }
+
+    /// The connector with this number, in the configuration that shards work by.
+    pub fn connector(&self, number: u16) -> Option<&Connector> {
+        self.config.connectors.get(usize::from(number))
     }
 
     /// Who has a slot.
@@ -99,13 +131,35 @@ impl Roster {
     /// What every shard is to be told so that the node works by `wanted`.
     ///
     /// # Errors
-    /// If a sink cannot become what is wanted without a restart.
+    /// If a sink or a connector cannot become what is wanted without a restart.
     pub fn next(&self, wanted: &Config, plan: &Plan) -> Result<Snapshot, NeedsRestart> {
+        let Numbered { list, states, numbers, fresh: fresh_connectors, changed } = self.number_connectors(wanted)?;
+        // From here on sinks name their connectors by number.
+        let mut wanted = wanted.clone();
+        wanted.sinks.iter_mut().for_each(|sink| sink.connector = numbers[sink.connector]);
+        wanted.connectors = list;
+        let Placed { sinks, slots, fresh } = self.place_sinks(&wanted)?;
+        let (number, config) = (self.number + 1, Config { sinks, ..wanted });
+        let snapshot = Snapshot {
+            number,
+            config,
+            plan: plan.clone(),
+            slots,
+            fresh,
+            connectors: states,
+            fresh_connectors,
+            changed_connectors: changed,
+        };
+        Settings::of(&snapshot, None)?;
+        Ok(snapshot)
+    }
+
+    fn place_sinks(&self, wanted: &Config) -> Result<Placed, NeedsRestart> {
         let mut slots = self.slots.clone();
         let mut sinks = self.config.sinks.clone();
         let mut taken = Vec::with_capacity(wanted.sinks.len());
         for sink in &wanted.sinks {
-            let old = self.slot_of(wanted, sink);
+            let old = self.slot_of(sink);
             if old.is_none() {
                 self.may_be_new(wanted, sink)?;
             }
@@ -132,23 +186,17 @@ impl Roster {
         }
         for (sink, slot) in wanted.sinks.iter().zip(&taken) {
             let Some(at) = *slot else { continue };
-            sinks[at] = Sink {
-                connector: self.connector(wanted, sink).unwrap_or(sink.connector),
-                dead_letter: sink.dead_letter.and_then(|grave| taken.get(grave).copied().flatten()),
-                ..sink.clone()
-            };
+            let dead_letter = sink.dead_letter.and_then(|grave| taken.get(grave).copied().flatten());
+            sinks[at] = Sink { dead_letter, ..sink.clone() };
         }
         fresh.sort_unstable();
-        let config = Config { connectors: self.config.connectors.clone(), sinks, ..wanted.clone() };
-        let snapshot = Snapshot { number: self.number + 1, config, plan: plan.clone(), slots, fresh };
-        Settings::of(&snapshot, None)?;
-        Ok(snapshot)
+        Ok(Placed { sinks, slots, fresh })
     }
 
     /// Every shard works by `snapshot`.
     pub fn applied(&mut self, snapshot: Snapshot) {
         (self.number, self.applied) = (snapshot.number, snapshot.number);
-        (self.config, self.slots) = (snapshot.config, snapshot.slots);
+        (self.config, self.slots, self.connectors) = (snapshot.config, snapshot.slots, snapshot.connectors);
     }
 
     /// `snapshot` was withdrawn. The slots that shards have made for it are vacant.
@@ -156,6 +204,9 @@ impl Roster {
         let own = self.slots.len();
         self.config.sinks.extend(snapshot.config.sinks.into_iter().skip(own));
         self.slots.resize(self.config.sinks.len(), SlotState::Vacant);
+        let own = self.connectors.len();
+        self.config.connectors.extend(snapshot.config.connectors.into_iter().skip(own));
+        self.connectors.resize(self.config.connectors.len(), SlotState::Vacant);
         self.number = snapshot.number;
     }
 
@@ -171,11 +222,11 @@ impl Roster {
     }
 
     /// The slot that a sink has, or had and can go on with.
-    fn slot_of(&self, wanted: &Config, sink: &Sink) -> Option<usize> {
+    fn slot_of(&self, sink: &Sink) -> Option<usize> {
         let is_it = |(old, state): (&Sink, &SlotState)| {
             *state != SlotState::Vacant
                 && old.name == sink.name
-                && self.connector(wanted, sink) == Some(old.connector)
+                && old.connector == sink.connector
                 && old.is_topic_live() == sink.is_topic_live()
                 && (old.is_topic_live() || old.topic == sink.topic)
                 && (old.buffer_mode, &old.buffer_dir) == (sink.buffer_mode, &sink.buffer_dir)
@@ -185,9 +236,6 @@ impl Roster {
 
     /// Whether a sink can get a slot while the node runs.
     fn may_be_new(&self, wanted: &Config, sink: &Sink) -> Result<(), NeedsRestart> {
-        if self.connector(wanted, sink).is_none() {
-            return Err(NeedsRestart::Connector(sink.name.clone()));
-        }
         let slots = self.config.sinks.iter().zip(&self.slots);
         let mut own = slots.filter(|(old, state)| **state != SlotState::Vacant && old.name == sink.name).peekable();
         let is_unsent = sink.buffer_mode != BufferMode::Memory && own.peek().is_some();
@@ -203,16 +251,14 @@ impl Roster {
         }
         Ok(())
     }
-
-    /// The position here of the connector that a sink of `wanted` names.
-    fn connector(&self, wanted: &Config, sink: &Sink) -> Option<usize> {
-        let name = &wanted.connectors.get(sink.connector)?.name;
-        self.config.connectors.iter().position(|connector| connector.name == *name)
-    }
 }
 
 fn is_embedded(config: &Config, sink: &Sink) -> bool {
-    matches!(config.connectors.get(sink.connector).map(|connector| &connector.kind), Some(ConnectorKind::Embedded(_)))
+    config.connectors.get(sink.connector).is_some_and(is_embedded_kind)
+}
+
+fn is_embedded_kind(connector: &Connector) -> bool {
+    matches!(connector.kind, ConnectorKind::Embedded(_))
 }
 
 #[cfg(test)]
@@ -223,14 +269,14 @@ mod tests {
     const TWO: &str = "[connectors.k]\n[sinks.a]\nconnector = \"k\"\ntopic = \"a\"\n\
                        [sinks.b]\nconnector = \"k\"\ntopic = \"b\"\n";
 
-    fn read(text: &str) -> (Config, Plan) {
+    pub(super) fn read(text: &str) -> (Config, Plan) {
         let machine = Machine { memory_bytes: 1 << 30, cores: 1, descriptors: 1024 };
         let loaded = Loaded::load(&Sources::file(Document::new("a.toml", text)), &machine).expect("a configuration");
         let plan = Plan::new(&loaded.config, &machine).expect("a plan");
         (loaded.config, plan)
     }
 
-    fn next(roster: &Roster, text: &str) -> Result<Snapshot, NeedsRestart> {
+    pub(super) fn next(roster: &Roster, text: &str) -> Result<Snapshot, NeedsRestart> {
         let (config, plan) = read(text);
         roster.next(&config, &plan)
     }

@@ -14,7 +14,7 @@ use crate::clock::{self, Mono, Now};
 use crate::listener::connection::{Connection, Held};
 use crate::metrics::ShardSample;
 use crate::plants::{Plant, is_planted};
-use crate::sink::{Answered, Sink, Writer};
+use crate::sink::{Answered, Sink};
 
 /// A round with fewer messages does not predict another one.
 const BUSY_MESSAGES_MIN: u64 = 8;
@@ -361,9 +361,9 @@ impl Shard {
         self.counters.memory_bytes = (self.budget.used_bytes() + self.deliver.budget.used_bytes()) as u64;
         self.counters.memory_budget_bytes = (self.budget.limit_bytes() + self.deliver.budget.limit_bytes()) as u64;
         self.counters.notes_suppressed = self.notes.suppressed;
-        let logins = self.writers.iter().map(Writer::logins);
-        (self.counters.logins_succeeded, self.counters.logins_failed) =
-            logins.fold((0, 0), |(good, bad), logins| (good + logins.succeeded, bad + logins.failed));
+        let mut logins = self.logins_before;
+        self.writers.iter().for_each(|writer| logins += writer.logins());
+        (self.counters.logins_succeeded, self.counters.logins_failed) = (logins.succeeded, logins.failed);
         let mut health = Vec::with_capacity(self.sinks.len());
         for (index, counters) in self.sink_counters.iter_mut().enumerate() {
             let sink = &self.sinks[index];
@@ -372,7 +372,8 @@ impl Shard {
             counters.set_health(&state);
             health.push(state);
             counters.inflight = writer.inflight_records(index as u16, self.id);
-            let written = writer.counts(index as u16);
+            let mut written = writer.counts(index as u16);
+            written += sink.carried;
             (counters.retried, counters.requests) = (written.retried, written.requests);
             (counters.possible_duplicate, counters.sent_bytes) = (written.possible_duplicate, written.sent_bytes);
             (counters.acked_loss, counters.uncompressed) = (written.acked_loss, written.uncompressed);

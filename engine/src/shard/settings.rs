@@ -14,7 +14,6 @@ use crate::hash::Keyed;
 use crate::plan::Plan;
 use crate::rule::TemplateError;
 use crate::session::deliveries::QueueLimits;
-use crate::sink::Sink;
 use crate::sink::accumulator::{Accumulator, BatchLimits};
 use crate::sink::ceiling::Ceiling;
 use crate::sink::live_topics::LiveTopics;
@@ -22,6 +21,7 @@ use crate::sink::mapping::Mapping;
 use crate::sink::packing::{PACK_HERE_BYTES, Packing};
 use crate::sink::partitioning::{Partitioner, Random};
 use crate::sink::route::Route;
+use crate::sink::{Sink, WriterCounts};
 
 /// Longest time for which client sockets are left alone after a busy round, nanoseconds.
 pub(super) const ROUND_WAIT_NS_MAX: u64 = 10_000_000;
@@ -313,6 +313,7 @@ impl SinkSettings {
             live,
             accumulator,
             promised_early: false,
+            carried: WriterCounts::default(),
             partitioner: Partitioner::new(self.partition_strategy, self.key_hash, shard, shards, random.next_u64()),
             mapping: Mapping::default(),
             connector: self.connector,

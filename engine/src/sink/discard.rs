@@ -6,6 +6,9 @@ use super::Answered;
 use crate::buffer::Batch;
 use crate::ticket::Outcome;
 
+/// Partitions that a topic here pretends to have: what the canonical workloads have.
+pub const PARTITIONS: u32 = 4;
+
 /// Answers every batch with success as soon as it is asked.
 #[derive(Debug)]
 pub struct Discard {

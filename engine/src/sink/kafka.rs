@@ -104,7 +104,7 @@ impl Produce {
         Some(Self {
             shards: usize::from(shards),
             idempotent: settings.terms.iter().flatten().any(|terms| terms.idempotent),
-            backoff_ms_max: settings.cluster.patience.reconnect_delay_ms,
+            backoff_ms_max: settings.cluster.terms.patience.reconnect_delay_ms,
             topics: topic_states(&settings),
             uses: 0,
             gives_up_at: None,
@@ -222,6 +222,11 @@ impl Produce {
     /// The next line for the log.
     pub fn pop_note(&mut self) -> Option<(Level, String)> {
         self.cluster.pop_note()
+    }
+
+    /// Ends every link. Nothing of this writer may be open.
+    pub fn close(&mut self, io: &mut impl Io) {
+        self.cluster.close(io);
     }
 
     /// A new token for the brokers, or why there is none any more.

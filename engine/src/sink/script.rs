@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Answered;
+use super::{Answered, WriterCounts};
 use crate::buffer::Batch;
 use crate::shard::ShardId;
 use crate::ticket::Outcome;
@@ -18,6 +18,8 @@ pub struct Script {
     pub open: Vec<Box<Batch>>,
     /// Something changed that held PUBLISHes may wait for.
     pub changed: bool,
+    /// What [`Writer::counts`](super::Writer::counts) says, of every sink.
+    pub counts: WriterCounts,
     /// It says something else of batches than before.
     pub limits_changed: bool,
     answered: VecDeque<Answered>,

@@ -100,6 +100,8 @@ pub(crate) struct Ports {
     pub(crate) parcels: Vec<(ShardId, Parcel)>,
     /// Links that were dialled.
     pub(crate) dialled: Vec<LinkKey>,
+    /// The connector of every link that was ever dialled.
+    connectors: BTreeMap<LinkKey, u16>,
     /// Addresses of `dialled`.
     pub(crate) addresses: Vec<BrokerAddr>,
     /// Links with new requests, once for each request.
@@ -292,6 +294,7 @@ impl Io for Port<'_> {
         let (index, generation) = self.own.links.insert(link);
         let key = LinkKey { index, generation };
         self.own.dialled.push(key);
+        self.own.connectors.insert(key, to.connector);
         self.own.addresses.push(to.clone());
         key
     }
@@ -306,7 +309,7 @@ impl Io for Port<'_> {
             if *away == 1 {
                 self.own.alone.push((part.0, part.1, numbers));
             }
-            self.own.sequences.sent(part, numbers);
+            self.own.sequences.sent(self.own.connectors[&key], part, numbers);
         }
         match self.own.link(key) {
             Some(_) if !request.answered => self.own.unanswered.push((key, request)),

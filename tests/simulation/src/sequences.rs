@@ -39,10 +39,10 @@ struct Expected {
     sequence: i32,
 }
 
-/// The numbers one shard has sent.
+/// The numbers one shard has sent, by connector and partition: each connector has a producer of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
-    expected: BTreeMap<(u16, u32), Expected>,
+    expected: BTreeMap<(u16, (u16, u32)), Expected>,
 }
 
 impl Sequences {
@@ -50,12 +50,13 @@ impl Sequences {
     ///
     /// # Panics
     /// If its number leaves a gap, or its epoch is over.
-    pub(crate) fn sent(&mut self, part: (u16, u32), numbers: Numbers) {
+    pub(crate) fn sent(&mut self, connector: u16, part: (u16, u32), numbers: Numbers) {
         let Numbers { producer_id, epoch, first, records } = numbers;
+        let at = (connector, part);
         if producer_id < 0 {
             return;
         }
-        if let Some(known) = self.expected.get(&part).filter(|known| known.producer_id == producer_id) {
+        if let Some(known) = self.expected.get(&at).filter(|known| known.producer_id == producer_id) {
             assert!(epoch >= known.epoch, "VIOLATION {part:?}: epoch {epoch} after {}", known.epoch);
             let gap = epoch == known.epoch && ahead(first, known.sequence);
             assert!(!gap, "VIOLATION {part:?}: sequence {first} where {} is next", known.sequence);
@@ -63,11 +64,11 @@ impl Sequences {
         } else {
             assert!(first == 0, "VIOLATION {part:?}: producer {producer_id} begins at {first}");
         }
-        let known = self.expected.get(&part).filter(|known| (known.producer_id, known.epoch) == (producer_id, epoch));
+        let known = self.expected.get(&at).filter(|known| (known.producer_id, known.epoch) == (producer_id, epoch));
         let sequence = (i64::from(first) + i64::from(records)) % (i64::from(i32::MAX) + 1);
         let sequence =
             known.map(|known| known.sequence).filter(|&known| ahead(known, sequence as i32)).unwrap_or(sequence as i32);
-        self.expected.insert(part, Expected { producer_id, epoch, sequence });
+        self.expected.insert(at, Expected { producer_id, epoch, sequence });
     }
 }
 
@@ -93,7 +94,7 @@ mod tests {
     fn accepts(batches: &[Vec<u8>]) -> bool {
         let check = || {
             let mut sequences = Sequences::default();
-            batches.iter().for_each(|batch| sequences.sent((0, 0), Numbers::of(batch)));
+            batches.iter().for_each(|batch| sequences.sent(0, (0, 0), Numbers::of(batch)));
         };
         std::panic::catch_unwind(check).is_ok()
     }

@@ -7,6 +7,7 @@ use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::config::{Config, Document, Loaded, Machine, Sources};
 use crate::log::journal::{JournalDone, JournalId, JournalOp, JournalStart};
 use crate::log::{DiskDone, DiskOp};
+use crate::metrics::SinkCounters;
 use crate::plan::Plan;
 use crate::shard::control::{Command, ControlMsg, Preparation, SlotState, Snapshot, Step};
 use crate::shard::io::{ConnKey, Input, Machine as _, ShardId};
@@ -69,7 +70,11 @@ impl Changing {
     fn prepare_with(&mut self, sinks: &str, starts: Vec<JournalStart>) -> Snapshot {
         let (config, plan) = read(sinks);
         let snapshot = self.roster.next(&config, &plan).expect("a change");
-        self.tell(Command::Prepare(Box::new(Preparation { snapshot: snapshot.clone(), starts })));
+        let preparation = Preparation { snapshot: snapshot.clone(), starts, nonce_key: [0; 32] };
+        self.tell(Command::Prepare(Box::new(preparation)));
+        for &connector in &snapshot.fresh_connectors {
+            self.rig.shard.writers[usize::from(connector)] = Writer::Script(Script::new(Some(1)));
+        }
         self.rig.round();
         snapshot
     }
@@ -95,8 +100,24 @@ impl Changing {
     }
 
     fn script(&mut self) -> &mut Script {
-        let Writer::Script(script) = &mut self.rig.shard.writers[0] else { panic!("a script") };
+        self.script_of(0)
+    }
+
+    fn script_of(&mut self, connector: usize) -> &mut Script {
+        let Writer::Script(script) = &mut self.rig.shard.writers[connector] else { panic!("a script") };
         script
+    }
+
+    /// Sinks and connectors that have nothing left are forgotten.
+    fn forget(&mut self) {
+        for step in self.steps() {
+            let Step::Left { sink, .. } = step else { panic!("unexpected: {step:?}") };
+            assert!(self.roster.left(sink));
+            self.tell(Command::Forget { sink });
+        }
+        for connector in self.roster.close_connectors() {
+            self.tell(Command::CloseConnector { connector });
+        }
     }
 
     fn answer(&mut self, index: usize, outcome: Outcome) {
@@ -125,6 +146,14 @@ impl Changing {
             self.rig.shard.on(self.rig.now, Input::Disk(DiskDone::Journal(done)), &mut self.rig.world);
         }
         self.rig.round();
+    }
+
+    /// The counters of all slots.
+    fn sample(&mut self) -> Vec<SinkCounters> {
+        self.tell(Command::Scrape { token: 1 });
+        self.rig.round();
+        let Some(ControlMsg::Sample { sample, .. }) = self.rig.world.control.pop() else { panic!("a sample") };
+        sample.sinks
     }
 
     fn audit(&mut self) {
@@ -411,4 +440,60 @@ fn nothing_leaves_a_buffer_that_was_found_before_the_change_is_in_force() {
     let reads = |op: &DiskOp| matches!(op, DiskOp::Journal(JournalOp::Read { .. }));
     assert!(changing.rig.world.disk.iter().any(reads));
     changing.audit();
+}
+
+const ELSEWHERE: &str = "[connectors.d]\ntype = \"discard\"\n[sinks.two]\nconnector = \"d\"\nsource_topics = [\"two/#\"]\n\
+                         topic = \"two\"\nvalue = \"${payload}\"\nlinger = \"0ms\"\n";
+
+#[test]
+fn a_connector_comes_with_a_sink_and_goes_once_nothing_of_it_is_open() {
+    let mut changing = Changing::new(FIRST);
+    let conn = changing.rig.connect("c", 4);
+    changing.change(&format!("{FIRST}{ELSEWHERE}"));
+    changing.publish(conn, 1, "two/x", "both");
+    assert_eq!(changing.open(), [one(0, "both")]);
+    assert_eq!(changing.script_of(1).open.len(), 1);
+    changing.change(FIRST);
+    changing.publish(conn, 2, "two/x", "first");
+    changing.forget();
+    assert!(matches!(changing.rig.shard.writers[1], Writer::Script(_)), "it has a batch");
+    changing.script_of(1).answer(0, STORED);
+    (0..2).for_each(|_| changing.answer(0, STORED));
+    assert_eq!(changing.acks(conn), [1, 2]);
+    changing.rig.after_ms(200);
+    changing.forget();
+    assert!(matches!(changing.rig.shard.writers[1], Writer::Discard(_)), "it is gone");
+    changing.audit();
+    changing.change(&format!("{FIRST}{ELSEWHERE}"));
+    changing.publish(conn, 3, "two/x", "again");
+    assert_eq!(changing.script_of(2).open.len(), 1, "by another number");
+}
+
+#[test]
+fn a_connector_whose_change_is_taken_back_is_gone() {
+    let mut changing = Changing::new(FIRST);
+    let snapshot = changing.prepare(&format!("{FIRST}{ELSEWHERE}"));
+    changing.tell(Command::Withdraw { number: snapshot.number });
+    changing.roster.withdrawn(snapshot);
+    assert!(matches!(changing.rig.shard.writers[1], Writer::Discard(_)));
+    changing.steps();
+    changing.change(&format!("{FIRST}{ELSEWHERE}"));
+    assert_eq!(changing.rig.shard.sinks.iter().map(|sink| sink.connector).collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
+fn counters_of_a_sink_that_goes_another_way_do_not_fall() {
+    let moved = FIRST.replace("topic = \"one\"", "topic = \"other\"");
+    let mut changing = Changing::new(FIRST);
+    let conn = changing.rig.connect("c", 4);
+    changing.publish(conn, 1, "t", "old");
+    changing.script().counts.requests = 7;
+    changing.change(&moved);
+    changing.answer(0, STORED);
+    changing.rig.after_ms(200);
+    changing.script().counts.requests = 7;
+    changing.forget();
+    changing.script().counts.requests = 2;
+    let sinks = changing.sample();
+    assert_eq!((sinks[1].requests, sinks[1].success), (9, 1));
 }

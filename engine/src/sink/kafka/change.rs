@@ -1,10 +1,10 @@
-//! Another configuration: the terms of sinks change, sinks come and go; links, queues and numbers stay.
+//! Another configuration: the terms of sinks and of the cluster change, sinks come and go; links, queues and numbers stay.
 //!
 //! Terms count from the next batch that is numbered on. What was sent before travels as it did then, and a partition changes
 //! its manner (acks, numbering) with nothing on its way; see [`super::settings::Manner`].
 
 use super::Produce;
-use super::settings::{SinkTerms, Terms};
+use super::settings::{SinkTerms, Terms, cluster_terms};
 use crate::shard::control::{SlotState, Snapshot};
 use crate::sink::WriterCounts;
 
@@ -30,13 +30,18 @@ impl Produce {
     /// Works by `snapshot` from now on; it was prepared.
     pub fn apply(&mut self, connector: usize, snapshot: &Snapshot) {
         let new = terms_of(connector, snapshot);
+        let config = &snapshot.config;
+        if let Some(terms) = cluster_terms(&config.connectors[connector], config, &new) {
+            self.backoff_ms_max = terms.patience.reconnect_delay_ms;
+            let has_changed = snapshot.changed_connectors.iter().any(|&number| usize::from(number) == connector);
+            self.cluster.configure(terms, has_changed);
+        }
         for (own, new) in self.terms.iter_mut().zip(new.terms) {
             if let (Some(own), Some(new)) = (own, new) {
                 *own = Terms { topic: own.topic, ..new };
             }
         }
         self.patience_ns = new.patience_ns;
-        self.cluster.configure(new.refresh_max_ms);
         let terms = &self.terms;
         self.idempotent = terms.iter().flatten().any(|terms| terms.idempotent);
         for (at, state) in self.topics.iter_mut().enumerate() {

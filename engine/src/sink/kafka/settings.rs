@@ -4,8 +4,8 @@ use kafka::message::produce::Acks;
 
 use crate::broker::link::Patience;
 use crate::broker::login::Credentials;
-use crate::broker::{ClusterSettings, Division, Probes};
-use crate::config::{Config, ConnectionStrategy, ConnectorKind, KafkaConnector, RequiredAcks, Sink};
+use crate::broker::{ClusterSettings, ClusterTerms, Division, Probes};
+use crate::config::{Config, ConnectionStrategy, Connector, ConnectorKind, KafkaConnector, RequiredAcks, Sink};
 use crate::shard::ShardId;
 use crate::shard::io::BrokerAddr;
 use crate::sink::packing::Packing;
@@ -113,41 +113,51 @@ impl Settings {
     ) -> Option<Self> {
         let own = config.connectors.get(connector)?;
         let ConnectorKind::Kafka(kafka) = &own.kind else { return None };
-        let SinkTerms { terms, topics, patience_ns, refresh_max_ms } = SinkTerms::new(connector, config, |_| true);
-        let own_sinks = config.sinks.iter().filter(|sink| sink.connector == connector);
-        let probe_links_ms = own_sinks.map(|sink| sink.health_check_interval_ms).min();
+        let sinks = SinkTerms::new(connector, config, |_| true);
+        let terms = cluster_terms(own, config, &sinks)?;
+        let SinkTerms { terms: sink_terms, topics, patience_ns, .. } = sinks;
         let cluster = ClusterSettings {
             shard,
             shards,
             name: own.name.clone(),
-            client_id: kafka.client_id.clone(),
-            credentials: own.security.as_ref().map_or(Credentials::None, |security| (&security.authentication).into()),
             nonce_key,
             bootstrap: bootstrap(kafka, connector as u16),
-            patience: Patience {
-                connect_timeout_ms: kafka.connect_timeout_ms,
-                request_timeout_ms: kafka.request_timeout_ms,
-                question_timeout_ms: kafka.metadata_request_timeout_ms,
-                reconnect_delay_ms: kafka.reconnect_delay_ms,
-            },
             links: match kafka.connection_strategy {
                 ConnectionStrategy::PerBroker => Division::PerBroker(kafka.connections_per_broker as u16),
                 ConnectionStrategy::PerPartition => Division::PerPartition,
             },
-            create_topics: kafka.allow_auto_topic_creation,
-            refresh_min_ms: kafka.min_metadata_refresh_interval_ms,
-            refresh_max_ms,
             start_timeout_ms: kafka.start_timeout_ms,
-            probes: Probes {
-                control_ms: kafka.health_check_interval_ms,
-                links_ms: probe_links_ms.unwrap_or(kafka.health_check_interval_ms),
-            },
             topics,
+            terms,
         };
         let carrier_bytes_max = config.node.memory_limit_bytes / u64::from(shards.max(1)) / CARRIER_DIVISOR;
         let carrier_bytes_max = usize::try_from(carrier_bytes_max).unwrap_or(usize::MAX);
-        Some(Self { cluster, terms, patience_ns, carrier_bytes_max })
+        Some(Self { cluster, terms: sink_terms, patience_ns, carrier_bytes_max })
     }
+}
+
+/// How the cluster of this connector is dealt with; `None` if it is none of Kafka.
+pub(super) fn cluster_terms(own: &Connector, config: &Config, sinks: &SinkTerms) -> Option<ClusterTerms> {
+    let ConnectorKind::Kafka(kafka) = &own.kind else { return None };
+    let probed = config.sinks.iter().zip(&sinks.terms).filter(|(_, terms)| terms.is_some());
+    let probe_links_ms = probed.map(|(sink, _)| sink.health_check_interval_ms).min();
+    Some(ClusterTerms {
+        client_id: kafka.client_id.clone(),
+        credentials: own.security.as_ref().map_or(Credentials::None, |security| (&security.authentication).into()),
+        patience: Patience {
+            connect_timeout_ms: kafka.connect_timeout_ms,
+            request_timeout_ms: kafka.request_timeout_ms,
+            question_timeout_ms: kafka.metadata_request_timeout_ms,
+            reconnect_delay_ms: kafka.reconnect_delay_ms,
+        },
+        create_topics: kafka.allow_auto_topic_creation,
+        refresh_min_ms: kafka.min_metadata_refresh_interval_ms,
+        refresh_max_ms: sinks.refresh_max_ms,
+        probes: Probes {
+            control_ms: kafka.health_check_interval_ms,
+            links_ms: probe_links_ms.unwrap_or(kafka.health_check_interval_ms),
+        },
+    })
 }
 
 fn bootstrap(kafka: &KafkaConnector, connector: u16) -> Vec<BrokerAddr> {

@@ -8,7 +8,7 @@ use ::kafka::compression::Compression;
 use aqueduct::config::{Config, Overflow, PartitionStrategy, QueryMode, RequiredAcks, Sink};
 use aqueduct::log::journal::JournalStart;
 use aqueduct::plan::Plan as EnginePlan;
-use aqueduct::shard::control::{Command, Preparation, Snapshot, Step};
+use aqueduct::shard::control::{Command, Preparation, SlotState, Snapshot, Step};
 use aqueduct::shard::roster::Roster;
 
 use super::rounds::Service;
@@ -31,6 +31,8 @@ pub(super) struct Changes {
     file: Config,
     /// Whether the second sink stands in it.
     second: bool,
+    /// Whether it has a connector of its own.
+    apart: bool,
     plan: EnginePlan,
     roster: Roster,
     stage: Stage,
@@ -64,6 +66,7 @@ impl Changes {
             pause_ns: random.one_of(&[50 * MS, 300 * MS, 300 * MS, 2_000 * MS]),
             file: config.clone(),
             second: true,
+            apart: false,
             plan: plan.clone(),
             roster: Roster::new(config),
             stage: Stage::Rest,
@@ -79,7 +82,7 @@ impl Changes {
 
     /// A node starts by the file: with all its sinks, which keeps the ledger's numbers of them.
     pub(super) fn start(&mut self, shards: u16) -> &Config {
-        self.second = true;
+        (self.second, self.apart) = (true, false);
         self.plan.shards = shards;
         self.roster = Roster::new(&self.file);
         self.stage = Stage::Rest;
@@ -106,8 +109,18 @@ impl Changes {
             for grave in config.sinks.iter_mut().filter_map(|sink| sink.dead_letter.as_mut()) {
                 *grave -= 1;
             }
+        } else if self.apart {
+            let mut apart = config.connectors[0].clone();
+            apart.name = "d".to_owned();
+            config.connectors.push(apart);
+            config.sinks[SECOND].connector = 1;
         }
         config
+    }
+
+    /// Whether no sink is leaving.
+    fn has_settled(&self) -> bool {
+        (0..self.roster.names().len()).all(|slot| self.roster.state(slot as u16) != SlotState::Leaving)
     }
 
     /// Somebody edits the file.
@@ -160,6 +173,10 @@ impl Changes {
         }
         if plan.sinks > SECOND && r.below(3) == 0 {
             self.second = !self.second;
+            // What it had goes one way, so that its records keep their order.
+            if self.second && plan.destination == Destination::Kafka && self.has_settled() {
+                self.apart = self.random.below(2) == 0;
+            }
         }
     }
 }
@@ -217,8 +234,17 @@ impl World {
         let mut starts = self.open_buffers(&prepare);
         self.order_each(|shard| {
             let starts = std::mem::take(&mut starts[shard]);
-            Command::Prepare(Box::new(Preparation { snapshot: prepare.clone(), starts }))
+            Command::Prepare(Box::new(Preparation { snapshot: prepare.clone(), starts, nonce_key: [0; 32] }))
         });
+    }
+
+    /// Connectors end once their last sink has left.
+    fn close_connectors(&mut self) {
+        let Some(changes) = &mut self.changes else { return };
+        for connector in changes.roster.close_connectors() {
+            trace!(self, "connector {connector} is gone");
+            self.order_all(|| Command::CloseConnector { connector });
+        }
     }
 
     /// The journals of the sinks that come, by shard.
@@ -288,6 +314,7 @@ impl World {
                     trace!(self, "the sink in slot {sink} is gone");
                     self.order_all(|| Command::Forget { sink });
                     self.close_buffer(sink, true);
+                    self.close_connectors();
                 }
             }
             _ => {}
@@ -316,6 +343,7 @@ impl World {
             self.ledger.waive(SECOND, false);
         }
         trace!(self, "the change is made");
+        self.close_connectors();
         self.hear_meanwhile();
     }
 

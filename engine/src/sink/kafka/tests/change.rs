@@ -76,6 +76,32 @@ fn less_in_flight_waits_until_less_is() {
 }
 
 #[test]
+fn a_cluster_that_is_to_answer_sooner_has_to_at_once() {
+    let (mut rig, mut roster) = four_aloft("ack_timeout = \"500ms\"");
+    rig.world.mute.fill(true);
+    rig.run_ms(2_000);
+    rig.submit(0, 0, vec![value(5, 20_000)]);
+    rig.run_ms(2_000);
+    let dials = rig.world.dials;
+    change(&mut rig, &mut roster, &config("request_timeout = \"1s\"", "ack_timeout = \"500ms\""));
+    rig.run_ms(1_500);
+    assert!(rig.world.dials > dials, "its silence is too long now");
+    rig.world.mute.fill(false);
+    rig.run_ms(10_000);
+    check(&rig, possible_duplicates(&rig), true);
+}
+
+#[test]
+fn links_end_with_their_writer() {
+    let mut rig = connected("", "");
+    rig.submit(0, 0, vec![value(0, 20_000)]);
+    rig.run_ms(1_000);
+    assert!(rig.writer.is_idle() && rig.world.links() > 0);
+    rig.writer.close(&mut rig.world);
+    assert_eq!(rig.world.links(), 0);
+}
+
+#[test]
 fn changes_at_any_time_lose_double_and_reorder_nothing() {
     let terms = [
         "compression = \"zstd\"",

@@ -86,6 +86,12 @@ impl World {
         self.lines.iter().position(|line| line.key == key && !line.down)
     }
 
+    /// Links that stand or are being dialled, and have not been given up.
+    pub(super) fn links(&self) -> usize {
+        let broken = |index: usize| self.events.iter().any(|Reverse((_, _, event))| *event == Event::Broken(index));
+        self.lines.iter().enumerate().filter(|(index, line)| !line.down && !broken(*index)).count()
+    }
+
     fn lift_off(&mut self, key: LinkKey, request: &Request) {
         for batch in &request.batches {
             let inflight_max = self.inflight_max;

@@ -29,8 +29,8 @@
 # User alice has the password alice-secret, bob (SCRAM only) bob-secret; OAUTHBEARER takes unsigned tokens. In tls/ stand
 # ca.pem, other-ca.pem, client.pem, client.key and client-encrypted.key (password key-secret). Needs openssl.
 #
-# --kerberos starts a KDC with a realm of its own, and gives each broker one listener more, GSSAPI (service kafka, host
-# localhost). In kerberos/ stand krb5.conf, for KRB5_CONFIG, and keytabs: alice.keytab, stale.keytab (keys that alice had
+# --kerberos starts a KDC with a realm of its own, and gives each broker two listeners more, GSSAPI and the same over TLS, GSSAPI_TLS
+# (service kafka, host localhost; tls/ as above). In kerberos/ stand krb5.conf, for KRB5_CONFIG, and keytabs: alice.keytab, stale.keytab (keys that alice had
 # before), brief.keytab (brief's tickets last 20 s). kdc.log tells what the KDC was asked. Needs MIT's krb5-kdc, krb5-admin-server and krb5-user.
 #
 # Exit codes: 0 ok, 1 failed, 2 usage, 77 something is missing that has to be installed (callers count that as skipped).
@@ -107,9 +107,10 @@ up() {
   [ -z "${KAFKA_FRONT:-}" ] || ports=$((3 * n))
   # Behind all others, so that their numbers are the same with and without.
   local secure_first=$ports
-  [ $secure = 0 ] || { ports=$((ports + 4 * n)); make_certificates; }
+  [ $secure = 0 ] || ports=$((ports + 4 * n))
   local kerberos_first=$ports
-  [ $kerberos = 0 ] || { need_kerberos; ports=$((ports + n + 1)); }
+  [ $kerberos = 0 ] || { need_kerberos; ports=$((ports + 2 * n + 1)); }
+  [ $((secure + kerberos)) = 0 ] || make_certificates
   first=${KAFKA_PORT:-$(free_ports $ports)}
   for ((id = 1; id <= n; id++)); do
     voters+=${voters:+,}$id@127.0.0.1:$((first + n + id - 1))
@@ -117,12 +118,12 @@ up() {
     back+=${back:+,}127.0.0.1:$((first + 2 * n + id - 1))
   done
   write_log_config
-  [ $kerberos = 0 ] || { make_realm $((first + kerberos_first + n)); start_kdc; }
+  [ $kerberos = 0 ] || { make_realm $((first + kerberos_first + 2 * n)); start_kdc; }
   local formats=()
   for ((id = 1; id <= n; id++)); do
     write_properties "$id" "$n" "$first" "$voters"
     [ $secure = 0 ] || write_security "$id" $((first + secure_first + 4 * (id - 1)))
-    [ $kerberos = 0 ] || write_kerberos "$id" $((first + kerberos_first + id - 1))
+    [ $kerberos = 0 ] || write_kerberos "$id" $((first + kerberos_first + 2 * (id - 1)))
     format "$id" &
     formats+=($!)
   done
@@ -385,22 +386,32 @@ stop_kdc() {
   kill -9 "$pid" 2>/dev/null || true
 }
 
-# One listener more for a broker whose properties are written.
-write_kerberos() { # id port
-  local f=$dir/$1/server.properties
-  sed -i -e "s|^listeners=.*|&,GSSAPI://localhost:$2|" -e "s|^advertised.listeners=.*|&,GSSAPI://localhost:$2|" \
-    -e "s|^listener.security.protocol.map=.*|&,GSSAPI:SASL_PLAINTEXT|" "$f"
+# Two listeners more for a broker whose properties are written, on two consecutive ports.
+write_kerberos() { # id first-port
+  local f=$dir/$1/server.properties listener more=GSSAPI://localhost:$2,GSSAPITLS://localhost:$(($2 + 1))
+  sed -i -e "s|^listeners=.*|&,$more|" -e "s|^advertised.listeners=.*|&,$more|" \
+    -e "s|^listener.security.protocol.map=.*|&,GSSAPI:SASL_PLAINTEXT,GSSAPITLS:SASL_SSL|" "$f"
+  for listener in gssapi gssapitls; do
+    cat >>"$f" <<EOF
+listener.name.$listener.sasl.enabled.mechanisms=GSSAPI
+listener.name.$listener.sasl.kerberos.service.name=kafka
+listener.name.$listener.gssapi.sasl.jaas.config=com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true keyTab="$dir/kerberos/kafka.keytab" principal="kafka/localhost@$realm";
+EOF
+  done
   cat >>"$f" <<EOF
-listener.name.gssapi.sasl.enabled.mechanisms=GSSAPI
-listener.name.gssapi.sasl.kerberos.service.name=kafka
-listener.name.gssapi.gssapi.sasl.jaas.config=com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true keyTab="$dir/kerberos/kafka.keytab" principal="kafka/localhost@$realm";
+listener.name.gssapitls.ssl.keystore.type=PEM
+listener.name.gssapitls.ssl.keystore.location=$dir/tls/server.both.pem
 EOF
 }
 
 say_kerberos() { # brokers first-port
-  local id hosts=''
-  for ((id = 1; id <= $1; id++)); do hosts+=${hosts:+,}localhost:$(($2 + id - 1)); done
-  echo "GSSAPI=$hosts"
+  local id plain='' tls=''
+  for ((id = 1; id <= $1; id++)); do
+    plain+=${plain:+,}localhost:$(($2 + 2 * (id - 1)))
+    tls+=${tls:+,}localhost:$(($2 + 2 * (id - 1) + 1))
+  done
+  echo "GSSAPI=$plain"
+  echo "GSSAPI_TLS=$tls"
   echo "KRB5_CONFIG=$dir/kerberos/krb5.conf"
 }
 

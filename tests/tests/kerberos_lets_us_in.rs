@@ -113,6 +113,33 @@ fn logins_and_tickets_are_renewed_under_load() {
     }
 }
 
+/// A connector that comes while the node runs has its tickets at once, and TLS around them.
+#[test]
+fn a_connector_comes_with_tickets_over_tls() {
+    let Some((kafka, program)) = shared() else { return };
+    kafka.create_topic("near", 1);
+    kafka.create_topic("encrypted", 1);
+    let nothing = "# no other connector";
+    let plan = Plan::kafka(kafka.bootstrap(), "near").section(nothing).binary(program);
+    let node = plan.environment("KRB5_CONFIG", kafka.listener("KRB5_CONFIG")).start();
+    let far = format!(
+        "[connectors.far]\nbootstrap_hosts = \"{}\"\n{}tls = {{ enable = true, cacertfile = \"{}\" }}\n\
+         [sinks.far]\nconnector = \"far\"\nsource_topics = [\"far/#\"]\ntopic = \"encrypted\"\n",
+        kafka.listener("GSSAPI_TLS"),
+        identity("alice@TEST.AQUEDUCT", &kafka.file("kerberos/alice.keytab")),
+        kafka.file("tls/ca.pem")
+    );
+    node.configure(nothing, &far);
+    let data = node.folder().join("data").display().to_string();
+    let reloaded = command_of(program, node.folder(), &["reload", "--data-dir", &data]).output().expect("it runs");
+    assert_eq!(reloaded.status.code(), Some(0), "{reloaded:?}\n{}", node.said());
+    Client::connect(node.mqtt(), Version::V5, "c").publish_acked("far/t", b"x", 1);
+    kafka.read_count("encrypted", 1);
+    assert!(logins(&node, "succeeded") >= 2.0);
+    let days = node.metrics().sum("aqueduct_tls_certificate_days_left", &["certificate=\"broker\""]);
+    assert!(days > 3_000.0, "{days}");
+}
+
 /// Nothing is acknowledged while the node may not come in; what was published is, once it may.
 #[test]
 fn a_keytab_that_is_put_right_is_used() {

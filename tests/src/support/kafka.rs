@@ -104,7 +104,7 @@ impl Kafka {
         Self::start_with(&["--secure"], settings)
     }
 
-    /// As [`start`](Self::start): one broker with a listener for Kerberos, and a KDC.
+    /// As [`start`](Self::start): one broker with listeners for Kerberos, and a KDC.
     ///
     /// # Errors
     /// As there, or of the KDC.
@@ -135,7 +135,7 @@ impl Kafka {
         Ok(Self { folder, bootstrap, told })
     }
 
-    /// The address of a secured listener: `TLS`, `MTLS`, `SASL`, `SASL_TLS` or `GSSAPI`; and `KRB5_CONFIG`.
+    /// The address of a secured listener: `TLS`, `MTLS`, `SASL`, `SASL_TLS`, `GSSAPI` or `GSSAPI_TLS`; and `KRB5_CONFIG`.
     ///
     /// # Panics
     /// If it has none.

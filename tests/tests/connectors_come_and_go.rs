@@ -163,6 +163,11 @@ fn what_cannot_be_reached_or_read_is_refused_and_leaves_nothing() {
         "{said}"
     );
     assert_eq!(connectors(&node), ["main"]);
+    assert!(refused(&node).contains("the topic of sinks.far is not known"), "and once more");
+    node.configure(&unreachable, "# nobody");
+    node.configure("value = \"${payload}\"", "value = \"${payload}\"\nlinger = \"7ms\"");
+    assert_eq!(changed(&node), "sinks.main.linger: \"5ms\" → \"7ms\"\n", "what was refused is in nobody's way");
+    node.configure("# nobody", &unreachable);
     let warned = node.said().matches("connector far").count();
     let unread = far(listener, "far-late", "tls = { enable = true, cacertfile = \"/not/there.pem\" }");
     node.configure(&unreachable, &unread);

@@ -94,6 +94,11 @@ impl Connector {
         keys
     }
 
+    /// What is left of it when it is gone: its name. Secrets go.
+    pub(crate) fn bare(&self) -> Self {
+        Self { name: self.name.clone(), enable: false, kind: ConnectorKind::Discard, security: None }
+    }
+
     /// The word of its `type`.
     pub fn type_word(&self) -> &'static str {
         match self.kind {
@@ -135,7 +140,7 @@ options! {
         /// `confluent` is `kafka` with other defaults: TLS, and mechanism plain with an API key.
         "type" => kind: ConnectorType = Choice::of(), or("kafka");
         /// A connector that is not enabled is not dialled; no enabled sink may name it.
-        "enable" => enable: bool = Flag, or("true");
+        "enable" => enable: bool = Flag, or("true"), live;
         /// For people.
         "description" => description: Option<String> = Optional(Text), absent("the cluster of plant 3"), live;
     }

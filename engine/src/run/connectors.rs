@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::kerberos::{self, Identity};
 use super::tls::{Watched, tls_client};
-use super::token::TokenKeeper;
+use super::token::{Expiry, TokenKeeper};
 use crate::config::{Connector, ConnectorKind, Security};
 use crate::driver::tls::Client;
 use crate::driver::{KeepAlive, Shards, SocketOptions, StartError};
@@ -84,8 +84,8 @@ pub(super) struct Connectors {
     pub tls: Watched,
     /// Tickets for brokers that want those.
     pub kerberos: kerberos::Keeper,
-    /// Whoever fetches tokens, by number.
-    keepers: BTreeMap<u16, AbortHandle>,
+    /// Whoever fetches tokens, by number, and when the token in use ends.
+    keepers: BTreeMap<u16, (AbortHandle, Expiry)>,
 }
 
 impl Connectors {
@@ -105,19 +105,24 @@ impl Connectors {
         self.tls.set(number, &name, options.tls);
         let Some(Proof { keeper, identity }) = proof else { return };
         self.kerberos.set(number, identity);
-        let handle = keeper.map(|keeper| tokio::spawn(keeper.keep(self.shards.clone())).abort_handle());
-        let before = match handle {
-            Some(handle) => self.keepers.insert(number, handle),
-            None => self.keepers.remove(&number),
-        };
-        before.inspect(AbortHandle::abort);
+        let before = self.keepers.remove(&number);
+        let expiry = before.map(|(before, expiry)| {
+            before.abort();
+            expiry
+        });
+        if let Some(keeper) = keeper {
+            // The token that the shards have is good though another client asks for the next.
+            let expiry = expiry.unwrap_or_default();
+            let task = tokio::spawn(keeper.keep(self.shards.clone(), expiry.clone()));
+            self.keepers.insert(number, (task.abort_handle(), expiry));
+        }
     }
 
     /// Nobody has this connector any more.
     pub(super) async fn close(&mut self, number: u16) {
         self.tls.set(number, "", None);
         self.kerberos.set(number, None);
-        self.keepers.remove(&number).inspect(AbortHandle::abort);
+        self.keepers.remove(&number).inspect(|(keeper, _)| keeper.abort());
         // Lets go of its TLS.
         self.shards.set_socket_options(number, &SocketOptions::default()).await;
     }

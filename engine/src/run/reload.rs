@@ -431,8 +431,14 @@ impl Reloader {
             let Some(why) = health.reason().filter(|_| !sink.is_topic_live()) else { continue };
             let fault =
                 format!("the topic of sinks.{} is not known after {} s: {why}", sink.name, PREPARED_WITHIN.as_secs());
-            let remedy =
-                "make the topic, or see why its cluster does not answer, and reload; clients would have to wait for it";
+            let remedy = match snapshot.changed_connectors.contains(&(sink.connector as u16)) {
+                true => {
+                    "new sinks are tried with the connector as it was: reload its change first, and then add the sink"
+                }
+                false => {
+                    "make the topic, or see why its cluster does not answer, and reload; clients would have to wait for it"
+                }
+            };
             problems.push(Problem::error(fault, remedy));
         }
         match problems.is_empty() {

@@ -74,12 +74,14 @@ impl Watched {
 
     /// For the metrics.
     pub(super) fn certificate_days(&self) -> Vec<CertificateDays> {
-        let days = |(connector, client): &(String, Arc<Client>)| {
+        let days = |(connector, client): (&String, &Arc<Client>)| {
             let connector = connector.clone();
             let all = client.certificate_days().into_iter();
             all.map(move |(of, days)| CertificateDays { connector: connector.clone(), of, days }).collect::<Vec<_>>()
         };
-        self.all().iter().flat_map(days).collect()
+        // Of several of one name, all but the last have left.
+        let newest: BTreeMap<_, _> = self.all().into_iter().collect();
+        newest.iter().flat_map(days).collect()
     }
 }
 

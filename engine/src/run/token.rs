@@ -5,7 +5,7 @@
 mod endpoint;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -49,6 +49,21 @@ impl TokenKeeper {
     }
 }
 
+/// When the token ends that the shards have for a connector. Whoever fetches the next ones shares it with who comes after it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Expiry(Arc<Mutex<Option<Instant>>>);
+
+impl Expiry {
+    fn set(&self, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    /// Whether there is no token that is still good.
+    fn is_over(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|at| at <= Instant::now())
+    }
+}
+
 /// Fetches one token, for probes.
 ///
 /// # Errors
@@ -73,9 +88,8 @@ fn trust(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, String> {
 }
 
 impl TokenKeeper {
-    /// Keeps the shards in tokens for ever; runs on the control thread.
-    pub(super) async fn keep(self, shards: Shards) {
-        let mut expires: Option<Instant> = None;
+    /// Keeps the shards in tokens for ever; runs on the control thread. `expiry`: of the token that they have.
+    pub(super) async fn keep(self, shards: Shards, expiry: Expiry) {
         let mut retry = RETRY_FIRST;
         let mut last_error: Option<String> = None;
         loop {
@@ -89,7 +103,7 @@ impl TokenKeeper {
                     }
                     shards.set_token(self.connector, Ok(issued.token)).await;
                     // Counted from the question: the server's clock began before we heard of it.
-                    expires = Some(asked + issued.lifetime);
+                    expiry.set(asked + issued.lifetime);
                     retry = RETRY_FIRST;
                     let (part, whole) = REFRESH_AFTER;
                     sleep(issued.lifetime * part / whole).await;
@@ -99,7 +113,7 @@ impl TokenKeeper {
                     if last_error.as_ref() != Some(&why) {
                         tracing::error!("connector {}: {why}; it is asked again and again", self.name);
                     }
-                    if expires.is_none_or(|at| at <= Instant::now()) {
+                    if expiry.is_over() {
                         shards.set_token(self.connector, Err(why.clone())).await;
                     }
                     last_error = Some(why);

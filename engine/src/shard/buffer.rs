@@ -328,7 +328,10 @@ impl Shard {
     pub(super) fn writers_are_idle(&self, now: Now) -> bool {
         let stored = |connector: usize| {
             let sinks = self.sinks.iter().zip(&self.settings.sinks).enumerate();
-            let mut own = sinks.filter(|(_, (sink, _))| sink.connector == connector);
+            let is_own = |sink: &Sink, settings: &SinkSettings| {
+                sink.connector == connector && settings.state != SlotState::Vacant
+            };
+            let mut own = sinks.filter(|(_, (sink, settings))| is_own(sink, settings));
             own.all(|(index, (sink, settings))| {
                 let healthy = matches!(self.writers[connector].health(index as u16, now.mono), Health::Connected);
                 sink.journal.is_some() && settings.query_mode == QueryMode::Async && !healthy

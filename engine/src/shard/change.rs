@@ -215,7 +215,8 @@ impl Shard {
         if let Some(live) = &mut self.sinks[to].live {
             live.evicted += evicted;
         }
-        let counters = std::mem::take(&mut self.sink_counters[from]);
+        let mut counters = std::mem::take(&mut self.sink_counters[from]);
+        counters.live_topics = 0;
         self.sink_counters[to].add(&counters);
         let latency = std::mem::take(&mut self.latency[from]);
         self.latency[to].merge(&latency);

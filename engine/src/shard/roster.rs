@@ -202,10 +202,16 @@ impl Roster {
     /// `snapshot` was withdrawn. The slots that shards have made for it are vacant.
     pub fn withdrawn(&mut self, snapshot: Snapshot) {
         let own = self.slots.len();
-        self.config.sinks.extend(snapshot.config.sinks.into_iter().skip(own));
+        let mut sinks = snapshot.config.sinks;
+        // Shards have made these, in slots that nobody had.
+        for slot in snapshot.fresh.iter().map(|&slot| usize::from(slot)).filter(|&slot| slot < own) {
+            self.config.sinks[slot] = Sink { dead_letter: None, ..sinks[slot].clone() };
+        }
+        sinks.drain(..own);
+        self.config.sinks.extend(sinks);
         self.slots.resize(self.config.sinks.len(), SlotState::Vacant);
-        let own = self.connectors.len();
-        self.config.connectors.extend(snapshot.config.connectors.into_iter().skip(own));
+        let gone = snapshot.config.connectors.into_iter().skip(self.connectors.len()).map(|connector| connector.bare());
+        self.config.connectors.extend(gone);
         self.connectors.resize(self.config.connectors.len(), SlotState::Vacant);
         self.number = snapshot.number;
     }

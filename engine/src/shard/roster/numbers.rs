@@ -56,12 +56,12 @@ impl Roster {
 
     /// The number that a connector has, or had and can go on with.
     fn number_of(&self, wanted: &Connector) -> Option<usize> {
-        let is_it = |(old, state): (&Connector, &SlotState)| match state {
-            SlotState::Active => old.name == wanted.name,
-            SlotState::Leaving => old.name == wanted.name && old.differing(wanted).is_empty(),
-            SlotState::Vacant => false,
+        let find = |state: SlotState, is_it: &dyn Fn(&Connector) -> bool| {
+            let mut all = self.config.connectors.iter().zip(&self.connectors);
+            all.position(|(old, its)| *its == state && old.name == wanted.name && is_it(old))
         };
-        self.config.connectors.iter().zip(&self.connectors).position(is_it)
+        // One that left may have the options that are wanted; the one that is there keeps its sinks all the same.
+        find(SlotState::Active, &|_| true).or_else(|| find(SlotState::Leaving, &|old| old.differing(wanted).is_empty()))
     }
 
     /// Connectors that were removed and whose last sink is gone: nobody has their numbers any more, nor ever will.
@@ -72,6 +72,7 @@ impl Roster {
             let mut own = sinks.filter(|(sink, slot)| sink.connector == number && **slot != SlotState::Vacant);
             if *state == SlotState::Leaving && own.next().is_none() {
                 *state = SlotState::Vacant;
+                self.config.connectors[number] = self.config.connectors[number].bare();
                 closed.push(number as u16);
             }
         }
@@ -125,6 +126,18 @@ mod tests {
         let snapshot = next(&roster(&both), &other).expect("a change");
         assert_eq!((snapshot.changed_connectors, snapshot.fresh_connectors), (vec![1], vec![]));
         assert_eq!(snapshot.connectors, [Active, Active]);
+    }
+
+    #[test]
+    fn the_one_that_is_there_stays_though_one_that_left_had_the_options() {
+        let both = format!("{ONE}{OTHER}");
+        let mut roster = roster(&both);
+        for text in [ONE, &both.replace("far", "farther")] {
+            let snapshot = next(&roster, text).expect("a change");
+            roster.applied(snapshot);
+        }
+        let back = next(&roster, &both).expect("a change");
+        assert_eq!((back.connectors, back.changed_connectors), (vec![Active, Leaving, Active], vec![2]));
     }
 
     #[test]

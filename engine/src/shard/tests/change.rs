@@ -482,6 +482,23 @@ fn a_connector_whose_change_is_taken_back_is_gone() {
 }
 
 #[test]
+fn what_is_refused_again_and_again_harms_no_later_change() {
+    let mut changing = Changing::new(FIRST);
+    let conn = changing.rig.connect("c", 4);
+    for _ in 0..3 {
+        let snapshot = changing.prepare(&format!("{FIRST}{ELSEWHERE}"));
+        changing.tell(Command::Withdraw { number: snapshot.number });
+        changing.roster.withdrawn(snapshot);
+        changing.steps();
+    }
+    changing.change(&FIRST.replace("linger = \"0ms\"", "linger = \"1ms\""));
+    changing.change(&format!("{FIRST}{ELSEWHERE}"));
+    changing.publish(conn, 1, "two/x", "both");
+    assert_eq!(changing.open(), [one(0, "both")]);
+    assert_eq!(changing.script_of(4).open.len(), 1);
+}
+
+#[test]
 fn counters_of_a_sink_that_goes_another_way_do_not_fall() {
     let moved = FIRST.replace("topic = \"one\"", "topic = \"other\"");
     let mut changing = Changing::new(FIRST);

@@ -121,7 +121,7 @@ impl Lanes {
             held.pending = held.pending.saturating_sub(1);
             held.refused |= !good;
         }
-        start == 0
+        start == 0 && lane.ring.front().is_some_and(|held| held.pending == 0)
     }
 
     /// The oldest publication.

@@ -204,7 +204,10 @@ impl Shard {
         match placed {
             Some(placed) => {
                 self.deliver.lanes.push(lane, publication, placed.awaited, placed.withheld);
-                self.note_ready(lane);
+                // Listed before its outcome it would pass lanes whose outcomes come first, that of its client's last session too.
+                if !matches!(self.deliver.lanes.front(lane), Front::Waiting) {
+                    self.note_ready(lane);
+                }
             }
             None => {
                 self.deliver.budget.release(publication.bytes());

@@ -163,6 +163,24 @@ fn a_publication_outlives_its_publisher() {
     rig.assert_nothing_held();
 }
 
+/// [MQTT-4.6.0-5]: what a client sends over one connection comes before what it sends over the next, also where the batch that holds both
+/// has its outcome in the round that brought the second.
+#[test]
+fn a_client_that_comes_back_does_not_pass_itself() {
+    let limits = BatchLimits { target_bytes: 1_000, ..lingering().limits };
+    let mut rig = Rig::new(settings(vec![SinkSettings { limits, ..lingering() }]));
+    let subscriber = rig.subscriber("s", 4, 1);
+    for (id, payload) in [(1, "first"), (2, &*"second".repeat(200))] {
+        let publisher = rig.connect("p", 4);
+        rig.feed(publisher, &publish(4, 1, id, "t", payload.as_bytes()));
+        rig.round();
+        rig.disconnect(publisher);
+    }
+    rig.after_ms(600);
+    let texts = rig.read(subscriber, 4);
+    assert!(texts.len() == 2 && texts[0].starts_with("t=first@") && texts[1].starts_with("t=second"), "{texts:?}");
+}
+
 #[test]
 fn a_client_gets_its_own_publications_while_it_is_being_read() {
     let mut rig = Rig::new(settings(Vec::new()));

@@ -1,12 +1,13 @@
 //! The third lane: publications that subscribers match, held until their outcomes and released in receipt order.
 //!
 //! A lane belongs to a publisher but outlives its connection, and its session too: what Kafka has accepted is delivered even
-//! when its publisher has gone. Runs of batches name a lane by slot and generation, as they name the lanes of tickets. A lane
-//! exists while it holds something.
+//! when its publisher has gone. A client that comes back goes on with the lane that it left, so that what it sends now passes nothing
+//! that it sent before [MQTT-4.6.0-5]. Runs of batches name a lane by slot and generation, as they name the lanes of tickets. A lane exists
+//! while it holds something.
 //!
 //! Invariant: `base <= number of any held publication < base + ring.len()`, in wrapping arithmetic.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::publication::Publication;
 
@@ -27,6 +28,8 @@ pub struct Lanes {
     slots: Vec<Lane>,
     free: Vec<u32>,
     generation: u32,
+    /// Those of clients whose sessions have ended, by client identifier.
+    left: BTreeMap<Box<str>, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +38,8 @@ struct Lane {
     base: u32,
     ring: VecDeque<Held>,
     publisher: Option<u32>,
+    /// Whose it was, once the session has ended.
+    left_by: Option<Box<str>>,
     listed: bool,
 }
 
@@ -60,6 +65,14 @@ pub enum Front<'a> {
 }
 
 impl Lanes {
+    /// The lane of the session in slot `publisher`, which has none: the one that its client has left, or a new one.
+    pub fn open_for(&mut self, publisher: u32, client_id: &str) -> u32 {
+        let Some(lane) = self.left.remove(client_id) else { return self.open(Some(publisher)) };
+        let slot = &mut self.slots[lane as usize];
+        (slot.publisher, slot.left_by) = (Some(publisher), None);
+        lane
+    }
+
     /// A lane for the session in slot `publisher`, or for a publication without a client.
     pub fn open(&mut self, publisher: Option<u32>) -> u32 {
         self.generation = self.generation.wrapping_add(1);
@@ -77,6 +90,7 @@ impl Lanes {
     pub fn close(&mut self, lane: u32) -> Option<u32> {
         let slot = &mut self.slots[lane as usize];
         assert!(slot.ring.is_empty(), "a lane exists while it holds something");
+        slot.left_by.take().and_then(|client_id| self.left.remove(&client_id));
         slot.listed = false;
         if slot.ring.capacity() > IDLE_CAPACITY_MAX {
             slot.ring = VecDeque::new();
@@ -86,8 +100,10 @@ impl Lanes {
     }
 
     /// The session of the publisher has ended.
-    pub fn forget_publisher(&mut self, lane: u32) {
-        self.slots[lane as usize].publisher = None;
+    pub fn forget_publisher(&mut self, lane: u32, client_id: Box<str>) {
+        let slot = &mut self.slots[lane as usize];
+        (slot.publisher, slot.left_by) = (None, Some(client_id.clone()));
+        self.left.insert(client_id, lane);
     }
 
     /// The session of the publisher.
@@ -121,7 +137,7 @@ impl Lanes {
             held.pending = held.pending.saturating_sub(1);
             held.refused |= !good;
         }
-        start == 0 && lane.ring.front().is_some_and(|held| held.pending == 0)
+        start == 0
     }
 
     /// The oldest publication.
@@ -221,13 +237,38 @@ mod tests {
     }
 
     #[test]
+    fn a_client_goes_on_with_the_lane_that_it_left_as_long_as_that_holds_something() {
+        let mut lanes = Lanes::default();
+        let lane = lanes.open_for(1, "c");
+        let first = lanes.seat(lane);
+        lanes.push(lane, named("a"), 1, false);
+        lanes.forget_publisher(lane, "c".into());
+        let other = lanes.open_for(2, "d");
+        assert_ne!(other, lane, "another client");
+        assert_eq!((lanes.open_for(3, "c"), lanes.publisher(lane)), (lane, Some(3)));
+        let second = lanes.seat(lane);
+        lanes.push(lane, named("b"), 1, false);
+        assert!(!lanes.settle(second, 1, true));
+        assert!(lanes.settle(first, 1, true));
+        assert_eq!(released(&mut lanes, lane), "ab");
+        assert_eq!(lanes.close(lane), Some(3));
+        lanes.close(other);
+        let again = lanes.open_for(4, "c");
+        lanes.push(again, named("c"), 0, false);
+        lanes.forget_publisher(again, "c".into());
+        assert_eq!(released(&mut lanes, again), "c");
+        assert_eq!(lanes.close(again), None);
+        assert!(lanes.left.is_empty(), "nothing is left of it");
+    }
+
+    #[test]
     fn a_reused_lane_does_not_hear_outcomes_of_its_former_publisher() {
         let mut lanes = Lanes::default();
         let lane = lanes.open(Some(1));
         let old = lanes.seat(lane);
         lanes.push(lane, named("a"), 0, false);
         lanes.pop(lane);
-        lanes.forget_publisher(lane);
+        lanes.forget_publisher(lane, "c".into());
         assert_eq!(lanes.close(lane), None);
         assert_eq!(lanes.open(Some(2)), lane);
         let new = lanes.seat(lane);

@@ -217,7 +217,7 @@ impl Shard {
         let freed_bytes = session.deliveries.clear(&mut self.deliver.shelf);
         self.release_delivered(freed_bytes);
         if let Some(lane) = session.lane {
-            self.deliver.lanes.forget_publisher(lane);
+            self.deliver.lanes.forget_publisher(lane, session.client_id);
         }
         self.counters.sessions = self.sessions.len() as u64;
     }

@@ -189,10 +189,10 @@ impl Shard {
             }
             self.deliver.budget.charge(bytes);
         }
-        let session = publisher.and_then(|slot| self.sessions.get_mut(slot));
-        let lane = match session {
-            Some(session) => *session.lane.get_or_insert_with(|| self.deliver.lanes.open(publisher)),
-            None => self.deliver.lanes.open(None),
+        let lanes = &mut self.deliver.lanes;
+        let lane = match publisher.and_then(|slot| Some((slot, self.sessions.get_mut(slot)?))) {
+            Some((slot, session)) => *session.lane.get_or_insert_with(|| lanes.open_for(slot, &session.client_id)),
+            None => lanes.open(None),
         };
         Ok(Some(Copied { publication: Box::new(publication), seat: self.deliver.lanes.seat(lane) }))
     }
@@ -204,10 +204,7 @@ impl Shard {
         match placed {
             Some(placed) => {
                 self.deliver.lanes.push(lane, publication, placed.awaited, placed.withheld);
-                // Listed before its outcome it would pass lanes whose outcomes come first, that of its client's last session too.
-                if !matches!(self.deliver.lanes.front(lane), Front::Waiting) {
-                    self.note_ready(lane);
-                }
+                self.note_ready(lane);
             }
             None => {
                 self.deliver.budget.release(publication.bytes());

@@ -17,6 +17,7 @@ use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Packet, Version};
 use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::scratch::Scratch;
+use aqueduct_tests::support::sockets::{Sockets, port_of};
 use aqueduct_tests::support::{peer, wait};
 
 /// Makes `NAME.both.pem` (key and certificate), `NAME.key` and `NAME.pem` under the cluster's authority, valid from one day to another.
@@ -156,15 +157,8 @@ fn flows(acked: &AtomicUsize) {
 }
 
 /// The node's ends of its connections to the broker.
-fn links(node: &Node, kafka: &Kafka) -> BTreeSet<String> {
-    let port = kafka.listener("MTLS").rsplit_once(':').expect("a port").1.parse::<u16>().expect("a number");
-    let table = fs::read_to_string(format!("/proc/{}/net/tcp", node.pid().as_raw_nonzero())).expect("it runs");
-    let own = |line: &str| {
-        let mut words = line.split_whitespace().skip(1);
-        let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
-        (remote.ends_with(&format!(":{port:04X}")) && state == "01").then(|| local.to_owned())
-    };
-    table.lines().filter_map(own).collect()
+fn links(node: &Node, kafka: &Kafka) -> BTreeSet<u16> {
+    Sockets::of(node).to(port_of(kafka.listener("MTLS")))
 }
 
 fn days(node: &Node, of: &str) -> f64 {

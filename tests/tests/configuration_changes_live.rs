@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -94,27 +93,6 @@ fn sockets(node: &Node, kafka: &Kafka) -> (BTreeSet<u16>, BTreeSet<u16>) {
     (all.to(port_of(kafka.bootstrap())), all.from(node.ports().mqtt))
 }
 
-fn reload(node: &Node) -> Output {
-    let data = node.folder().join("data").display().to_string();
-    node::command(node.folder(), &["reload", "--data-dir", &data]).output().expect("it runs")
-}
-
-/// What a reload that succeeds prints.
-#[track_caller]
-fn changed(node: &Node) -> String {
-    let output = reload(node);
-    assert_eq!(output.status.code(), Some(0), "{output:?}\n{}", node.said());
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// What a reload that is refused prints.
-#[track_caller]
-fn refused(node: &Node) -> String {
-    let output = reload(node);
-    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{output:?}");
-    String::from_utf8(output.stderr).expect("text")
-}
-
 const SINK: &str = "value = \"${payload}\"\nlinger = \"5ms\"";
 
 fn start(kafka: &Kafka, topic: &str) -> Node {
@@ -171,13 +149,13 @@ fn options_change_under_load_and_nothing_is_lost_doubled_or_reordered() {
             });
         } else {
             let key = edit.split(' ').next().unwrap_or_default();
-            let said = changed(&node);
+            let said = node.changed();
             assert!(said.contains(&format!("sinks.main.{key}: ")), "{edit}: {said}");
         }
         now = next;
         thread::sleep(Duration::from_millis(150));
     }
-    assert_eq!(changed(&node), "nothing has changed\n");
+    assert_eq!(node.changed(), "nothing has changed\n");
     let after = sockets(&node, kafka);
     let accepted_after = node.metrics().sum("aqueduct_connections_accepted_total", &[]);
     let published = load.stop();
@@ -202,7 +180,7 @@ fn another_topic_takes_over_under_load() {
     let load = Load::start(&node, "t");
     thread::sleep(Duration::from_millis(300));
     node.configure("topic = \"live-topic-a\"", "topic = \"live-topic-b\"");
-    assert_eq!(changed(&node), "sinks.main.topic: \"live-topic-a\" → \"live-topic-b\"\n");
+    assert_eq!(node.changed(), "sinks.main.topic: \"live-topic-a\" → \"live-topic-b\"\n");
     thread::sleep(Duration::from_millis(500));
     let published = load.stop();
     let all: u32 = published.iter().sum();
@@ -227,24 +205,24 @@ fn a_bad_file_is_refused_whole() {
         ("linger = \"20ms\nmax_inflight = 2", "is not valid TOML"),
     ] {
         node.configure(good, bad);
-        let told = refused(&node);
+        let told = node.refused();
         let config = node.folder().join("aqueduct.toml").display().to_string();
         let checked = node::command(node.folder(), &["check", "--config", &config]).output().expect("it runs");
         let checked = String::from_utf8(checked.stderr).expect("text");
         let diagnostics = checked.split("the configuration has ").next().unwrap_or_default();
         assert!(told.contains(says) && told.starts_with(diagnostics), "{told}\nbut check: {checked}");
         node.configure(bad, good);
-        assert_eq!(changed(&node), "nothing has changed\n", "not even the linger");
+        assert_eq!(node.changed(), "nothing has changed\n", "not even the linger");
     }
     node.configure(good, "linger = \"20ms\"\nbuffer.mode = \"disk\"");
-    let told = refused(&node);
+    let told = node.refused();
     assert!(
         told.contains("sinks.main.buffer.mode: \"memory\" → \"disk\"") && told.contains("needs a restart"),
         "{told}"
     );
     node.configure("linger = \"20ms\"\nbuffer.mode = \"disk\"", good);
     node.configure("shards = 2", "shards = 1");
-    let told = refused(&node);
+    let told = node.refused();
     assert!(told.contains("node.shards: 2 → 1") && told.contains("restart the node"), "{told}");
     let heard = node.said().matches("SIGHUP: the configuration has an error").count();
     node.signal(Signal::HUP);
@@ -259,7 +237,7 @@ fn a_bad_file_is_refused_whole() {
     let began = node.metrics().sum("aqueduct_config_changed_timestamp_seconds", &[]);
     node.configure("shards = 1", "shards = 2");
     node.configure(good, "linger = \"6ms\"");
-    changed(&node);
+    node.changed();
     assert_eq!(reloads(&node), [1.0, 4.0, 7.0]);
     assert_eq!(node.metrics().sum("aqueduct_config_last_reload_successful", &[]), 1.0);
     let since = node.metrics().sum("aqueduct_config_changed_timestamp_seconds", &[]);
@@ -285,7 +263,7 @@ fn sinks_come_and_go_and_disturb_no_other() {
     let mut published = 0;
     for round in 0..3 {
         node.configure("# more", extra);
-        assert_eq!(changed(&node), "sinks.extra: added\n", "round {round}");
+        assert_eq!(node.changed(), "sinks.extra: added\n", "round {round}");
         for _ in 0..50 {
             client.publish_acked("extra/t", format!("7 {published}").as_bytes(), 1);
             published += 1;
@@ -297,7 +275,7 @@ fn sinks_come_and_go_and_disturb_no_other() {
             "it counts from its beginning"
         );
         node.configure(extra, "# more");
-        assert_eq!(changed(&node), "sinks.extra: removed\n");
+        assert_eq!(node.changed(), "sinks.extra: removed\n");
         client.publish_acked("extra/t", b"for nobody but the other", 0);
         wait::until("its slot is vacant", 10, || {
             (node.metrics().sum("aqueduct_sink_matched_total", &["sink=\"extra\""]) == 0.0).then_some(())
@@ -340,14 +318,14 @@ fn sinks_with_buffers_on_disk_come_and_go_and_disturb_no_other() {
     for (mode, topic) in [("disk", one), ("hybrid", named), ("disk", named), ("disk", one)] {
         let stored = STORED.replace("disk", mode).replace(one, topic);
         node.configure("# more", &stored);
-        assert_eq!(changed(&node), "sinks.stored: added\n", "{mode}");
+        assert_eq!(node.changed(), "sinks.stored: added\n", "{mode}");
         for _ in 0..50 {
             client.publish_acked("stored/t", format!("7 {published}").as_bytes(), 1);
             published += 1;
         }
         assert_eq!(kafka.read_count("live-stored", published).len(), published);
         node.configure(&stored, "# more");
-        assert_eq!(changed(&node), "sinks.stored: removed\n");
+        assert_eq!(node.changed(), "sinks.stored: removed\n");
         wait::until("its slot is vacant", 10, || {
             (node.metrics().sum("aqueduct_sink_matched_total", &["sink=\"stored\""]) == 0.0).then_some(())
         });
@@ -376,14 +354,14 @@ fn what_a_removed_sink_had_on_disk_is_sent_when_it_comes_again() {
     let mut node = plan.only_sink(first).section("# more").start();
     Client::connect(node.mqtt(), Version::V5, "first").publish_acked("first", b"1", 1);
     node.configure("# more", STORED);
-    assert_eq!(changed(&node), "sinks.stored: added\n");
+    assert_eq!(node.changed(), "sinks.stored: added\n");
     let mut client = Client::connect(node.mqtt(), Version::V5, "stored");
     client.publish_acked("stored/t", b"0", 1);
     kafka.read_count("live-stored", 1);
     let frozen = kafka.freeze(1);
     (1..=100).for_each(|n| client.publish_acked("stored/t", format!("{n}").as_bytes(), 1));
     node.configure(STORED, "# more");
-    assert_eq!(changed(&node), "sinks.stored: removed\n");
+    assert_eq!(node.changed(), "sinks.stored: removed\n");
     node.kill();
     drop(frozen);
     node.start_again();
@@ -391,7 +369,7 @@ fn what_a_removed_sink_had_on_disk_is_sent_when_it_comes_again() {
     let sent = kafka.read("live-stored").len();
     assert!(sent < 101 && segments(&node) > 0, "{sent} are there: the broker was away and the sink is");
     node.configure("# more", STORED);
-    assert_eq!(changed(&node), "sinks.stored: added\n");
+    assert_eq!(node.changed(), "sinks.stored: added\n");
     let mut values = BTreeSet::new();
     wait::until("everything that was acknowledged is there", 30, || {
         values.extend(kafka.read("live-stored").into_iter().filter_map(|record| record.value));
@@ -410,18 +388,18 @@ fn a_buffer_that_cannot_be_opened_refuses_the_change() {
     let stored = format!("{before}\n{stored}buffer.dir = \"{}\"\n", elsewhere.display());
     fs::write(&file, stored).expect("writable");
     fs::write(&elsewhere, "a file").expect("writable");
-    let told = refused(&node);
+    let told = node.refused();
     assert!(told.contains("cannot create") && told.contains("sinks.stored.buffer.dir"), "{told}");
     assert!(told.contains("its buffer cannot be opened") && told.contains("aqueduct.toml:"), "{told}");
     fs::remove_file(&elsewhere).expect("writable");
     fs::create_dir_all(elsewhere.join("stored")).expect("writable");
     let lock = fs::File::create(elsewhere.join("stored/lock")).expect("writable");
     lock.lock().expect("nobody has it");
-    let told = refused(&node);
+    let told = node.refused();
     assert!(told.contains("is in use by another aqueduct"), "{told}");
     Client::connect(node.mqtt(), Version::V5, "still").publish_acked("t", b"9 1", 1);
     drop(lock);
-    assert_eq!(changed(&node), "sinks.stored: added\n");
+    assert_eq!(node.changed(), "sinks.stored: added\n");
     Client::connect(node.mqtt(), Version::V5, "now").publish_acked("stored/t", b"9 2", 1);
 }
 
@@ -434,11 +412,11 @@ fn a_new_sink_whose_topic_is_not_there_is_refused() {
     let file = fs::read_to_string(&before).expect("it was written");
     let unknown = "[sinks.typo]\nconnector = \"main\"\nsource_topics = [\"#\"]\ntopic = \"live-unknwon\"\n";
     fs::write(&before, format!("{file}\n{unknown}")).expect("writable");
-    let told = refused(&node);
+    let told = node.refused();
     assert!(told.contains("the topic of sinks.typo is not known") && told.contains("live-unknwon"), "{told}");
     Client::connect(node.mqtt(), Version::V5, "still").publish_acked("t", b"9 1", 1);
     kafka.create_topic("live-unknwon", 1);
-    assert_eq!(changed(&node), "sinks.typo: added\n");
+    assert_eq!(node.changed(), "sinks.typo: added\n");
     Client::connect(node.mqtt(), Version::V5, "both").publish_acked("t", b"9 2", 1);
     kafka.read_count("live-unknwon", 1);
 }
@@ -458,6 +436,6 @@ fn without_a_node_nobody_answers() {
 fn flags_of_the_start_stay_stronger_than_the_file() {
     let node = Plan::embedded().sink("linger = \"5ms\"").set("sinks.main.linger", "7ms").start();
     node.configure("linger = \"5ms\"", "linger = \"50ms\"\nmax_inflight = 3");
-    assert_eq!(changed(&node), "sinks.main.max_inflight: 5 → 3\n");
+    assert_eq!(node.changed(), "sinks.main.max_inflight: 5 → 3\n");
     Client::connect(node.mqtt(), Version::V5, "one").publish_acked("t", b"x", 1);
 }

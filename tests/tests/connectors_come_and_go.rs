@@ -4,7 +4,6 @@
 //! with sinks are added, removed and added again by `aqueduct reload`. Expectation: what is published for them lies in Kafka; with the
 //! last sink their connections end, and no token is asked for any more; what cannot be reached or read is refused, and leaves nothing.
 
-use std::process::Output;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,7 +13,7 @@ use aqueduct_tests::support::flow::publish_until;
 use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
-use aqueduct_tests::support::node::{self, Node, Plan};
+use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::sockets::{Sockets, port_of};
 use aqueduct_tests::support::token::TokenEndpoint;
 use aqueduct_tests::support::{peer, wait};
@@ -48,25 +47,6 @@ fn far(listener: &str, topic: &str, options: &str) -> String {
 
 fn user(mechanism: &str) -> String {
     format!("authentication = {{ mechanism = \"{mechanism}\", username = \"alice\", password = \"alice-secret\" }}\n")
-}
-
-fn reload(node: &Node) -> Output {
-    let data = node.folder().join("data").display().to_string();
-    node::command(node.folder(), &["reload", "--data-dir", &data]).output().expect("it runs")
-}
-
-#[track_caller]
-fn changed(node: &Node) -> String {
-    let output = reload(node);
-    assert_eq!(output.status.code(), Some(0), "{output:?}\n{}", node.said());
-    String::from_utf8(output.stdout).expect("text")
-}
-
-#[track_caller]
-fn refused(node: &Node) -> String {
-    let output = reload(node);
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    String::from_utf8(output.stderr).expect("text")
 }
 
 /// How many connections the node has to a listener of the broker.
@@ -108,14 +88,14 @@ fn every_way_in_comes_and_goes_and_the_others_go_on() {
             kafka.create_topic(&topic, 2);
             let more = far(to, &topic, options);
             node.configure(NOTHING, &more);
-            assert_eq!(changed(&node), "connectors.far: added\nsinks.far: added\n", "{options}");
+            assert_eq!(node.changed(), "connectors.far: added\nsinks.far: added\n", "{options}");
             assert_eq!(connectors(&node), ["main", "far"]);
             let mut client = Client::connect(node.mqtt(), Version::V5, "far");
             (0..20).for_each(|number| client.publish_acked("far/t", format!("{number}").as_bytes(), 1));
             assert_eq!(kafka.read_count(&topic, 20).len(), 20, "{options}");
             assert!(links(&node, to) > 0);
             node.configure(&more, NOTHING);
-            assert_eq!(changed(&node), "connectors.far: removed\nsinks.far: removed\n");
+            assert_eq!(node.changed(), "connectors.far: removed\nsinks.far: removed\n");
             wait::until("its connections end", 10, || (links(&node, to) == 0).then_some(()));
             assert_eq!(connectors(&node), ["main"]);
             let now = node.metrics().sum("aqueduct_kafka_logins_total", &["outcome=\"succeeded\""]);
@@ -157,27 +137,27 @@ fn what_cannot_be_reached_or_read_is_refused_and_leaves_nothing() {
     let (nobody, listener) = ("127.0.0.1:9", kafka.listener("SASL"));
     let unreachable = far(nobody, "far-late", "");
     node.configure(NOTHING, &unreachable);
-    let said = refused(&node);
+    let said = node.refused();
     assert!(
         said.contains("the topic of sinks.far is not known after 10 s") && said.contains("onnection refused"),
         "{said}"
     );
     assert_eq!(connectors(&node), ["main"]);
-    assert!(refused(&node).contains("the topic of sinks.far is not known"), "and once more");
+    assert!(node.refused().contains("the topic of sinks.far is not known"), "and once more");
     node.configure(&unreachable, "# nobody");
     node.configure("value = \"${payload}\"", "value = \"${payload}\"\nlinger = \"7ms\"");
-    assert_eq!(changed(&node), "sinks.main.linger: \"5ms\" → \"7ms\"\n", "what was refused is in nobody's way");
+    assert_eq!(node.changed(), "sinks.main.linger: \"5ms\" → \"7ms\"\n", "what was refused is in nobody's way");
     node.configure("# nobody", &unreachable);
     let warned = node.said().matches("connector far").count();
     let unread = far(listener, "far-late", "tls = { enable = true, cacertfile = \"/not/there.pem\" }");
     node.configure(&unreachable, &unread);
-    let said = refused(&node);
+    let said = node.refused();
     assert!(said.contains("connectors.far.tls") && said.contains("/not/there.pem"), "{said}");
     thread::sleep(Duration::from_secs(1));
     assert_eq!(node.said().matches("connector far").count(), warned, "nobody dials any more");
     let right = far(listener, "far-late", &user("plain"));
     node.configure(&unread, &right);
-    assert_eq!(changed(&node), "connectors.far: added\nsinks.far: added\n");
+    assert_eq!(node.changed(), "connectors.far: added\nsinks.far: added\n");
     Client::connect(node.mqtt(), Version::V5, "far").publish_acked("far/t", b"now", 1);
     kafka.read_count("far-late", 1);
 }
@@ -190,14 +170,14 @@ fn a_connector_goes_when_its_last_record_has_been_sent() {
     kafka.create_topic("far-slow", 1);
     let slow = format!("{}linger = \"2s\"\n", far(kafka.listener("SASL"), "far-slow", &user("plain")));
     node.configure(NOTHING, &slow);
-    changed(&node);
+    node.changed();
     let mut client = Client::connect(node.mqtt(), Version::V5, "far");
     let first = client.publish("far/t", b"first", 1);
     let other = far(kafka.listener("SASL"), "far-slow", &user("scram_sha_256"));
     node.configure(&slow, NOTHING);
-    changed(&node);
+    node.changed();
     node.configure(NOTHING, &other);
-    assert_eq!(changed(&node), "connectors.far: added\nsinks.far: added\n");
+    assert_eq!(node.changed(), "connectors.far: added\nsinks.far: added\n");
     client.publish("far/t", b"second", 1);
     let acked = client.packet_within(Duration::from_secs(10));
     assert!(format!("{acked:?}").contains(&format!("id: {first}")), "{acked:?}");
@@ -233,7 +213,7 @@ fn other_credentials_and_timeouts_take_effect_with_the_next_connection() {
     // A password that is wrong is of no account as long as nobody is asked for it.
     let wrong = good.replace("alice-secret", "no-longer-hers");
     node.configure(&good, &wrong);
-    assert_eq!(changed(&node), "connectors.main.authentication.password: another secret\n");
+    assert_eq!(node.changed(), "connectors.main.authentication.password: another secret\n");
     publish(2);
     assert_eq!(Sockets::of(&node).to(port_of(to)), before, "links stay");
     let scram = format!(
@@ -242,7 +222,7 @@ fn other_credentials_and_timeouts_take_effect_with_the_next_connection() {
         tls("tls/ca.pem", ", versions = [\"tlsv1.2\"]")
     );
     node.configure(&wrong, &scram);
-    let said = changed(&node);
+    let said = node.changed();
     for option in ["authentication.mechanism", "request_timeout", "client_id", "socket.keepalive", "tls.versions"] {
         assert!(said.contains(&format!("connectors.main.{option}: ")), "{option}: {said}");
     }
@@ -257,7 +237,7 @@ fn other_credentials_and_timeouts_take_effect_with_the_next_connection() {
     assert_eq!(node.metrics().sum("aqueduct_kafka_logins_total", &["outcome=\"failed\""]), 0.0);
     let distrusted = scram.replace("tls/ca.pem", "tls/missing.pem");
     node.configure(&scram, &distrusted);
-    let said = refused(&node);
+    let said = node.refused();
     assert!(said.contains("tls/missing.pem") && said.contains("connectors.main.tls"), "{said}");
     publish(4);
 }

@@ -122,26 +122,14 @@ impl Http {
         let (mut worst, mut sinks) = (Vec::<(&str, &Health)>::new(), Vec::<(&str, &Health)>::new());
         let own = |index: usize| samples.iter().filter_map(move |sample| sample.connectors.get(index));
         for (index, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let health = own(index).fold(&Health::Connected, Health::worse);
-            match worst.iter_mut().find(|(known, _)| known == name) {
-                // One of that name has left, and the sinks that were its have not ended what they had.
-                Some((_, known)) => *known = known.worse(health),
-                None => worst.push((name, health)),
-            }
+            worsen(&mut worst, name, own(index).fold(&Health::Connected, Health::worse));
         }
         for (index, SlotName { sink, connector }) in slots.iter().enumerate().filter(|(_, slot)| !slot.sink.is_empty())
         {
             let views = samples.iter().filter_map(|sample| sample.health.get(index));
             let health = views.fold(&Health::Connected, Health::worse);
-            match sinks.iter_mut().find(|(known, _)| *known == sink) {
-                // A sink that writes elsewhere now, and has not ended what it had.
-                Some((_, known)) => *known = known.worse(health),
-                None => sinks.push((sink, health)),
-            }
-            match worst.iter_mut().find(|(known, _)| known == connector) {
-                Some((_, known)) => *known = known.worse(health),
-                None => worst.push((connector, health)),
-            }
+            worsen(&mut sinks, sink, health);
+            worsen(&mut worst, connector, health);
         }
         let all = |of: Vec<(&str, &Health)>| -> Map<String, Value> {
             of.into_iter().map(|(name, health)| (name.to_string(), shown(health))).collect()
@@ -155,6 +143,14 @@ impl Http {
             damaged: damage.batches(),
             damaged_bytes: damage.bytes(),
         })
+    }
+}
+
+/// Of those that have one name the worst counts: one may have left, and not ended what it had.
+fn worsen<'a>(all: &mut Vec<(&'a str, &'a Health)>, name: &'a str, health: &'a Health) {
+    match all.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = known.worse(health),
+        None => all.push((name, health)),
     }
 }
 

@@ -34,21 +34,6 @@ pub(super) struct TokenKeeper {
     trust: Arc<ClientConfig>,
 }
 
-impl TokenKeeper {
-    /// The keeper of a connector with this number, if its brokers want tokens.
-    ///
-    /// # Errors
-    /// One sentence, if an authority to trust cannot be read.
-    pub(super) fn of(number: u16, connector: &Connector) -> Result<Option<Self>, StartError> {
-        let Some(security) = &connector.security else { return Ok(None) };
-        let Authentication::OauthBearer(client) = &security.authentication else { return Ok(None) };
-        let trust = trust(security.tls.ca_file.as_ref());
-        let trust = trust.map_err(|why| StartError::new(format!("connectors.{}: {why}.", connector.name)))?;
-        let name = connector.name.clone();
-        Ok(Some(Self { connector: number, name, client: client.clone(), trust }))
-    }
-}
-
 /// When the token ends that the shards have for a connector. Whoever fetches the next ones shares it with who comes after it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Expiry(Arc<Mutex<Option<Instant>>>);
@@ -88,6 +73,19 @@ fn trust(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, String> {
 }
 
 impl TokenKeeper {
+    /// The keeper of a connector with this number, if its brokers want tokens.
+    ///
+    /// # Errors
+    /// One sentence, if an authority to trust cannot be read.
+    pub(super) fn of(number: u16, connector: &Connector) -> Result<Option<Self>, StartError> {
+        let Some(security) = &connector.security else { return Ok(None) };
+        let Authentication::OauthBearer(client) = &security.authentication else { return Ok(None) };
+        let trust = trust(security.tls.ca_file.as_ref());
+        let trust = trust.map_err(|why| StartError::new(format!("connectors.{}: {why}.", connector.name)))?;
+        let name = connector.name.clone();
+        Ok(Some(Self { connector: number, name, client: client.clone(), trust }))
+    }
+
     /// Keeps the shards in tokens for ever; runs on the control thread. `expiry`: of the token that they have.
     pub(super) async fn keep(self, shards: Shards, expiry: Expiry) {
         let mut retry = RETRY_FIRST;

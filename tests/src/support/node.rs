@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -293,6 +293,37 @@ impl Node {
     pub fn pid(&self) -> Pid {
         let id = self.process.as_ref().expect("it runs").0.id();
         Pid::from_raw(i32::try_from(id).expect("a process id")).expect("not 0")
+    }
+
+    /// `aqueduct reload`.
+    ///
+    /// # Panics
+    /// If that does not run.
+    pub fn reload(&self) -> Output {
+        let data = self.folder().join("data").display().to_string();
+        command(self.folder(), &["reload", "--data-dir", &data]).output().expect("it runs")
+    }
+
+    /// What a reload that succeeds prints.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[track_caller]
+    pub fn changed(&self) -> String {
+        let output = self.reload();
+        assert_eq!(output.status.code(), Some(0), "{output:?}\n{}", self.said());
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// What a reload that is refused prints.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[track_caller]
+    pub fn refused(&self) -> String {
+        let output = self.reload();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
     }
 
     /// The most memory its present process has had resident, bytes.

@@ -19,8 +19,10 @@ pub enum FailReason {
     QueueFull,
     /// Refused by `overflow = "reject"`.
     Rejected,
-    /// Older than `max_batch_age` or tried more often than `max_retries`.
+    /// Older than `max_batch_age`.
     Expired,
+    /// Refused more often than `max_retries` allows.
+    RetriesExhausted,
     /// `sync_timeout` passed and `on_sync_timeout` is not "wait".
     TimedOut,
     /// The local disk refused the write.
@@ -46,6 +48,7 @@ impl FailReason {
             Self::QueueFull => "queue_full",
             Self::Rejected => "rejected",
             Self::Expired => "expired",
+            Self::RetriesExhausted => "retries_exhausted",
             Self::TimedOut => "timed_out",
             Self::Disk => "disk",
             Self::Shutdown => "shutdown",

@@ -356,6 +356,9 @@ fn refusal(why: FailReason) -> (ReasonCode, &'static str) {
         FailReason::Invalid => (ReasonCode::ImplementationSpecificError, "Kafka refuses the record as invalid"),
         FailReason::UnknownTopic => (ReasonCode::ImplementationSpecificError, "the Kafka topic does not exist"),
         FailReason::Expired => (ReasonCode::ImplementationSpecificError, "the record is too old to be sent"),
+        FailReason::RetriesExhausted => {
+            (ReasonCode::ImplementationSpecificError, "Kafka refused the record as often as max_retries allows")
+        }
         FailReason::TimedOut => (ReasonCode::ImplementationSpecificError, "Kafka did not answer in time"),
         FailReason::Disk => (ReasonCode::ImplementationSpecificError, "the local disk refused the record"),
         FailReason::Shutdown => (ReasonCode::ImplementationSpecificError, "this node is shutting down"),

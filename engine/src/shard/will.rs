@@ -99,7 +99,7 @@ impl Shard {
     pub(super) fn publish_wills(&mut self, now: Now) {
         while let Some(due) = self.deliver.wills.pop_front() {
             let placed = due.will.publication.with(|publish| self.place_will(now, &due, publish));
-            if placed == Some(Err(NoPlace::Hold)) {
+            if matches!(placed, Some(Err(NoPlace::Hold | NoPlace::Wait))) {
                 return self.deliver.wills.push_front(due);
             }
             self.release_delivered(due.will.bytes());

@@ -16,6 +16,7 @@ mod audit;
 mod change;
 mod delivery;
 mod dispatch;
+mod given_up;
 mod partition;
 mod producer_id;
 mod settings;

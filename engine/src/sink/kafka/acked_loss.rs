@@ -9,7 +9,9 @@
 //! next batch at          6           │ 6..10 are gone
 //! ```
 //!
-//! A batch that may have been stored by an earlier try proves nothing: its answer may name the place of that try. The next one does.
+//! The answer to a batch that may have been stored by an earlier try may name the place of that try. Where it was first sent, all
+//! before it was acknowledged up to some offset, so below that one it proves a loss too; above it proves nothing, and the next batch
+//! does.
 //!
 //! A topic that was deleted and made anew begins at offset 0 too. So a loss is only suspected until the next answer about
 //! topics, which is asked for at once, has shown that the topic is the same.
@@ -44,22 +46,29 @@ pub(super) struct Suspect {
 }
 
 impl AckedEnd {
+    /// The offset behind the last acknowledged record.
+    pub(super) fn offset(&self) -> i64 {
+        self.offset
+    }
+
     /// `records` are acknowledged from `base_offset` on; negative: the broker does not say where. `in_doubt`: an earlier try of
-    /// theirs may be what is stored there. Returns the offsets that were acknowledged before and are gone.
-    pub(super) fn advance(&mut self, base_offset: i64, records: u32, in_doubt: bool) -> Option<Range<i64>> {
+    /// theirs may be what is stored there, and of these none was before the offset that it names. Returns the offsets that were
+    /// acknowledged before and are gone.
+    pub(super) fn advance(&mut self, base_offset: i64, records: u32, in_doubt: Option<i64>) -> Option<Range<i64>> {
         if base_offset < 0 {
             return None;
         }
         let before = self.offset;
         let end = base_offset.saturating_add(i64::from(records));
-        if in_doubt {
+        let is_loss = base_offset < in_doubt.unwrap_or(before).min(before);
+        if in_doubt.is_some() && !is_loss {
             self.offset = end.max(before);
             self.doubtful = Some(self.doubtful.map_or(base_offset, |lowest| lowest.min(base_offset)));
             return None;
         }
         self.offset = end;
         let doubtful = self.doubtful.take().unwrap_or(base_offset);
-        (base_offset < before).then_some(doubtful.min(base_offset)..before)
+        is_loss.then_some(doubtful.min(base_offset)..before)
     }
 
     /// The topic was made anew: its offsets begin anew.
@@ -72,7 +81,8 @@ impl Produce {
     /// Notes how far a partition is acknowledged, and asks about the topic where that cannot be.
     pub(super) fn watch_offsets(&mut self, place: Place, shipment: &Shipment, base_offset: i64) {
         let end = &mut self.partition_mut(place).acked_end;
-        let Some(offsets) = end.advance(base_offset, shipment.records, shipment.in_doubt) else { return };
+        let in_doubt = shipment.in_doubt.then_some(shipment.acked_before);
+        let Some(offsets) = end.advance(base_offset, shipment.records, in_doubt) else { return };
         let sink = shipment.batch.as_ref().map_or(0, |batch| batch.part.sink);
         if self.suspects.len() < SUSPECTS_MAX {
             let answers_awaited = 1 + u8::from(self.cluster.is_asking());
@@ -121,22 +131,33 @@ mod tests {
     #[test]
     fn only_an_offset_that_was_acknowledged_before_is_a_loss() {
         let mut end = AckedEnd::default();
-        assert_eq!(end.advance(0, 10, false), None);
-        assert_eq!(end.advance(-1, 5, false), None, "a broker that recognises a repetition may not say where it is");
-        assert_eq!(end.advance(15, 5, false), None, "others write too");
-        assert_eq!(end.advance(12, 3, false), Some(12..20));
-        assert_eq!(end.advance(15, 1, false), None, "it is told once");
+        assert_eq!(end.advance(0, 10, None), None);
+        assert_eq!(end.advance(-1, 5, None), None, "a broker that recognises a repetition may not say where it is");
+        assert_eq!(end.advance(15, 5, None), None, "others write too");
+        assert_eq!(end.advance(12, 3, None), Some(12..20));
+        assert_eq!(end.advance(15, 1, None), None, "it is told once");
         end.forget();
-        assert_eq!(end.advance(0, 1, false), None);
+        assert_eq!(end.advance(0, 1, None), None);
     }
 
     #[test]
     fn a_batch_in_doubt_is_no_proof_but_the_next_one_is() {
         let mut end = AckedEnd::default();
-        assert_eq!(end.advance(20, 10, false), None);
-        assert_eq!(end.advance(10, 5, true), None, "it was stored before the last one was");
-        assert_eq!(end.advance(30, 5, false), None);
-        assert_eq!(end.advance(12, 3, true), None);
-        assert_eq!(end.advance(15, 1, false), Some(12..35));
+        assert_eq!(end.advance(20, 10, None), None);
+        assert_eq!(end.advance(10, 5, Some(0)), None, "it was stored before the last one was");
+        assert_eq!(end.advance(30, 5, None), None);
+        assert_eq!(end.advance(12, 3, Some(12)), None);
+        assert_eq!(end.advance(15, 1, None), Some(12..35));
+    }
+
+    #[test]
+    fn batches_in_doubt_below_what_was_acknowledged_when_they_were_first_sent_are_proof() {
+        let mut end = AckedEnd::default();
+        assert_eq!(end.advance(0, 104, None), None);
+        assert_eq!(end.advance(4, 100, Some(104)), Some(4..104), "no try of it can have been stored there");
+        for batch in 1..5 {
+            assert_eq!(end.advance(4 + 100 * batch, 100, Some(104)), None, "it is told once");
+        }
+        assert_eq!(end.advance(504, 1, None), None);
     }
 }

@@ -5,6 +5,7 @@ use kafka::error_code::ForProduce;
 use kafka::message::produce::{self, PartitionResult};
 use kafka::record_batch::HEADER_LEN;
 
+use super::partition::Settled;
 use super::{Cargo, Place, Produce, Shipment};
 use crate::broker::Slot;
 use crate::buffer::Batch;
@@ -145,7 +146,9 @@ impl Produce {
     }
 
     fn again(&mut self, place: Place, at: usize, code: ErrorCode, doubtful: bool) {
-        self.partition_mut(place).again(at, doubtful);
+        let partition = self.partition_mut(place);
+        partition.refused(at);
+        partition.again(at, doubtful);
         self.set_trouble(place, code);
     }
 
@@ -297,35 +300,28 @@ impl Produce {
             self.count_possible_duplicates(shipment);
         });
         *self.partition_mut(place) = partition;
+        self.after_settling(place, &settled, doubtful);
+    }
+
+    /// Follows up on what the end of a failure came to; `doubtful` records go on under another number.
+    pub(super) fn after_settling(&mut self, place: Place, settled: &Settled, doubtful: u64) {
         if let Some(id) = settled.id_used_up {
             self.producer_id.used_up(id);
         }
         if settled.epoch_lost {
             let topic = self.topic_name(place);
-            self.cluster.note(
-                Level::Warn,
-                format!(
-                    "topic {topic} partition {}: numbered anew; {doubtful} records may be stored twice",
-                    place.partition
-                ),
+            let text = format!(
+                "topic {topic} partition {}: numbered anew; {doubtful} records may be stored twice",
+                place.partition
             );
+            self.cluster.note(Level::Warn, text);
         }
     }
 
-    fn count_possible_duplicates(&mut self, shipment: &Shipment) {
+    pub(super) fn count_possible_duplicates(&mut self, shipment: &Shipment) {
         self.each_share(shipment, |writer, sink, _, records| {
             writer.counts[usize::from(sink)].possible_duplicate += u64::from(records);
         });
-    }
-
-    pub(super) fn say_expired(&mut self, place: Place, records: u32) {
-        let topic = self.topic_name(place);
-        let text = format!(
-            "topic {topic} partition {}: {records} records given up, older than max_batch_age or tried more often than \
-             max_retries",
-            place.partition
-        );
-        self.cluster.note(Level::Warn, text);
     }
 
     fn say_failed(&mut self, place: Place, records: u32, result: &PartitionResult<'_>) {

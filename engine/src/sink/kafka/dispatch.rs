@@ -6,7 +6,7 @@ use kafka::message::ApiKey;
 use kafka::message::produce::{self, Acks, PartitionData};
 
 use super::partition::Way;
-use super::settings::{Manner, Terms};
+use super::settings::Manner;
 use super::{Cargo, Place, Produce, Shipment};
 use crate::broker::Slot;
 use crate::broker::link::Asked;
@@ -14,7 +14,6 @@ use crate::buffer::Batch;
 use crate::clock::Mono;
 use crate::shard::io::{Io, Request};
 use crate::sink::packing::Packing;
-use crate::ticket::{FailReason, Outcome};
 
 /// Bytes after which a request is closed and the next begun. Brokers refuse what is above `socket.request.max.bytes`,
 /// 100 MB unless changed; a smaller request is also answered sooner.
@@ -219,81 +218,6 @@ impl Produce {
                 tell(self, batch.part.sink, batch.home, shipment.records);
             }
             (Cargo::Batch | Cargo::Piece { .. }, None) => {}
-        }
-    }
-
-    /// Ends what has failed, lets go of partitions with nothing to do, and refuses what can never be numbered.
-    pub(super) fn settle_failures(&mut self, now: Mono) {
-        let mut at = 0;
-        while let Some(&place) = self.listed.get(at) {
-            if self.partition_mut(place).can_settle() {
-                self.settle(now, place);
-            }
-            if self.producer_id.denied().is_some() {
-                self.refuse_unnumbered(place);
-            }
-            self.expire(now, place);
-            if self.topics[usize::from(place.topic)].ends_at.is_some_and(|end| place.partition >= end) {
-                self.give_up(place);
-            }
-            self.give_up_missing(now, place);
-            if self.partition_mut(place).is_idle() {
-                self.partition_mut(place).listed = false;
-                self.listed.swap_remove(at);
-            } else {
-                at += 1;
-            }
-        }
-    }
-
-    /// Gives up what waits in a partition whose next batch was tried too often, or is too old.
-    fn expire(&mut self, now: Mono, place: Place) {
-        let Some(terms) = self.terms_of_next(place) else { return };
-        if !self.partition_mut(place).is_expired(now, terms.retries_max, terms.age_ns_max) {
-            return;
-        }
-        let (tail, settled) = self.partition_mut(place).take_tail();
-        if let Some(id) = settled.id_used_up {
-            self.producer_id.used_up(id);
-        }
-        let records: u32 = tail.iter().map(|shipment| shipment.records).sum();
-        self.say_expired(place, records);
-        for shipment in tail {
-            self.complete(shipment, Outcome::Failed(FailReason::Expired));
-        }
-    }
-
-    /// When the next batch of a partition is too old.
-    pub(super) fn expires_at(&self, place: Place) -> Option<Mono> {
-        let terms = self.terms_of_next(place).filter(|terms| terms.age_ns_max < u64::MAX)?;
-        let batch = self.partition(place)?.queue.front()?.batch.as_ref()?;
-        Some(batch.opened + terms.age_ns_max + 1)
-    }
-
-    fn terms_of_next(&self, place: Place) -> Option<Terms> {
-        let sink = self.partition(place)?.queue.front()?.batch.as_ref()?.part.sink;
-        self.terms_of(sink).copied()
-    }
-
-    /// The topic was made anew with fewer partitions: nobody will ever lead this one.
-    fn give_up(&mut self, place: Place) {
-        self.fail_queue(place, FailReason::UnknownTopic);
-    }
-
-    /// No producer id is to be had: batches that need one fail, and their clients hear of it.
-    fn refuse_unnumbered(&mut self, place: Place) {
-        let Some((_, reason)) = self.producer_id.denied() else { return };
-        if self.partition_mut(place).identify(None) {
-            return;
-        }
-        let queue = std::mem::take(&mut self.partition_mut(place).queue);
-        for shipment in queue {
-            let sink = shipment.batch.as_ref().map_or(0, |batch| batch.part.sink);
-            if self.terms_of(sink).is_some_and(|terms| terms.idempotent) {
-                self.complete(shipment, Outcome::Failed(reason));
-            } else {
-                self.partition_mut(place).queue.push_back(shipment);
-            }
         }
     }
 }

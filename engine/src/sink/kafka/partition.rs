@@ -181,6 +181,9 @@ impl Partition {
     /// `shipment` leaves; its batch goes with the request.
     pub(super) fn depart(&mut self, mut shipment: Shipment, way: Way) -> Option<Box<Batch>> {
         let batch = shipment.batch.take();
+        if shipment.tries == 0 {
+            shipment.acked_before = self.acked_end.offset();
+        }
         shipment.tries += 1;
         self.flights.push_back(shipment);
         self.away += 1;
@@ -232,6 +235,11 @@ impl Partition {
         }
     }
 
+    /// A broker has refused it, for a reason that may pass.
+    pub(super) fn refused(&mut self, at: usize) {
+        self.flights[at].refusals += 1;
+    }
+
     /// It arrived damaged: how often it has.
     pub(super) fn damaged(&mut self, at: usize) -> u32 {
         self.flights[at].damaged += 1;
@@ -241,6 +249,7 @@ impl Partition {
     /// The broker does not understand its number. Behind a batch that failed that is only to be expected.
     pub(super) fn number_refused(&mut self, at: usize) {
         self.numbers_lost |= at == 0 && self.hole.is_none();
+        self.refused(at);
         self.again(at, false);
     }
 
@@ -318,27 +327,35 @@ impl Partition {
         self.renumber(possible_duplicate)
     }
 
-    /// Whether the next to be sent has been tried too often, or is too old, and nothing is away.
-    pub(super) fn is_expired(&self, now: Mono, retries_max: u32, age_ns_max: u64) -> bool {
-        let Some(next) = self.queue.front().filter(|_| self.flights.is_empty()) else { return false };
-        let old = next.batch.as_ref().is_some_and(|batch| now.since(batch.opened) > age_ns_max);
-        next.tries > retries_max || old
+    /// The next to be sent, if nothing is away, so that it can be given up.
+    pub(super) fn next_at_rest(&self) -> Option<&Shipment> {
+        self.queue.front().filter(|_| self.flights.is_empty())
     }
 
-    /// Everything that waits, to be given up: to go on behind a gap would break the order that was promised. A number that was
-    /// not used goes to the next record; where that is not sure, the next epoch is begun.
-    pub(super) fn take_tail(&mut self) -> (VecDeque<Shipment>, Settled) {
+    /// Takes out of what waits what `is_spent`. A number that was not used goes to the next record; where that is not sure, the
+    /// next epoch is begun, and `possible_duplicate` is told of what goes on under it although it may be stored.
+    pub(super) fn give_up(
+        &mut self,
+        mut is_spent: impl FnMut(&Shipment) -> bool,
+        possible_duplicate: impl FnMut(&Shipment),
+    ) -> (VecDeque<Shipment>, Settled) {
         assert!(self.flights.is_empty(), "what is away is not given up");
-        let tail = std::mem::take(&mut self.queue);
-        self.failures = 0;
-        if tail.iter().any(|s| s.in_doubt && s.numbered().is_some()) {
-            return (tail, Settled { epoch_lost: true, id_used_up: self.next_epoch() });
+        let (mut spent, mut kept, mut hole) = (VecDeque::new(), VecDeque::new(), None::<Hole>);
+        for mut shipment in std::mem::take(&mut self.queue) {
+            let sequence = shipment.numbered().map(|(_, sequence)| sequence);
+            if is_spent(&shipment) {
+                if let Some(sequence) = sequence {
+                    hole.get_or_insert(Hole { sequence, doubtful: false }).doubtful |= shipment.in_doubt;
+                }
+                spent.push_back(shipment);
+            } else {
+                shipment.stale |= hole.is_some() && sequence.is_some();
+                kept.push_back(shipment);
+            }
         }
-        let first = tail.iter().find_map(Shipment::numbered);
-        if let (Some((_, sequence)), Some(identity)) = (first, &mut self.identity) {
-            identity.next_sequence = sequence;
-        }
-        (tail, Settled::default())
+        (self.queue, self.failures) = (kept, 0);
+        self.hole = hole;
+        (spent, self.renumber(possible_duplicate))
     }
 
     fn renumber(&mut self, mut possible_duplicate: impl FnMut(&Shipment)) -> Settled {

@@ -5,7 +5,9 @@ use kafka::message::produce::Acks;
 use crate::broker::link::Patience;
 use crate::broker::login::Credentials;
 use crate::broker::{ClusterSettings, ClusterTerms, Division, Probes};
-use crate::config::{Config, ConnectionStrategy, Connector, ConnectorKind, KafkaConnector, RequiredAcks, Sink};
+use crate::config::{
+    Config, ConnectionStrategy, Connector, ConnectorKind, KafkaConnector, QueryMode, RequiredAcks, Sink,
+};
 use crate::shard::ShardId;
 use crate::shard::io::BrokerAddr;
 use crate::sink::packing::Packing;
@@ -23,10 +25,12 @@ pub(super) struct Terms {
     /// Unanswered batches of a partition.
     pub(super) inflight_max: u32,
     pub(super) packing: Packing,
-    /// How often a batch is sent again before it is given up.
+    /// How many refusals of a batch are answered by sending it again.
     pub(super) retries_max: u32,
     /// How old a batch may get before it is given up, nanoseconds.
     pub(super) age_ns_max: u64,
+    /// Its publishers are told as soon as a record is buffered, so what waits here was promised.
+    pub(super) promised: bool,
 }
 
 impl Terms {
@@ -180,10 +184,12 @@ fn terms_of(sink: &Sink, topic: Option<u16>) -> Terms {
         packing: Packing { codec: sink.compression, level: sink.compression_level },
         retries_max: sink.retries_max.unwrap_or(u32::MAX),
         age_ns_max: sink.batch_age_max_ms.map_or(u64::MAX, |ms| ms.saturating_mul(1_000_000)),
+        promised: sink.query_mode == QueryMode::Async,
     }
 }
 
-/// Sinks that write the same topic share its partitions, so the smaller limits hold for both.
+/// Sinks that write the same topic share its partitions, so the smaller limits of what may be on its way there hold for both. How
+/// long a record may wait is each sink's own business.
 fn share_limits(terms: &mut [Option<Terms>]) {
     for at in 0..terms.len() {
         let Some(own) = terms[at] else { continue };
@@ -192,9 +198,7 @@ fn share_limits(terms: &mut [Option<Terms>]) {
         }
         let same = terms.iter().flatten().filter(|other| other.topic == own.topic);
         let inflight_max = same.clone().map(|other| other.inflight_max).min().unwrap_or(own.inflight_max);
-        let batch_bytes_max = same.clone().map(|other| other.batch_bytes_max).min().unwrap_or(own.batch_bytes_max);
-        let retries_max = same.clone().map(|other| other.retries_max).min().unwrap_or(own.retries_max);
-        let age_ns_max = same.map(|other| other.age_ns_max).min().unwrap_or(own.age_ns_max);
-        terms[at] = Some(Terms { inflight_max, batch_bytes_max, retries_max, age_ns_max, ..own });
+        let batch_bytes_max = same.map(|other| other.batch_bytes_max).min().unwrap_or(own.batch_bytes_max);
+        terms[at] = Some(Terms { inflight_max, batch_bytes_max, ..own });
     }
 }

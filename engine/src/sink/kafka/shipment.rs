@@ -13,10 +13,11 @@
 use kafka::message::init_producer_id::Producer;
 use kafka::record_batch::{self, NO_PRODUCER_ID, Span, Stamp};
 
-use super::settings::Manner;
+use super::settings::{Manner, Terms};
 use crate::buffer::Batch;
 use crate::clock::Mono;
 use crate::shard::ShardId;
+use crate::ticket::FailReason;
 
 /// A batch below this waits at the owner only if it must; those that do are merged. Brokers pay 2 to 6 times as much for a
 /// record in smaller batches.
@@ -64,6 +65,8 @@ pub(super) struct Shipment {
     pub(super) seal: Option<Seal>,
     /// How often it was sent.
     pub(super) tries: u32,
+    /// How often a broker has refused it for a reason that may pass.
+    pub(super) refusals: u32,
     /// How often it arrived damaged, if that is what brokers say.
     pub(super) damaged: u32,
     /// A try may have been stored without our knowing.
@@ -74,6 +77,8 @@ pub(super) struct Shipment {
     pub(super) records: u32,
     /// The sequence it was sent with belongs to something that failed before it.
     pub(super) stale: bool,
+    /// How far its partition was acknowledged when it was first sent: no try of it was stored before that offset.
+    pub(super) acked_before: i64,
 }
 
 impl Shipment {
@@ -89,11 +94,13 @@ impl Shipment {
             cargo,
             seal: None,
             tries: 0,
+            refusals: 0,
             damaged: 0,
             in_doubt: false,
             alone: false,
             records,
             stale: false,
+            acked_before: 0,
         }
     }
 
@@ -126,6 +133,15 @@ impl Shipment {
     pub(super) fn merged_bytes_max(&self) -> usize {
         let bytes = self.batch.as_ref().map_or(0, |batch| batch.bytes.len());
         bytes + self.records as usize * GROWTH_BYTES
+    }
+
+    /// Why it is to be given up by the terms of its sink, if it is.
+    pub(super) fn is_spent(&self, now: Mono, terms: &Terms) -> Option<FailReason> {
+        let opened = self.batch.as_ref()?.opened;
+        if now.since(opened) > terms.age_ns_max {
+            return Some(FailReason::Expired);
+        }
+        (self.refusals > terms.retries_max).then_some(FailReason::RetriesExhausted)
     }
 
     /// Writes header and checksum, if that was not done before.

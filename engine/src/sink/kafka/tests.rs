@@ -4,6 +4,7 @@ mod acked_loss;
 mod change;
 mod cluster;
 mod compression;
+mod given_up;
 mod health;
 mod limits;
 mod links;
@@ -425,24 +426,6 @@ fn a_silent_old_leader_holds_its_partition_until_its_link_is_gone() {
 }
 
 #[test]
-fn without_a_producer_id_nothing_is_written_until_one_is_given() {
-    let mut rig = Rig::new(1, 2, &config("", ""));
-    rig.world.cluster.create("t", 4);
-    rig.world.cluster.deny_producer = 31;
-    rig.round();
-    rig.submit(0, 0, vec![value(1, 10)]);
-    rig.run_ms(1_000);
-    assert_eq!(rig.sent[0].outcome, Some(Outcome::Failed(FailReason::Unauthorized)));
-    assert!(matches!(rig.health(0), Health::Stopped(why) if why.contains("CLUSTER_AUTHORIZATION_FAILED")));
-    assert_eq!(rig.world.cluster.produce_requests, 0);
-    rig.world.cluster.deny_producer = 0;
-    rig.run_ms(20_000);
-    rig.submit(0, 0, vec![value(2, 10)]);
-    rig.run_ms(1_000);
-    assert!(matches!(rig.sent[1].outcome, Some(Outcome::Stored { .. })));
-}
-
-#[test]
 fn a_forgotten_producer_begins_anew_without_loss_or_duplicate() {
     let mut rig = connected("", "");
     for number in 0..5 {
@@ -638,42 +621,4 @@ fn a_connector_of_another_kind_has_no_kafka_writer() {
     let mut config = config("", "");
     config.connectors[0].kind = crate::config::ConnectorKind::Discard;
     assert!(Produce::new(crate::shard::ShardId(0), 1, 0, &config, [0; 32]).is_none());
-}
-
-/// Row T07 of the fault table: a batch that is too old goes with all that waits behind it, in order, and what comes later is stored.
-#[test]
-fn a_batch_that_is_too_old_takes_the_tail_with_it() {
-    let patience = "request_timeout = \"500ms\"\nmetadata_request_timeout = \"300ms\"\nreconnect_delay = \"100ms\"";
-    let mut rig = connected(patience, "ack_timeout = \"300ms\"\nmax_batch_age = \"2s\"");
-    rig.submit(0, 0, vec![value(0, 20_000)]);
-    rig.run_ms(100);
-    rig.world.mute = vec![true; 2];
-    (1..5).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
-    rig.run_ms(20_000);
-    assert!(rig.sent[1..].iter().all(|sent| sent.outcome == Some(Outcome::Failed(FailReason::Expired))));
-    assert_eq!(possible_duplicates(&rig), 4, "all of them had been sent, and their publishers may do so again");
-    assert!(rig.writer.is_idle());
-    rig.world.mute = vec![false; 2];
-    (5..8).for_each(|number| rig.submit(0, 0, vec![value(number, 100)]));
-    rig.run_ms(2_000);
-    // What was given up may have been stored all the same, once.
-    check(&rig, 0, true);
-    assert!(matches!(rig.sent[7].outcome, Some(Outcome::Stored { .. })));
-}
-
-#[test]
-fn a_batch_that_was_refused_too_often_takes_the_tail_with_it() {
-    let mut rig = connected("reconnect_delay = \"100ms\"", "max_retries = 3");
-    rig.submit(0, 0, vec![value(0, 20_000)]);
-    rig.run_ms(100);
-    rig.world.cluster.faults.passing = 1_000_000;
-    (1..5).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
-    rig.run_ms(10_000);
-    assert!(rig.sent[1..].iter().all(|sent| sent.outcome == Some(Outcome::Failed(FailReason::Expired))));
-    rig.world.cluster.faults.passing = 0;
-    rig.submit(0, 0, vec![value(5, 100)]);
-    rig.run_ms(2_000);
-    check(&rig, 0, true);
-    assert!(matches!(rig.sent[5].outcome, Some(Outcome::Stored { .. })));
-    assert_eq!(rig.world.cluster.sequences_refused, 0, "numbers that were not used go to what comes later");
 }

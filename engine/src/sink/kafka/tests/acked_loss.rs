@@ -19,6 +19,23 @@ fn acknowledged_records_that_kafka_has_lost_are_told_of_within_a_second() {
     assert!(told.is_some(), "{:?}", rig.notes);
 }
 
+/// What is sent again behind the loss hides where it begins, but not that what was acknowledged before it was first sent is gone.
+#[test]
+fn a_loss_is_told_though_what_was_in_doubt_fills_it() {
+    let impatient = "request_timeout = \"500ms\"\nmetadata_request_timeout = \"300ms\"\nreconnect_delay = \"100ms\"";
+    let mut rig = connected(impatient, "ack_timeout = \"300ms\"");
+    (0..5).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
+    rig.run_ms(100);
+    rig.world.mute = vec![true; 2];
+    (5..10).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
+    rig.run_ms(100);
+    rig.world.cluster.truncate("t", 0, 2);
+    rig.world.mute = vec![false; 2];
+    rig.run_ms(5_000);
+    assert!(rig.sent.iter().all(|sent| matches!(sent.outcome, Some(Outcome::Stored { .. }))));
+    assert_eq!(rig.writer.counts(0).acked_loss, 3, "{:?}", rig.notes);
+}
+
 #[test]
 fn a_topic_made_anew_has_lost_nothing() {
     let mut rig = connected("", "");

@@ -1,0 +1,112 @@
+//! What is not sent any more: too old, refused too often, without a partition or without the right to number it.
+//!
+//! Publishers who wait for an outcome are promised that nothing of theirs is stored behind a gap, so with the head of a queue all
+//! that waits for the same reason to wait goes. What was acknowledged when it was buffered has no one who could send it again: of
+//! that only what is itself too old goes, and the want of a right is waited out.
+
+use std::collections::VecDeque;
+
+use super::settings::Terms;
+use super::{Place, Produce, Shipment};
+use crate::clock::Mono;
+use crate::shard::control::Level;
+use crate::ticket::{FailReason, Outcome};
+
+impl Produce {
+    /// Ends what has failed, lets go of partitions with nothing to do, and refuses what can never be numbered.
+    pub(super) fn settle_failures(&mut self, now: Mono) {
+        let mut at = 0;
+        while let Some(&place) = self.listed.get(at) {
+            if self.partition_mut(place).can_settle() {
+                self.settle(now, place);
+            }
+            if self.producer_id.denied().is_some() {
+                self.refuse_unnumbered(place);
+            }
+            self.expire(now, place);
+            if self.topics[usize::from(place.topic)].ends_at.is_some_and(|end| place.partition >= end) {
+                self.give_up(place);
+            }
+            self.give_up_missing(now, place);
+            if self.partition_mut(place).is_idle() {
+                self.partition_mut(place).listed = false;
+                self.listed.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Gives up the next batch of a partition if its sink does not want it sent any more, and with it what goes the same way.
+    fn expire(&mut self, now: Mono, place: Place) {
+        let Some(head) = self.terms_of_next(place) else { return };
+        let next = self.partition_mut(place).next_at_rest();
+        let Some(why) = next.and_then(|next| next.is_spent(now, &head)) else { return };
+        let mut partition = std::mem::take(self.partition_mut(place));
+        let own = self.terms.clone();
+        let is_spent = |shipment: &Shipment| {
+            let terms = own_terms(&own, shipment).unwrap_or(head);
+            (terms == head && !terms.promised) || shipment.is_spent(now, &terms).is_some()
+        };
+        let mut doubtful = 0;
+        let (spent, settled) = partition.give_up(is_spent, |kept| {
+            doubtful += u64::from(kept.records);
+            self.count_possible_duplicates(kept);
+        });
+        *self.partition_mut(place) = partition;
+        self.say_given_up(place, &spent, why);
+        self.after_settling(place, &settled, doubtful);
+        for shipment in spent {
+            let terms = own_terms(&own, &shipment).unwrap_or(head);
+            let why = shipment.is_spent(now, &terms).unwrap_or(why);
+            self.complete(shipment, Outcome::Failed(why));
+        }
+    }
+
+    /// When the next batch of a partition is too old.
+    pub(super) fn expires_at(&self, place: Place) -> Option<Mono> {
+        let terms = self.terms_of_next(place).filter(|terms| terms.age_ns_max < u64::MAX)?;
+        let batch = self.partition(place)?.queue.front()?.batch.as_ref()?;
+        Some(batch.opened + terms.age_ns_max + 1)
+    }
+
+    fn terms_of_next(&self, place: Place) -> Option<Terms> {
+        own_terms(&self.terms, self.partition(place)?.queue.front()?)
+    }
+
+    fn say_given_up(&mut self, place: Place, spent: &VecDeque<Shipment>, why: FailReason) {
+        let records: u32 = spent.iter().map(|shipment| shipment.records).sum();
+        let option =
+            if why == FailReason::Expired { "older than max_batch_age" } else { "refused more often than max_retries" };
+        let topic = self.topic_name(place);
+        let text = format!("topic {topic} partition {}: {records} records given up, {option}", place.partition);
+        self.cluster.note(Level::Warn, text);
+    }
+
+    /// The topic was made anew with fewer partitions: nobody will ever lead this one.
+    fn give_up(&mut self, place: Place) {
+        self.fail_queue(place, FailReason::UnknownTopic);
+    }
+
+    /// No producer id is to be had: batches that need one fail, and their clients hear of it. What was promised to be stored waits.
+    fn refuse_unnumbered(&mut self, place: Place) {
+        let Some((_, reason)) = self.producer_id.denied() else { return };
+        if self.partition_mut(place).identify(None) {
+            return;
+        }
+        let queue = std::mem::take(&mut self.partition_mut(place).queue);
+        for shipment in queue {
+            let terms = own_terms(&self.terms, &shipment);
+            if terms.is_some_and(|terms| terms.idempotent && !terms.promised) {
+                self.complete(shipment, Outcome::Failed(reason));
+            } else {
+                self.partition_mut(place).queue.push_back(shipment);
+            }
+        }
+    }
+}
+
+fn own_terms(terms: &[Option<Terms>], shipment: &Shipment) -> Option<Terms> {
+    let sink = shipment.batch.as_ref()?.part.sink;
+    terms.get(usize::from(sink)).copied().flatten()
+}

@@ -33,7 +33,7 @@ use accumulator::Accumulator;
 use ceiling::Ceiling;
 use discard::Discard;
 use embedded::Embedded;
-use live_topics::{Aim, LiveSlots, LiveTopics};
+use live_topics::{Aim, Held, LiveSlots, LiveTopics};
 use mapping::Mapping;
 use partitioning::{Choice, Partitioner, Partitions};
 
@@ -102,6 +102,29 @@ impl Sink {
         target_of(self.live.as_deref(), &self.accumulator, slot)
     }
 
+    /// How many partitions keys are spread over, where `told` is the newest number; `None` while what was placed by another one is
+    /// waited for.
+    #[inline]
+    pub fn partitions_for_keys(&mut self, told: u32, now: Mono) -> Option<u32> {
+        let held =
+            Held { accumulator: &self.accumulator, journal: self.journal.as_ref().map(|stored| &stored.journal) };
+        self.mapping.count(told, now, || held.is_nothing())
+    }
+
+    /// Takes other numbers of partitions into use where nothing is open any more; whether any was.
+    pub fn settle_mappings(&mut self, now: Mono) -> bool {
+        let held =
+            Held { accumulator: &self.accumulator, journal: self.journal.as_ref().map(|stored| &stored.journal) };
+        let own = self.mapping.settle(now, || held.is_nothing());
+        self.live.as_mut().is_some_and(|live| live.settle(now, held)) || own
+    }
+
+    /// Until when records wait for other numbers of partitions at the most, if any do.
+    pub fn remapped_until(&self) -> Option<Mono> {
+        let live = self.live.as_ref().and_then(|live| live.remapped_until());
+        self.mapping.until().into_iter().chain(live).min()
+    }
+
     /// A batch has come home: its size may say how large the next ones may be.
     #[inline]
     pub fn learn_size(&mut self, batch: &Batch, stored: bool) {
@@ -143,13 +166,15 @@ impl Sink {
                 live.add(name, writer_topic, self.partitioner.fork())?
             }
         };
-        let (partitioner, slots) = live.parts(topic);
-        let count = match writer.find_topic(sink, slots.writer_topic, now) {
+        let told = match writer.find_topic(sink, live.parts(topic).1.writer_topic, now) {
             Found::Partitions(count) => count,
             Found::Unknown => return None,
             Found::Never(why) => return Some(Aim::Never(why)),
         };
         let journal = self.journal.as_ref();
+        let held = Held { accumulator: &self.accumulator, journal: journal.map(|stored| &stored.journal) };
+        let Some(count) = live.count(topic, told, now, held) else { return Some(Aim::Later) };
+        let (partitioner, slots) = live.parts(topic);
         let view = View { count, sink, topic: Some(slots), writer, accumulator: &self.accumulator, journal, now };
         let partition = partitioner.choose(choice, &view);
         let writer_topic = slots.writer_topic;

@@ -23,6 +23,7 @@ use crate::log::journal::{BacklogPart, Gone, Journal, JournalCounts, JournalDone
 use crate::metrics::{Health, SinkCounters};
 use crate::plants::{Plant, is_planted};
 use crate::session::tickets::Verdict;
+use crate::sink::mapping::Mapping;
 use crate::sink::{Answered, Sink, Stored};
 use crate::ticket::{FailReason, Outcome};
 
@@ -129,6 +130,7 @@ impl Shard {
             let records = start.records();
             let sink = &mut self.sinks[index];
             sink.accumulator.adopt(records);
+            sink.mapping = Mapping::of(start.topic_partitions);
             self.sink_counters[index].matched += records;
             sink.journal = Some(Stored::new(journal(start, &self.settings.sinks[index])));
         }

@@ -142,9 +142,7 @@ impl Shard {
             mapping.renew(now);
         }
         if let Some(live) = live {
-            for partitioner in live.partitioners() {
-                partitioner.configure(new.partition_strategy, new.key_hash);
-            }
+            live.repartition(now, new.partition_strategy, new.key_hash);
             for evicted in live.configure(new.live_topics_max, accumulator) {
                 self.writers[*connector].close_topic(evicted.writer_topic);
             }

@@ -204,6 +204,7 @@ impl Placer<'_> {
                 route.reserved = slot;
                 route.record_bytes_max = self.settings.sinks[index].record_bytes_max(batch_bytes_max);
             }
+            Aim::Later => return Err(NoPlace::Wait),
             Aim::Never(why) => {
                 route.never = Some(Never { why, partition: None });
                 if let Some(partition) = self.grave(index, key)? {
@@ -461,8 +462,7 @@ impl Placer<'_> {
         let writer = &self.writers[sink.connector];
         let mut count = sink.partitions(route.sink, writer).ok_or(NoPlace::Hold)?;
         if sink.partitioner.is_by_key() {
-            let accumulator = &sink.accumulator;
-            count = sink.mapping.count(count, self.at.now, || accumulator.is_idle()).ok_or(NoPlace::Wait)?;
+            count = sink.partitions_for_keys(count, self.at.now).ok_or(NoPlace::Wait)?;
         }
         if let Some(chosen) = route.partition
             && chosen.count == count

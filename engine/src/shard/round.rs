@@ -125,8 +125,7 @@ impl Shard {
         self.release_publications(now, io);
         for sink in &mut self.sinks {
             self.round.released |= sink.accumulator.take_ahead(now.mono);
-            let accumulator = &sink.accumulator;
-            self.round.released |= sink.mapping.settle(now.mono, || accumulator.is_idle());
+            self.round.released |= sink.settle_mappings(now.mono);
         }
         self.forget_early_promises();
         if self.round.released {
@@ -180,12 +179,12 @@ impl Shard {
         let (shares, budget, packer) = (&mut self.shares, &mut self.budget, &mut self.packer);
         for (index, sink) in self.sinks.iter_mut().enumerate() {
             let writer = &mut self.writers[sink.connector];
+            // What was placed by the old number of partitions is waited for.
+            let hurry = drain || sink.remapped_until().is_some();
             let (partitioner, live) = (&mut sink.partitioner, &mut sink.live);
             let stored = &mut sink.journal;
             let settings = &self.settings.sinks[index];
             self.stored_now.clear();
-            // What was placed by the old number of partitions is waited for.
-            let hurry = drain || sink.mapping.is_waiting();
             sink.accumulator.seal_due(now.mono, hurry, |mut batch| {
                 Sink::sealed(partitioner, live.as_deref_mut(), &batch);
                 let mut owner = owner_of(batch.part.partition, shards);
@@ -409,7 +408,7 @@ impl Shard {
         let quiet = (!clients).then_some(self.round.quiet_until);
         let sinks = self.sinks.iter().filter_map(|s| s.accumulator.deadline()).min();
         let ahead = self.sinks.iter().filter_map(|s| s.accumulator.ahead_until()).min();
-        let mapping = self.sinks.iter().filter_map(|s| s.mapping.until()).min();
+        let mapping = self.sinks.iter().filter_map(Sink::remapped_until).min();
         let stored = self.journals_deadline(now.mono);
         let deadlines = [
             late,

@@ -9,11 +9,15 @@
 //! batches open, the message waits. Shards count for themselves: who owns the partitions is told a topic's name with each
 //! batch, and knows it by a number of its own.
 
+use crate::clock::Mono;
+use crate::config::{KeyHash, PartitionStrategy};
 use crate::hash::{Keyed, Map};
+use crate::log::journal::Journal;
 use crate::shard::placement::base_of;
 use crate::ticket::FailReason;
 
 use super::accumulator::Accumulator;
+use super::mapping::Mapping;
 use super::partitioning::Partitioner;
 
 /// A slot that no partition has.
@@ -28,6 +32,7 @@ struct LiveTopic {
     writer_topic: u16,
     base: u16,
     partitioner: Partitioner,
+    mapping: Mapping,
     /// By partition.
     slots: Vec<u32>,
     /// When it was last named, as a count.
@@ -42,6 +47,8 @@ pub struct LiveTopics {
     names: Map<Box<str>, u16>,
     shards: u16,
     uses: u64,
+    /// Topics whose records wait for another number of partitions.
+    remapped: Vec<u16>,
     /// Topics that gave up their place.
     pub evicted: u64,
 }
@@ -56,7 +63,15 @@ pub struct Evicted {
 impl LiveTopics {
     /// No topics yet, and at most `max`.
     pub fn new(max: usize, shards: u16, keyed: Keyed) -> Self {
-        Self { max, topics: Vec::new(), names: Map::with_hasher(keyed), shards, uses: 0, evicted: 0 }
+        Self {
+            max,
+            topics: Vec::new(),
+            names: Map::with_hasher(keyed),
+            shards,
+            uses: 0,
+            remapped: Vec::new(),
+            evicted: 0,
+        }
     }
 
     /// Another number may be live. Where there are more, idle ones give up their places now, and the others in their turn.
@@ -111,6 +126,7 @@ impl LiveTopics {
         let topic = idle.ok_or(NoRoom)?;
         self.names.remove(topic.name.as_str());
         topic.name.clear();
+        topic.mapping = Mapping::default();
         topic.slots.drain(..).filter(|&slot| slot != NO_SLOT).for_each(|slot| accumulator.close_slot(slot));
         self.evicted += 1;
         Ok(Evicted { writer_topic: topic.writer_topic })
@@ -121,8 +137,15 @@ impl LiveTopics {
         self.uses += 1;
         let base = base_of(name, self.shards);
         let partitioner = partitioner.based(base);
-        let topic =
-            LiveTopic { name: name.to_string(), writer_topic, base, partitioner, slots: Vec::new(), used: self.uses };
+        let topic = LiveTopic {
+            name: name.to_string(),
+            writer_topic,
+            base,
+            partitioner,
+            mapping: Mapping::default(),
+            slots: Vec::new(),
+            used: self.uses,
+        };
         let at = match self.topics.iter().position(|topic| topic.name.is_empty()) {
             Some(at) => {
                 self.topics[at] = topic;
@@ -172,6 +195,45 @@ impl LiveTopics {
         self.topics.iter_mut().map(|topic| &mut topic.partitioner)
     }
 
+    /// Other rules choose partitions from now on.
+    pub fn repartition(&mut self, now: Mono, strategy: PartitionStrategy, key_hash: KeyHash) {
+        for (at, topic) in (0..).zip(&mut self.topics) {
+            if topic.partitioner.configure(strategy, key_hash) && !topic.name.is_empty() {
+                topic.mapping.renew(now);
+                note(&mut self.remapped, at, &topic.mapping);
+            }
+        }
+    }
+
+    /// The number of partitions that keys of a topic are spread over, where `told` is the newest; `None` while they have to wait
+    /// for what was placed by another number.
+    #[inline]
+    pub fn count(&mut self, topic: u16, told: u32, now: Mono, held: Held<'_>) -> Option<u32> {
+        let LiveTopic { name, partitioner, mapping, slots, .. } = &mut self.topics[usize::from(topic)];
+        if !partitioner.is_by_key() {
+            return Some(told);
+        }
+        let count = mapping.count(told, now, || held.is_idle(name, slots));
+        note(&mut self.remapped, topic, mapping);
+        count
+    }
+
+    /// Takes other numbers of partitions into use where nothing is open any more, or for too long; whether any was.
+    pub fn settle(&mut self, now: Mono, held: Held<'_>) -> bool {
+        let waiting = self.remapped.len();
+        let topics = &mut self.topics;
+        self.remapped.retain(|&topic| {
+            let LiveTopic { name, mapping, slots, .. } = &mut topics[usize::from(topic)];
+            mapping.is_waiting() && !mapping.settle(now, || held.is_idle(name, slots))
+        });
+        self.remapped.len() < waiting
+    }
+
+    /// Until when the records of some topic wait for another number of partitions at the most.
+    pub fn remapped_until(&self) -> Option<Mono> {
+        self.remapped.iter().filter_map(|&topic| self.topics[usize::from(topic)].mapping.until()).min()
+    }
+
     /// The slot of a partition; it is given one if it has none.
     #[inline]
     pub fn open_slot(&mut self, topic: u16, partition: u32, accumulator: &mut Accumulator) -> u32 {
@@ -185,6 +247,36 @@ impl LiveTopics {
         }
         slots[at] = accumulator.open_slot(topic, partition);
         slots[at]
+    }
+}
+
+fn note(remapped: &mut Vec<u16>, topic: u16, mapping: &Mapping) {
+    if mapping.is_waiting() && !remapped.contains(&topic) {
+        remapped.push(topic);
+    }
+}
+
+/// Where records of a sink may be open.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    /// Those that are being filled, or have no outcome yet.
+    pub accumulator: &'a Accumulator,
+    /// Those on disk.
+    pub journal: Option<&'a Journal>,
+}
+
+impl Held<'_> {
+    /// Whether no record of a topic with these slots is open.
+    fn is_idle(self, name: &str, slots: &[u32]) -> bool {
+        let stored = |partition| self.journal.is_some_and(|journal| journal.holds(name, partition));
+        (0..)
+            .zip(slots)
+            .all(|(partition, &slot)| slot == NO_SLOT || self.accumulator.is_slot_idle(slot) && !stored(partition))
+    }
+
+    /// Whether no record of the sink is open.
+    pub fn is_nothing(self) -> bool {
+        self.accumulator.is_idle() && self.journal.is_none_or(Journal::holds_nothing)
     }
 }
 
@@ -220,6 +312,8 @@ pub enum Aim {
         /// The most bytes of a batch, header included, that can be written to the topic, where that is known.
         batch_bytes_max: Option<usize>,
     },
+    /// Nowhere yet: what was placed by another number of partitions is waited for.
+    Later,
     /// Nowhere, ever.
     Never(FailReason),
 }

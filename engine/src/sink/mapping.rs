@@ -27,6 +27,11 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// What waits from an earlier start was placed by `count`.
+    pub fn of(count: u32) -> Self {
+        Self { count, next: None }
+    }
+
     /// The number to place a record by, where `told` is the newest; `None` while the record has to wait.
     #[inline]
     pub fn count(&mut self, told: u32, now: Mono, is_idle: impl FnOnce() -> bool) -> Option<u32> {

@@ -575,6 +575,11 @@ impl Journal {
         self.entries == 0 && self.waiting.is_empty() && self.writing.is_none()
     }
 
+    /// Whether nothing waits here, nor with another shard that sends what an earlier start has left of the same partition.
+    pub fn holds_nothing(&self) -> bool {
+        self.is_empty() && self.backlogs.iter().all(|backlog| !backlog.blocked)
+    }
+
     /// Whether nothing of it is anywhere: everything has been passed, disk and shards know it, and none of them has
     /// something of it to do or to say.
     pub fn is_at_rest(&self) -> bool {

@@ -1,7 +1,9 @@
 //! A topic that grows: which records go where, and when.
 
 use super::rig::{Rig, publish, settings, sink};
-use crate::config::PartitionStrategy;
+use crate::config::{BufferMode, PartitionStrategy};
+use crate::log::DiskOp;
+use crate::log::journal::{JournalId, JournalOp, JournalStart, rig::found};
 use crate::shard::SinkSettings;
 use crate::sink::Writer;
 use crate::sink::script::Script;
@@ -57,4 +59,33 @@ fn a_partition_without_an_answer_does_not_keep_them_for_good() {
 fn records_without_a_place_of_their_own_do_not_wait() {
     let (mut rig, _, _) = grown(PartitionStrategy::Random);
     assert_eq!(script(&mut rig).open.len(), 2);
+}
+
+/// A shard that starts on a buffer, of a topic that had one partition then and has eight now; the partition of the batch that goes to
+/// the disk next, if any does within the time.
+fn appended_after(ms: u64, start: JournalStart) -> Option<u32> {
+    let disk = SinkSettings { buffer: BufferMode::Disk, partition_strategy: PartitionStrategy::KeyDispatch, ..sink() };
+    let mut rig = Rig::with_writer(settings(vec![disk]), Writer::Script(Script::new(Some(8))));
+    rig.shard = rig.shard.with_journals(vec![JournalStart { topic_partitions: 1, ..start }]);
+    let moves = |client: &String| kafka::partitioner::partition_for_key(client.as_bytes(), 8) != 0;
+    let client = (0..).map(|n| format!("device-{n}")).find(moves).expect("one of many");
+    let conn = rig.connect(&client, 4);
+    rig.feed(conn, &publish(4, 1, 1, "t", b"new"));
+    (0..ms / 10).for_each(|_| _ = rig.after_ms(10));
+    rig.world.disk.iter().find_map(|op| match op {
+        DiskOp::Journal(JournalOp::Append { batches, .. }) => batches.first().map(|batch| batch.part.partition),
+        _ => None,
+    })
+}
+
+#[test]
+fn keys_wait_for_what_an_earlier_start_has_left_on_disk_but_not_for_good() {
+    assert_eq!(
+        appended_after(20_000, found(0, JournalId(7), 3)),
+        None,
+        "what was placed by the old number lies on disk"
+    );
+    assert!(appended_after(31_000, found(0, JournalId(7), 3)).is_some_and(|partition| partition != 0));
+    let nothing = JournalStart::empty(0, JournalId(7), 2);
+    assert!(appended_after(100, nothing).is_some_and(|partition| partition != 0), "nothing is waited for");
 }

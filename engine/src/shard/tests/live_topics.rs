@@ -144,3 +144,31 @@ fn several_sinks_may_share_the_dead_letters_and_the_last_of_the_memory() {
     audit(&mut rig);
     assert_eq!(rig.shard.charged_bytes().0, 0);
 }
+
+#[test]
+fn keys_of_a_topic_that_grows_move_when_what_was_placed_before_has_its_outcome() {
+    let mut rig = Rig::with_writer(settings(live(None)), Writer::Script(Script::new(Some(1))));
+    let moves = |client: &String| kafka::partitioner::partition_for_key(client.as_bytes(), 8) != 0;
+    let client = (0..).map(|n| format!("device-{n}")).find(moves).expect("one of many");
+    let conn = rig.connect(&client, 5);
+    say(&mut rig, conn, 1, r#"{"site":"a"}"#);
+    script(&mut rig).partitions = Some(8);
+    script(&mut rig).changed = true;
+    say(&mut rig, conn, 2, r#"{"site":"a"}"#);
+    (0..5).for_each(|_| _ = rig.after_ms(1_000));
+    assert_eq!(open(&mut rig), ["t-a"], "the second waits for the first");
+    script(&mut rig).answer(0, STORED);
+    (0..5).for_each(|_| _ = rig.after_ms(10));
+    let batch = &script(&mut rig).open[0];
+    assert_eq!(batch.part.partition, kafka::partitioner::partition_for_key(client.as_bytes(), 8));
+    script(&mut rig).answer(0, STORED);
+    // One that gets no answer does not keep its keys for good.
+    say(&mut rig, conn, 3, r#"{"site":"a"}"#);
+    script(&mut rig).partitions = Some(9);
+    script(&mut rig).changed = true;
+    say(&mut rig, conn, 4, r#"{"site":"a"}"#);
+    rig.after_ms(29_000);
+    assert_eq!(open(&mut rig).len(), 1);
+    (0..5).for_each(|_| _ = rig.after_ms(500));
+    assert_eq!(open(&mut rig).len(), 2);
+}

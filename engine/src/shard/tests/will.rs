@@ -1,8 +1,13 @@
 //! Wills: published when a connection ends without a word, through the same route as every publication.
 
 use super::mqtt_client::{connect_with, payloads, subscribe, will};
-use super::rig::{Rig, packet, settings, sink};
+use super::rig::{Rig, packet, publish, settings, sink};
+use crate::config::PartitionStrategy;
+use crate::shard::SinkSettings;
 use crate::shard::io::{ConnKey, Input, Machine};
+use crate::sink::Writer;
+use crate::sink::script::Script;
+use crate::ticket::Outcome;
 
 impl Rig {
     fn with_will(&mut self, client_id: &str, level: u8, delay_s: u32, expiry_s: u32) -> ConnKey {
@@ -130,4 +135,31 @@ fn a_will_that_does_not_fit_the_memory_refuses_the_connection() {
     let sent = rig.sent(conn);
     assert_eq!((sent[0], sent[3]), (0x20, 0x97), "{sent:02x?}");
     assert_eq!(rig.shard.sessions.len(), 0);
+}
+
+/// Records wait for a moment where a topic has grown, or a partition has enough on its way; a will is no exception.
+#[test]
+fn a_will_that_has_to_wait_for_a_partition_is_published_after_the_wait() {
+    let sink = SinkSettings { partition_strategy: PartitionStrategy::KeyDispatch, ..sink() };
+    let mut rig = Rig::with_writer(settings(vec![sink]), Writer::Script(Script::new(Some(1))));
+    let script = |rig: &mut Rig| match &mut rig.shard.writers[0] {
+        Writer::Script(script) => std::mem::take(script),
+        _ => panic!("a script"),
+    };
+    let other = rig.connect("other", 4);
+    rig.feed(other, &publish(4, 1, 1, "t", b"before"));
+    rig.after_ms(20);
+    let mut grown = script(&mut rig);
+    assert_eq!(grown.open.len(), 1);
+    (grown.partitions, grown.changed) = (Some(8), true);
+    rig.shard.writers[0] = Writer::Script(grown);
+    let lost = rig.with_will("lost", 4, 0, 0);
+    rig.break_off(lost);
+    rig.after_ms(1_000);
+    let mut answered = script(&mut rig);
+    assert_eq!((answered.open.len(), rig.shard.sink_counters[0].matched), (1, 1), "it waits");
+    answered.answer(0, Outcome::Stored { base_offset: 0 });
+    rig.shard.writers[0] = Writer::Script(answered);
+    (0..5).for_each(|_| _ = rig.after_ms(10));
+    assert_eq!((script(&mut rig).open.len(), rig.shard.sink_counters[0].matched), (1, 2), "nothing is lost");
 }

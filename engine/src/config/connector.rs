@@ -182,7 +182,7 @@ options! {
         /// Time a broker has to answer a question about topics.
         "metadata_request_timeout" => metadata_request_timeout_ms: u64 =
             Millis::within(100 * MILLISECOND, HOUR), or("5s"), live;
-        /// Least time between two questions about topics.
+        /// Least time between two questions about topics; one that a message names for the first time is asked for at once.
         "min_metadata_refresh_interval" => min_metadata_refresh_interval_ms: u64 =
             Millis::within(10 * MILLISECOND, HOUR), or("3s"), live;
         /// Whether the partitions of a broker share its connections, or each has one of its own, so that none waits for another's

@@ -241,7 +241,7 @@ options! {
         "partition_strategy" => partition_strategy: PartitionStrategy = Choice::of(), or("key_dispatch"), live;
         /// The hash of `key_dispatch`, `clientid` and `topic`; `murmur2` agrees with the Java client.
         "key_hash" => key_hash: KeyHash = Choice::of(), or("murmur2"), live;
-        /// How often the number of partitions is asked for.
+        /// How often the number of partitions is asked for. Of the sinks of a connector the shortest counts.
         "partition_count_refresh_interval" => partition_count_refresh_interval_ms: u64 =
             Millis::within(SECOND, DAY), or("60s"), live;
         /// Whose word Kafka waits for: every in-sync replica, the leader, or nobody. Less than all can lose what was
@@ -283,13 +283,15 @@ options! {
         "compression" => compression: Compression = Choice::of(), or("none"), live;
         /// Level of `gzip` (1..9) or `zstd` (-7..22), 1 for both where it is not given; the other codecs have none.
         "compression_level" => compression_level: Option<i32> = Optional(Level::within(-7, 22)), absent("1"), live;
-        /// Batches of a partition that may be unanswered; at most 5 with `idempotence`.
+        /// Batches of a partition that may be unanswered; at most 5 with `idempotence`. Of sinks that write one topic over one
+        /// connector the smallest counts, of their `max_batch_bytes` too.
         "max_inflight" => inflight_batches_max: u32 = Count::within(1, 1000), or("5"), live;
-        /// How often a batch is sent again before it is given up, and with it what waits behind it in its partition; 0: never
-        /// again. None: as often as it takes.
+        /// How many refusals of a batch are answered by sending it again, before it is given up; 0: none. Of a sync sink what waits
+        /// behind it in its partition is given up too, so that nothing is stored behind a gap. Links that are lost do not count.
+        /// None: as many as it takes.
         "max_retries" => retries_max: Option<u32> = Optional(Count::within(0, 1_000_000)), absent("10"), live;
-        /// How old a batch may get before it is given up in the same way; nothing is while it is on its way. None: as old as it
-        /// takes.
+        /// How old a batch may get before it is given up in the same way; nothing is while it is on its way. An async sink gives up
+        /// only what is itself too old. None: as old as it takes.
         "max_batch_age" => batch_age_max_ms: Option<u64> = Optional(Millis::within(SECOND, 30 * DAY)), absent("10m"), live;
         /// Silence after which a broker that leads partitions of the topic is asked whether it is there, so that a dead one is noticed
         /// before the next record. Of the sinks of a connector the shortest counts.
@@ -302,7 +304,8 @@ options! {
         /// Bytes after which a file of the buffer is finished and the next begun. A file goes when everything in it has been
         /// sent.
         "buffer.segment_bytes" => buffer_segment_bytes: u64 = Size::within(64 * KB, 2048 * MB - KB), or("100MB"), live;
-        /// Bytes that may wait for one partition.
+        /// Bytes that may wait for one partition. Where clients of all shards write to it (`random`, `topic`, a key that is not the
+        /// client id, topics that messages name) each shard keeps at most its share of them, and `max_batch_bytes` in any case.
         "buffer.per_partition_limit" => per_partition_limit_bytes: u64 = Size::within(64 * KB, TB), or("2GB"), live;
         /// With a buffer in memory: above `node.memory_high_watermark` the oldest records are dropped down to `max_inflight` times
         /// `max_batch_bytes` for each partition in async, and publishers are not read in sync.

@@ -257,6 +257,21 @@ fn mqtt_limits(mqtt: &Mqtt) -> mqtt::connection::Limits {
     }
 }
 
+/// What one shard may keep for one partition: all of `per_partition_limit` where clients live with the owner of their partition
+/// ([`placement`](super::placement)), else its share.
+fn partition_bytes_max(sink: &config::Sink, shards: u16) -> usize {
+    let key_is_client = matches!(sink.key.as_str(), "${.clientid}" | "${clientid}");
+    let at_owner = match sink.partition_strategy {
+        PartitionStrategy::ClientId => sink.key_hash == KeyHash::Murmur2,
+        PartitionStrategy::KeyDispatch => sink.key_hash == KeyHash::Murmur2 && key_is_client,
+        PartitionStrategy::Sticky => true,
+        PartitionStrategy::Random | PartitionStrategy::Topic => false,
+    };
+    let keepers = if at_owner && !sink.is_topic_live() { 1 } else { u64::from(shards.max(1)) };
+    let share = usize::try_from(sink.per_partition_limit_bytes / keepers).unwrap_or(usize::MAX);
+    share.max(sink.batch_bytes_max as usize)
+}
+
 impl SinkSettings {
     fn new(sink: &config::Sink, config: &Config, plan: &Plan) -> Result<Self, BadTemplate> {
         // The local log takes every batch as it is: its owner merges none, and so has no reason to see them plain.
@@ -279,7 +294,7 @@ impl SinkSettings {
                     BufferMode::Disk => UNWRITTEN_MAX,
                     BufferMode::Memory | BufferMode::Hybrid => sink.inflight_batches_max,
                 },
-                partition_bytes_max: usize::try_from(sink.per_partition_limit_bytes).unwrap_or(usize::MAX),
+                partition_bytes_max: partition_bytes_max(sink, plan.shards),
                 ahead_bytes: plan.memory.ahead_bytes,
             },
             packing: Packing { codec: sink.compression, level: sink.compression_level },
@@ -374,5 +389,45 @@ impl Settings {
     /// How long client sockets may be left alone after a busy round: the shortest linger, at most 10 ms, none without sinks.
     pub(super) fn round_wait_ns(&self) -> u64 {
         self.active().map(|s| s.limits.linger_ns).min().unwrap_or(0).min(ROUND_WAIT_NS_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Document, Loaded, Machine, Sources};
+
+    /// What one of four shards keeps for a partition of a sink with `options`, KiB.
+    fn kept_kb(topic: &str, options: &str) -> usize {
+        let text = format!(
+            "[connectors.k]\ntype = \"kafka\"\nbootstrap_hosts = [\"127.0.0.1\"]\n[sinks.s]\nconnector = \"k\"\n\
+             source_topics = [\"#\"]\nbuffer.per_partition_limit = \"1MB\"\n\
+             topic = \"{topic}\"\n{options}\n"
+        );
+        let machine = Machine { memory_bytes: 1 << 30, cores: 4, descriptors: 1024 };
+        let loaded = Loaded::load(&Sources::file(Document::new("test.toml", &text)), &machine);
+        let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).config;
+        partition_bytes_max(&config.sinks[0], 4) >> 10
+    }
+
+    #[test]
+    fn shards_that_write_to_the_same_partition_share_its_limit() {
+        for alone in ["", "partition_strategy = \"sticky\"", "partition_strategy = \"clientid\""] {
+            assert_eq!(kept_kb("t", alone), 1024, "{alone}");
+        }
+        let shared = [
+            "partition_strategy = \"random\"",
+            "partition_strategy = \"topic\"",
+            "key = \"${payload.id}\"",
+            "key_hash = \"crc32\"",
+        ];
+        for shared in shared {
+            assert_eq!(kept_kb("t", &format!("{shared}\nmax_batch_bytes = \"64KB\"")), 256, "{shared}");
+        }
+        assert_eq!(
+            kept_kb("t", "partition_strategy = \"random\"\nmax_batch_bytes = \"512KB\""),
+            512,
+            "a batch at the least"
+        );
     }
 }

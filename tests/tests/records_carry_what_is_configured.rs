@@ -43,6 +43,23 @@ fn value(id: u16) -> String {
     format!("{{\"id\":{id},\"text\":\"{}\"}}", "temperature 21.5 ".repeat(usize::from(id % 23)))
 }
 
+/// So many words of seven in no order, in which more work finds more: a level shows.
+fn words(count: u32) -> String {
+    const WORDS: [&str; 7] = ["pressure", "humid", "21.5", "temperature", "valve", "open", "kPa"];
+    let mut state = 1_u32;
+    let mut word = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        WORDS[(state >> 16) as usize % WORDS.len()]
+    };
+    (0..count).map(|_| word()).collect::<Vec<_>>().join(" ")
+}
+
+/// The bytes of each batch, as Kafka's dump has them.
+fn batch_bytes(dump: &str) -> Vec<u32> {
+    let batches = dump.lines().filter(|line| line.contains("baseOffset"));
+    batches.filter_map(|line| line.split_once(" size: ")?.1.split(' ').next()?.parse().ok()).collect()
+}
+
 /// Every codec, at both ends of its levels: in large batches, which the shard that fills them compresses, and in a small one,
 /// which waits for the owner.
 #[test]
@@ -63,7 +80,7 @@ fn kafka_reads_every_compression() {
     let mut client = Client::connect(node.mqtt(), Version::V5, "packer");
     (1..=BURST).for_each(|id| publish(&mut client, id, value(id).as_bytes(), Properties::default()));
     (0..BURST).for_each(|_| drop(client.packet()));
-    let small = value(BURST + 22);
+    let small = words(600);
     publish(&mut client, BURST + 1, small.as_bytes(), Properties::default());
     client.expect(&Packet::PubAck { id: BURST + 1, reason: 0 });
 
@@ -88,6 +105,9 @@ fn kafka_reads_every_compression() {
             assert_eq!(peer::run(&mut kcat).lines().count(), count, "kcat reads {codec}");
         }
     }
+    let last = |at: usize| *batch_bytes(dumps[at]).last().expect("a batch");
+    assert!(last(1) < last(0), "gzip at level 9 takes {} bytes for what takes {} at level 1", last(1), last(0));
+    assert!(last(5) < last(4), "zstd at level 22 takes {} bytes for what takes {} at level -7", last(5), last(4));
 }
 
 /// Headers from user properties, repeated and in order, and extra ones; null and empty are two things, in keys and in values.

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use aqueduct_tests::support::chaos::is_long_wanted;
 use aqueduct_tests::support::flow::publish_until;
 use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
@@ -88,6 +89,8 @@ fn every_way_in_is_open_to_those_who_may() {
         let days = node.metrics().sum("aqueduct_tls_certificate_days_left", &["certificate=\"broker\""]);
         assert_eq!(days > 3_000.0, listener.contains("TLS"), "{connector}: {days}");
     }
+    // RFC 6749, section 4.4.2.
+    assert_eq!(endpoint.last_form(), "grant_type=client_credentials&scope=kafka");
 }
 
 /// The node takes clients, acknowledges nothing, and says this of the connector; then it has tried only so often.
@@ -171,7 +174,7 @@ fn tokens_are_refreshed_before_they_end() {
 
 #[test]
 fn tokens_of_half_a_minute_are_refreshed_for_five_minutes() {
-    if std::env::var_os("AQUEDUCT_LONG").is_some() {
+    if is_long_wanted() {
         tokens_are_refreshed("long-tokens", 30, Duration::from_secs(300), 5);
     }
 }

@@ -261,12 +261,12 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// `None`, and a line, where this user may not mount.
+    /// `None` (and a line on stderr) where this user may not mount; with `AQUEDUCT_REQUIRE_ROOT=1` that is a failure.
     fn mount(size: &str) -> Option<Self> {
         let path = std::env::temp_dir().join(format!("aqueduct-full-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a folder");
         if !mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], &path) {
-            eprintln!("skipped: a tmpfs cannot be mounted here");
+            peer::skip("AQUEDUCT_REQUIRE_ROOT", "a tmpfs cannot be mounted here; that takes root");
             return None;
         }
         Some(Self { path })

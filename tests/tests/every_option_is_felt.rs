@@ -19,6 +19,7 @@ const HEALTH: &str = "engine/src/sink/kafka/tests/health.rs";
 const KERBEROS: &str = "tests/tests/kerberos_lets_us_in.rs";
 const LINKS: &str = "engine/src/sink/kafka/tests/links.rs";
 const TLS: &str = "engine/tests/driver/tls.rs";
+const LOGIN: &str = "engine/src/broker/login.rs";
 const SECURITY: &str = "engine/src/config/tests/security.rs";
 
 /// Section, option, and the test that feels it: file and name.
@@ -53,15 +54,15 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
     ("connectors", "socket.nodelay", TOWARDS_KAFKA, "sockets_are_as_they_are_configured"),
     ("connectors", "socket.sndbuf", TOWARDS_KAFKA, "sockets_are_as_they_are_configured"),
     ("connectors", "socket.recbuf", TOWARDS_KAFKA, "sockets_are_as_they_are_configured"),
-    ("connectors", "socket.keepalive", TOWARDS_KAFKA, "a_silent_connection_is_probed_where_that_is_wanted"),
+    ("connectors", "socket.keepalive", TOWARDS_KAFKA, "sockets_are_as_they_are_configured"),
     ("connectors", "authentication.mechanism", TRUST, "every_way_in_is_open_to_those_who_may"),
     ("connectors", "authentication.username", TRUST, "every_way_in_is_open_to_those_who_may"),
     ("connectors", "authentication.password", TRUST, "every_way_in_is_open_to_those_who_may"),
     ("connectors", "authentication.token_endpoint", TRUST, "every_way_in_is_open_to_those_who_may"),
     ("connectors", "authentication.client_id", TRUST, "every_way_in_is_open_to_those_who_may"),
     ("connectors", "authentication.client_secret", TRUST, "every_way_in_is_open_to_those_who_may"),
-    ("connectors", "authentication.scope", SECURITY, "tokens_have_scope_and_extensions"),
-    ("connectors", "authentication.extensions", SECURITY, "tokens_have_scope_and_extensions"),
+    ("connectors", "authentication.scope", TRUST, "every_way_in_is_open_to_those_who_may"),
+    ("connectors", "authentication.extensions", LOGIN, "extensions_are_shown_beside_the_token"),
     ("connectors", "tls.enable", TLS, "a_server_has_to_prove_who_it_is"),
     ("connectors", "tls.cacertfile", TLS, "a_server_has_to_prove_who_it_is"),
     ("connectors", "tls.verify", TLS, "a_server_has_to_prove_who_it_is"),
@@ -70,7 +71,7 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
     ("connectors", "tls.password", TLS, "a_server_may_want_to_know_who_we_are"),
     ("connectors", "tls.depth", TLS, "a_chain_may_be_so_long"),
     ("connectors", "tls.reuse_sessions", TLS, "sessions_are_taken_up_again_if_that_is_wanted"),
-    ("connectors", "tls.server_name_indication", TLS, "a_server_has_to_prove_who_it_is"),
+    ("connectors", "tls.server_name_indication", TLS, "a_name_is_told_to_the_server_unless_that_is_off"),
     ("connectors", "tls.versions", TLS, "both_versions_carry_requests_and_answers"),
     ("connectors", "tls.ciphers", TLS, "suites_are_those_that_were_asked_for"),
     ("connectors", "bind", "tests/tests/kafka_tools_read_the_embedded_log.rs", "kcat_lists_consumes_and_queries"),

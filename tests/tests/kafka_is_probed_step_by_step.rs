@@ -62,6 +62,48 @@ fn a_port_that_says_nothing_fails_in_the_step_of_versions() {
     assert!(said.contains(&format!("agree on versions with {address}: no answer in time")), "{said}");
 }
 
+/// Any bootstrap host will do: one that is dead and one that says nothing are warnings beside one that answers. A probe waits for
+/// the silent one longer than an answer may take, and asks the good one afterwards.
+#[test]
+fn a_dead_bootstrap_host_is_a_warning_while_another_answers() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("survives", 1);
+    let dead = format!("127.0.0.1:{}", aqueduct_tests::support::port::free());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let hosts = format!("{dead},{},{silent}", kafka.bootstrap());
+    let impatient = ["--set", "connectors.main.metadata_request_timeout=900ms"];
+    for command in [&["check", "--connect"][..], &["run", "--dry-run"]] {
+        let (said, errors, code) = probe_with_errors(&[command, &impatient].concat(), &hosts, "survives");
+        assert_eq!(code, Some(0), "{said}{errors}");
+        for of in [format!("connect {dead}: "), format!("agree on versions with {silent}: no answer in time (1.")] {
+            let line = format!("warn  connector main     {of}");
+            assert!(said.contains(&line), "{line} in\n{said}");
+        }
+        assert!(said.contains("fix: correct bootstrap_hosts, start the broker, or open the firewall"), "{said}");
+        assert!(said.contains("topic survives: we may write it ("), "{said}");
+    }
+    let (said, errors, code) = probe_with_errors(&["check", "--connect"], &format!("{dead},{silent}"), "survives");
+    assert_eq!(code, Some(1), "nobody answers\n{said}{errors}");
+    assert_eq!(said.matches("FAIL  connector main").count(), 2, "{said}");
+}
+
+/// Every line of a probe bears its time.
+#[test]
+fn every_step_tells_its_time() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("timed", 1);
+    let dead = format!("127.0.0.1:{}", aqueduct_tests::support::port::free());
+    for hosts in [kafka.bootstrap(), &dead] {
+        let (said, _) = probe(&["check", "--connect"], hosts, "timed");
+        let steps: Vec<&str> = said.lines().filter(|line| line.contains("connector main ")).collect();
+        assert!(!steps.is_empty(), "{said}");
+        for step in steps {
+            assert!(step.ends_with(" ms)") || step.ends_with(" s)"), "{step}\n{said}");
+        }
+    }
+}
+
 #[test]
 fn a_dry_run_tells_who_leads_and_who_owns_each_partition() {
     let Some(kafka) = Kafka::shared() else { return };

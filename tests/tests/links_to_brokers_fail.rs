@@ -3,7 +3,10 @@
 //! Setup: as in `brokers_fail.rs`; the node reaches its brokers through a proxy of the harness. Action: the proxy holds, slows
 //! or refuses. Expectation: the ledger's, and what the row promises beyond that.
 
-use aqueduct_tests::support::chaos::{Chaos, is_long_wanted};
+use aqueduct_tests::support::chaos::{Chaos, Verdict, is_long_wanted};
+
+/// In these runs: `request_timeout` and `reconnect_delay`, and what a busy machine adds to both.
+const REDIAL_MS: u64 = 3_000 + 500 + 1_000;
 
 /// Row T05 of the fault table: a connection is open and dead, without RST or FIN. The node notices within the request timeout,
 /// three seconds here, and sends the same batches again under the numbers they had: what had arrived is recognised.
@@ -11,6 +14,16 @@ use aqueduct_tests::support::chaos::{Chaos, is_long_wanted};
 fn a_dead_link_is_noticed_and_its_batches_are_stored_once() {
     let Some(verdict) = Chaos::plan("blackhole=1@2+5").acquitted() else { return };
     assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+    is_noticed(&verdict);
+}
+
+/// The proxy was dialled anew while it still held the dead link, and batches were sent again; that they are stored once is the ledger's
+/// word.
+#[track_caller]
+fn is_noticed(verdict: &Verdict) {
+    let redial_ms = verdict.json["faults"][0]["redial_ms"].as_u64();
+    assert!(redial_ms.is_some_and(|redial_ms| redial_ms <= REDIAL_MS), "{redial_ms:?}\n{}", verdict.said());
+    assert!(verdict.json["own"]["retried"].as_u64() > Some(0), "{}", verdict.said());
 }
 
 /// The same for twelve seconds at one of three brokers, as row T05 has it.
@@ -21,6 +34,7 @@ fn a_dead_link_to_one_of_three_brokers_is_noticed_too() {
     }
     let Some(verdict) = Chaos::plan("blackhole=leader@4+12").three_brokers().acquitted() else { return };
     assert!(verdict.longest_ack_ms() <= 12_000 + 6_000, "{}", verdict.said());
+    is_noticed(&verdict);
 }
 
 /// Row T06 of the fault table: one broker stops for twelve seconds, and then its link carries 1 Mbit/s. Partitions that it does

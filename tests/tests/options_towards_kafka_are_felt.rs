@@ -14,7 +14,10 @@ use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::{peer, port, wait};
-use rustix::net::sockopt::{socket_recv_buffer_size, socket_send_buffer_size, tcp_nodelay};
+use rustix::net::sockopt::{
+    socket_keepalive, socket_recv_buffer_size, socket_send_buffer_size, tcp_keepcnt, tcp_keepidle, tcp_keepintvl,
+    tcp_nodelay,
+};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 /// A node whose Kafka is this listener.
@@ -135,7 +138,15 @@ fn sockets_are_as_they_are_configured() {
         assert_eq!(tcp_nodelay(&socket).expect("a TCP socket"), nodelay, "{options}");
         assert_eq!(socket_send_buffer_size(&socket).expect("a socket"), send, "{options}");
         assert_eq!(socket_recv_buffer_size(&socket).expect("a socket"), receive, "{options}");
+        assert!(!socket_keepalive(&socket).expect("a socket"), "probes have to be asked for");
     }
+    let listener = listener();
+    let node = node_before(&listener, "socket.keepalive = \"121,32,7\"");
+    let (link, _) = listener.accept().expect("a link");
+    let socket = their_end(&node, &link);
+    assert!(socket_keepalive(&socket).expect("a socket"));
+    let seconds = [tcp_keepidle(&socket), tcp_keepintvl(&socket)].map(|time| time.expect("a TCP socket").as_secs());
+    assert_eq!((seconds, tcp_keepcnt(&socket).expect("a TCP socket")), ([121, 32], 7), "idle, interval, probes");
 }
 
 #[test]

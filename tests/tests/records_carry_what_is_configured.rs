@@ -40,7 +40,24 @@ const CODECS: [(&str, &str); 6] = [
 const BURST: u16 = 250;
 
 fn value(id: u16) -> String {
-    format!("{{\"id\":{id},\"text\":\"{}\"}}", "temperature 21.5 ".repeat(usize::from(id % 23)))
+    format!("{{\"id\":{id},\"text\":\"{}\"}}", words(id, 3 * (id % 23)))
+}
+
+/// So many words of seven in no order, in which more work finds more: a level shows.
+fn words(seed: u16, count: u16) -> String {
+    const WORDS: [&str; 7] = ["pressure", "humid", "21.5", "temperature", "valve", "open", "kPa"];
+    let mut state = u32::from(seed);
+    let mut word = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        WORDS[(state >> 16) as usize % WORDS.len()]
+    };
+    (0..count).map(|_| word()).collect::<Vec<_>>().join(" ")
+}
+
+/// The bytes of each batch, as Kafka's dump has them.
+fn batch_bytes(dump: &str) -> Vec<u32> {
+    let batches = dump.lines().filter(|line| line.contains("baseOffset"));
+    batches.filter_map(|line| line.split_once(" size: ")?.1.split(' ').next()?.parse().ok()).collect()
 }
 
 /// Every codec, at both ends of its levels: in large batches, which the shard that fills them compresses, and in a small one,
@@ -63,7 +80,7 @@ fn kafka_reads_every_compression() {
     let mut client = Client::connect(node.mqtt(), Version::V5, "packer");
     (1..=BURST).for_each(|id| publish(&mut client, id, value(id).as_bytes(), Properties::default()));
     (0..BURST).for_each(|_| drop(client.packet()));
-    let small = value(BURST + 22);
+    let small = words(0, 600);
     publish(&mut client, BURST + 1, small.as_bytes(), Properties::default());
     client.expect(&Packet::PubAck { id: BURST + 1, reason: 0 });
 
@@ -87,6 +104,15 @@ fn kafka_reads_every_compression() {
             kcat.args(["-C", "-b", kafka.bootstrap(), "-t", &topic(at), "-o", "beginning", "-e", "-q", "-f", "%s\n"]);
             assert_eq!(peer::run(&mut kcat).lines().count(), count, "kcat reads {codec}");
         }
+    }
+    // What the shard compressed, and what the owner did.
+    for (least, most) in [(0, 1), (4, 5)] {
+        let [least, most] = [least, most].map(|at| {
+            let bytes = batch_bytes(dumps[at]);
+            let (last, others) = bytes.split_last().expect("batches");
+            (others.iter().sum::<u32>(), *last)
+        });
+        assert!(most.0 < least.0 && most.1 < least.1, "{most:?} bytes at the highest level, {least:?} at the lowest");
     }
 }
 

@@ -1,8 +1,9 @@
 //! A canary: secrets that are a text nobody else writes, in every place that takes one, and failures of every kind. The text is
-//! found nowhere: not in logs (at level debug), `/metrics`, `/readyz`, `config show`, `check`, `doctor` or a dry run.
+//! found nowhere: not in logs (at the most talkative level), `/metrics`, `/readyz`, `config show`, `check`, `doctor`, a dry run, or what
+//! the control socket answers.
 //!
-//! Setup: brokers that are not there, do not speak TLS or say nonsense, and an authorization server that refuses. Real refusals of
-//! Kafka are in `brokers_and_we_know_each_other`, whose broker says no more of a password than these.
+//! Setup: brokers that are not there, do not speak TLS or say nonsense, and an authorization server that refuses; and an Apache Kafka
+//! to which passwords are really proven, right ones and wrong ones.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -10,9 +11,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use aqueduct_tests::support::http;
+use aqueduct_tests::support::kafka::Kafka;
+use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Plan, command};
-use aqueduct_tests::support::peer;
 use aqueduct_tests::support::token::TokenEndpoint;
+use aqueduct_tests::support::{peer, wait};
 
 const CANARY: &str = "tweet-Xq7Zp3";
 
@@ -32,7 +35,22 @@ fn nonsense() -> String {
 
 #[track_caller]
 fn silent(what: &str, said: &str) {
-    assert!(!said.contains(CANARY), "{what} tells the secret:\n{said}");
+    is_silent(what, said, CANARY);
+}
+
+/// The secret stands nowhere: not as text, nor as bytes in the ways that bytes are printed.
+#[track_caller]
+fn is_silent(what: &str, said: &str, secret: &str) {
+    let joined =
+        |form: fn(&u8) -> String, between: &str| secret.as_bytes().iter().map(form).collect::<Vec<_>>().join(between);
+    let decimal = joined(|byte| byte.to_string(), ", ");
+    let hex = |between: &str| joined(|byte| format!("{byte:02x}"), between);
+    let lower = said.to_ascii_lowercase();
+    let bytes = [decimal, hex(""), hex(" "), hex(", ")];
+    assert!(!said.contains(secret), "{what} tells the secret:\n{said}");
+    for form in bytes {
+        assert!(!lower.contains(&form), "{what} tells the secret as {form}:\n{said}");
+    }
 }
 
 /// What a command says on both streams.
@@ -70,7 +88,7 @@ fn whatever_fails() {
     for (i, way) in ways.iter().enumerate() {
         let broker = nonsense();
         let quick = "connect_timeout = \"500ms\"\nreconnect_delay = \"100ms\"\n";
-        let plan = Plan::kafka(&broker, "t").connector(&format!("{way}{quick}")).section("[log]\nlevel = \"debug\"\n");
+        let plan = Plan::kafka(&broker, "t").connector(&format!("{way}{quick}")).section("[log]\nlevel = \"trace\"\n");
         let config = plan.write();
         let folder = config.parent().expect("a folder").to_owned();
         let path = config.display().to_string();
@@ -92,5 +110,52 @@ fn whatever_fails() {
             silent(page, &text);
         }
         silent("the log", &node.said());
+    }
+}
+
+/// The password of the user alice of a secured Kafka.
+const RIGHT: &str = "alice-secret";
+
+/// Passwords are proven to an Apache Kafka, and others that it refuses; the configuration is reloaded with another password, and with
+/// a mistake beside it.
+#[test]
+fn whatever_a_real_broker_is_told() {
+    let kafka = match Kafka::start_secure("") {
+        Ok(kafka) => kafka,
+        Err(remedy) => return peer::skip("AQUEDUCT_REQUIRE_KAFKA", &remedy),
+    };
+    kafka.create_topic("secret", 1);
+    for mechanism in ["plain", "scram_sha_256", "scram_sha_512"] {
+        for (password, outcome) in [(RIGHT, "succeeded"), (CANARY, "failed")] {
+            let connector = format!(
+                "authentication = {{ mechanism = \"{mechanism}\", username = \"alice\", password = \"{password}\" }}\n\
+                 reconnect_delay = \"200ms\""
+            );
+            let plan = Plan::kafka(kafka.listener("SASL"), "secret").connector(&connector);
+            let node = plan.section("[log]\nlevel = \"trace\"\n").start();
+            let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+            match password == RIGHT {
+                true => client.publish_acked("t", b"x", 1),
+                false => drop(client.publish("t", b"waits", 1)),
+            }
+            let outcome = format!("outcome=\"{outcome}\"");
+            let logins = || node.metrics().sum("aqueduct_kafka_logins_total", &[&outcome]);
+            wait::until(&format!("a login with {mechanism} that {outcome}"), 20, || (logins() > 0.0).then_some(()));
+            // The other password, and then a third with a mistake beside it.
+            let other = if password == RIGHT { CANARY } else { RIGHT };
+            node.configure(&format!("\"{password}\""), &format!("\"{other}\""));
+            let changed = node.reload();
+            node.configure("reconnect_delay = \"200ms\"", "reconnect_delay = \"never\"");
+            let refused = node.reload();
+            assert_eq!((changed.status.code(), refused.status.code()), (Some(0), Some(2)), "{changed:?} {refused:?}");
+            let mut all = node.said();
+            for page in ["/metrics", "/readyz"] {
+                all += &http::get(node.ports().http, page).expect("the node answers").1;
+            }
+            for output in [changed, refused] {
+                all += &String::from_utf8_lossy(&[output.stdout, output.stderr].concat());
+            }
+            [RIGHT, CANARY].iter().for_each(|secret| is_silent(mechanism, &all, secret));
+        }
     }
 }

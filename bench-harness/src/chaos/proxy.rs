@@ -14,6 +14,7 @@
 
 use std::io::Error;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::measure::mono_ns;
 
 /// Requests whose answers have not come back on one connection; Kafka clients keep a handful.
 const SLOTS: usize = 4_096;
@@ -52,10 +55,29 @@ pub enum Mode {
     ProduceError(i16),
 }
 
+/// When a broker was first dialled since nothing passes to it, by the clock of [`mono_ns`]; 0 if it was not.
+#[derive(Debug, Default)]
+struct Redial(AtomicU64);
+
+impl Redial {
+    fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn note(&self) {
+        let _ = self.0.compare_exchange(0, mono_ns(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn at_ns(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|at| *at != 0)
+    }
+}
+
 /// The proxies of all brokers, on consecutive ports.
 pub struct FaultProxy {
     first_port: u16,
     modes: Vec<watch::Sender<Mode>>,
+    redials: Vec<Arc<Redial>>,
     backends: Arc<OnceLock<Vec<SocketAddr>>>,
     over: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -68,18 +90,21 @@ impl FaultProxy {
         let runtime = Builder::new_current_thread().enable_all().build().into_diagnostic()?;
         let backends = Arc::<OnceLock<Vec<SocketAddr>>>::default();
         let modes: Vec<_> = listeners.iter().map(|_| watch::channel(Mode::Pass).0).collect();
+        let redials: Vec<_> = listeners.iter().map(|_| Arc::<Redial>::default()).collect();
+        let noted = redials.clone();
         let receivers: Vec<_> = modes.iter().map(watch::Sender::subscribe).collect();
         let (over, ended) = oneshot::channel::<()>();
         let known = Arc::clone(&backends);
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
-                for (number, (listener, mode)) in listeners.into_iter().zip(receivers).enumerate() {
-                    tokio::spawn(accept(listener, number, Arc::clone(&known), mode));
+                for (number, ((listener, mode), redial)) in listeners.into_iter().zip(receivers).zip(noted).enumerate()
+                {
+                    tokio::spawn(accept(listener, number, Arc::clone(&known), mode, redial));
                 }
                 let _ = ended.await;
             });
         });
-        Ok(Self { first_port, modes, backends, over: Some(over), thread: Some(thread) })
+        Ok(Self { first_port, modes, redials, backends, over: Some(over), thread: Some(thread) })
     }
 
     /// The port in front of the first broker.
@@ -100,9 +125,17 @@ impl FaultProxy {
 
     /// Changes the mode of a broker, counted from 1.
     pub fn set(&self, broker: u32, mode: Mode) {
-        if let Some(sender) = self.modes.get(broker as usize - 1) {
+        let at = broker as usize - 1;
+        if let (Some(sender), Some(redial)) = (self.modes.get(at), self.redials.get(at)) {
+            // What was dialled before is not told of what is held now.
+            redial.forget();
             sender.send_replace(mode);
         }
+    }
+
+    /// When the broker was dialled while nothing passes to it: whoever had connections has given one up then.
+    pub fn redialled_ns(&self, broker: u32) -> Option<u64> {
+        self.redials.get(broker as usize - 1)?.at_ns()
     }
 }
 
@@ -134,10 +167,14 @@ async fn accept(
     number: usize,
     backends: Arc<OnceLock<Vec<SocketAddr>>>,
     mode: watch::Receiver<Mode>,
+    redial: Arc<Redial>,
 ) {
     let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
     let Ok(listener) = listener else { return };
     while let Ok((client, _)) = listener.accept().await {
+        if *mode.borrow() == Mode::Hold {
+            redial.note();
+        }
         if let Some(backend) = backends.get().and_then(|backends| backends.get(number)) {
             tokio::spawn(serve(client, *backend, mode.clone()));
         }

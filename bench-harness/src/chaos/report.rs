@@ -33,6 +33,8 @@ pub struct FaultReport {
     pub silence_ms: u64,
     /// From its end until a whole second reached 95 % of the rate before all faults; absent if none did.
     pub recovery_ms: Option<u64>,
+    /// Where connections were dead: from then until the product dialled that broker anew; absent if it did not while they were.
+    pub redial_ms: Option<u64>,
     /// Where one broker was struck: the rate of the clients whose partition another leads, of what it was before, between the
     /// end of the first second of the fault and its healing.
     pub others_rate: Option<f64>,
@@ -47,6 +49,8 @@ pub struct OwnCounts {
     pub success: u64,
     /// Records that were never written, failed or dropped.
     pub refused: u64,
+    /// Records sent again.
+    pub retried: u64,
     /// Records sent again under a new epoch because their fate was open.
     pub possible_duplicate: u64,
     /// Whether they fit the ledger: to the unit where nothing was sent twice.
@@ -163,6 +167,7 @@ impl Report {
             until_ms: after_start(window.until_ns),
             silence_ms: counts.longest_silence_ns(window.from_ns, window.until_ns) / 1_000_000,
             recovery_ms: recovery.map(|ns| ns / 1_000_000),
+            redial_ms: strike.redialled_ns.map(|ns| ns.saturating_sub(strike.struck_ns) / 1_000_000),
             others_rate: self.others_rate(strike, counts, lead, routes),
         }
     }
@@ -260,12 +265,13 @@ fn own_counts(scrape: &Scrape, counts: &Counts, findings: &Findings) -> OwnCount
     let publishes = scrape.sum("aqueduct_publishes_received_total");
     let success = scrape.sum("aqueduct_sink_success_total");
     let refused = scrape.sum("aqueduct_sink_failed_total") + scrape.sum("aqueduct_sink_dropped_total");
+    let retried = scrape.sum("aqueduct_sink_retried_total");
     let possible_duplicate = scrape.sum("aqueduct_sink_possible_duplicate_total");
     let records = findings.verdict.records;
     // What a lost connection had in its buffers is sent and never received.
     let all_came = publishes == counts.publishes || (!counts.disconnects.is_empty() && publishes < counts.publishes);
     let all_written = (success..=success + possible_duplicate + refused).contains(&records);
-    OwnCounts { publishes, success, refused, possible_duplicate, agree: all_came && all_written }
+    OwnCounts { publishes, success, refused, retried, possible_duplicate, agree: all_came && all_written }
 }
 
 #[cfg(test)]

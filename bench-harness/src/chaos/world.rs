@@ -109,6 +109,12 @@ impl World {
         Ok(begun)
     }
 
+    /// When the product dialled a broker anew that nothing passes to, if it did.
+    pub(super) fn redialled_ns(&self, fault: Fault, begun: &Begun) -> Option<u64> {
+        let Fault::Blackhole(_) = fault else { return None };
+        self.proxy.as_ref()?.redialled_ns(begun.broker?)
+    }
+
     /// Heals a fault. It is healed when all the processes answered have ended well.
     pub(super) fn end(&mut self, fault: Fault, begun: &Begun) -> Result<Vec<Child>> {
         let broker = begun.broker.unwrap_or(1);

@@ -51,6 +51,7 @@ use coordinator::Coordinator;
 use offsets::Offsets;
 
 pub use api::Refusal;
+pub use offsets::rewritten as rewritten_offsets;
 
 /// Clients at once. Consumers hold two or three connections each; a node that serves more than this wants a real cluster.
 const CONNECTIONS_MAX: usize = 256;

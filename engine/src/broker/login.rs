@@ -156,7 +156,10 @@ impl Login {
 
 #[cfg(test)]
 mod tests {
+    use kafka::sasl::Step;
+
     use super::*;
+    use crate::config::{Document, Loaded, Machine, Sources};
 
     fn scram(password: &str) -> Credentials {
         Credentials::Scram { hash: Hash::Sha256, username: "u".to_owned(), password: Secret::new(password) }
@@ -174,6 +177,22 @@ mod tests {
         other.set_credentials(scram("a"));
         let second = [first_words(&mut same), first_words(&mut other)];
         assert!(first[0] == first[1] && second[0] == second[1] && first[0] != second[0], "{first:?} {second:?}");
+    }
+
+    /// From the options of a connector to the first words to a broker (RFC 7628, section 3.1).
+    #[test]
+    fn extensions_are_shown_beside_the_token() {
+        let text = "[connectors.k]\ntls.enable = true\nauthentication = { mechanism = \"oauthbearer\", client_id = \"c\", \
+                    token_endpoint = \"https://login.test/t\", client_secret = \"s\", \
+                    extensions = { logicalCluster = \"lkc-1\", identityPoolId = \"pool-2\" } }\n\
+                    [sinks.s]\nconnector = \"k\"\ntopic = \"t\"\nsource_topics = [\"#\"]\n";
+        let loaded = Loaded::load(&Sources::file(Document::new("a test", text)), &Machine::probe());
+        let connector = loaded.expect("a good file").config.connectors.remove(0);
+        let credentials = Credentials::from(&connector.security.expect("a Kafka connector").authentication);
+        let mut login = Login::new(credentials, Nonces::new([7; 32], 0));
+        login.set_token(Ok(Secret::new("token")));
+        let words = b"n,,\x01auth=Bearer token\x01logicalCluster=lkc-1\x01identityPoolId=pool-2\x01\x01".to_vec();
+        assert_eq!(login.exchange().expect("an exchange").begin(), Step::Send(words));
     }
 
     #[test]

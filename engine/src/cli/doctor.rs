@@ -1,6 +1,7 @@
 //! `aqueduct doctor`: what this machine and its surroundings lack. Each line is a finding, why it matters, and the fix.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -77,6 +78,20 @@ impl Finding {
         Self { state, subject: subject.to_string(), found: found.into(), why: why.to_string(), fix: fix.into() }
     }
 
+    /// With the time it took to find out.
+    fn in_time(mut self, time: Duration) -> Self {
+        self.found += &format!(" ({})", took(time));
+        self
+    }
+
+    /// Makes a failure a warning where there is another way; `why` says which.
+    fn soften(&mut self, why: &str) {
+        if self.is_failure() {
+            self.state = State::Warning;
+            self.why = why.to_string();
+        }
+    }
+
     pub(super) fn is_failure(&self) -> bool {
         self.state == State::Failure
     }
@@ -131,5 +146,13 @@ impl Doctor {
         })?;
         let failed = findings.iter().any(Finding::is_failure);
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+/// A time for people: "0.3 ms", "1.2 s".
+fn took(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds >= 1.0 => format!("{seconds:.1} s"),
+        seconds => format!("{:.1} ms", seconds * 1e3),
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`Client`] is what a connector dials with: trust, own certificate, versions and suites, made from its options and made anew
-//! when one of its files changes. [`Session`] is one connection, whichever side opened it.
+//! when one of its files changes. [`WebTrust`] is the same for web services, as far as they need it. [`Session`] is one connection, whichever side opened it.
 //!
 //! rustls reads the clock and randomness, so it stands here and not in the shard. Its provider is ring.
 //!
@@ -18,9 +18,11 @@ mod fault;
 mod files;
 mod session;
 mod verifier;
+mod web;
 
 pub use certificate::{expiry_s, is_self_issued};
-pub use client::{Client, web_trust};
+pub use client::Client;
 pub use fault::explain;
 pub use files::{certificates_in, private_key_in};
 pub(in crate::driver) use session::{Room, Sent, Session};
+pub use web::WebTrust;

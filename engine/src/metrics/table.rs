@@ -141,7 +141,7 @@ table! {
     SinkCounters {
         matched: Counter "aqueduct_sink_matched_total" "Records made for the sink.";
         success: Counter "aqueduct_sink_success_total" "Records written at the sink's required_acks.";
-        failed: Counter "aqueduct_sink_failed_total" "Records that will never be written; their clients got no success.";
+        failed: Counter "aqueduct_sink_failed_total" "Records that the sink will never write. In sync their clients got no success, unless a dead-letter sink has taken them; in async they had been acknowledged before.";
         dropped_queue_full: Counter "aqueduct_sink_dropped_total" {"reason" = "queue_full"} "Records discarded, by reason.";
         dropped_rejected: Counter "aqueduct_sink_dropped_total" {"reason" = "rejected"} "Records discarded, by reason.";
         dropped_expired: Counter "aqueduct_sink_dropped_total" {"reason" = "expired"} "Records discarded, by reason.";

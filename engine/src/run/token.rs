@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use kafka::sasl::Secret;
-use rustls::ClientConfig;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Authentication, Connector, OauthClient};
-use crate::driver::tls::web_trust;
+use crate::driver::tls::WebTrust;
 use crate::driver::{Shards, StartError};
 
 /// The part of a token's life after which the next one is fetched, as a fraction. What is left must outlast some failed
@@ -31,7 +30,7 @@ pub(super) struct TokenKeeper {
     connector: u16,
     name: String,
     client: OauthClient,
-    trust: Arc<ClientConfig>,
+    trust: WebTrust,
 }
 
 /// When the token ends that the shards have for a connector. Whoever fetches the next ones shares it with who comes after it.
@@ -55,8 +54,8 @@ impl Expiry {
 /// One sentence: the step that failed, and the server's own words.
 pub fn fetch_token(client: &OauthClient, ca_file: Option<&PathBuf>) -> Result<Secret, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let trust = trust(ca_file)?;
-    runtime.block_on(endpoint::fetch(client, &trust)).map(|issued| issued.token)
+    let trust = WebTrust::new(ca_file.cloned())?;
+    runtime.block_on(endpoint::fetch(client, trust.config())).map(|issued| issued.token)
 }
 
 /// What an authorization server's answer means: a token and how long it lasts.
@@ -68,10 +67,6 @@ pub fn read_token(status: u16, body: &[u8]) -> Result<(Secret, Duration), String
     endpoint::understand(status, body).map(|issued| (issued.token, issued.lifetime))
 }
 
-fn trust(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, String> {
-    web_trust(ca_file.map(PathBuf::as_path))
-}
-
 impl TokenKeeper {
     /// The keeper of a connector with this number, if its brokers want tokens.
     ///
@@ -80,19 +75,20 @@ impl TokenKeeper {
     pub(super) fn of(number: u16, connector: &Connector) -> Result<Option<Self>, StartError> {
         let Some(security) = &connector.security else { return Ok(None) };
         let Authentication::OauthBearer(client) = &security.authentication else { return Ok(None) };
-        let trust = trust(security.tls.ca_file.as_ref());
+        let trust = WebTrust::new(security.tls.ca_file.clone());
         let trust = trust.map_err(|why| StartError::new(format!("connectors.{}: {why}.", connector.name)))?;
         let name = connector.name.clone();
         Ok(Some(Self { connector: number, name, client: client.clone(), trust }))
     }
 
     /// Keeps the shards in tokens for ever; runs on the control thread. `expiry`: of the token that they have.
-    pub(super) async fn keep(self, shards: Shards, expiry: Expiry) {
+    pub(super) async fn keep(mut self, shards: Shards, expiry: Expiry) {
         let mut retry = RETRY_FIRST;
         let mut last_error: Option<String> = None;
         loop {
+            self.look_at_file().await;
             let asked = Instant::now();
-            match endpoint::fetch(&self.client, &self.trust).await {
+            match endpoint::fetch(&self.client, self.trust.config()).await {
                 Ok(issued) => {
                     let seconds = issued.lifetime.as_secs();
                     tracing::debug!("connector {}: a token was issued for {seconds} s", self.name);
@@ -119,6 +115,23 @@ impl TokenKeeper {
                     retry = (retry * 2).min(RETRY_LAST);
                 }
             }
+        }
+    }
+
+    /// The endpoint's certificate and its authority may have been replaced since it was asked last.
+    async fn look_at_file(&mut self) {
+        let mut trust = self.trust.clone();
+        // A file may lie on a disk that is slow today.
+        let looked = tokio::task::spawn_blocking(move || (trust.refresh(), trust));
+        let Ok((result, trust)) = looked.await else { return };
+        self.trust = trust;
+        let name = &self.name;
+        match result {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("connector {name}: tls.cacertfile has changed; tokens are fetched with it"),
+            Err(why) => tracing::error!(
+                "connector {name}: tls.cacertfile has changed and cannot be used for tokens, the old one goes on: {why}"
+            ),
         }
     }
 }

@@ -5,14 +5,15 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use aqueduct::config::{Document, Loaded, Machine, Sources, TlsOptions};
-use aqueduct::driver::SocketOptions;
 use aqueduct::driver::tls::Client;
+use aqueduct::driver::{Letter, Order, SocketOptions};
+use aqueduct::shard::io::BrokerAddr;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -89,9 +90,22 @@ impl Server {
 /// A link to a server that answers one request; how it went, the name that was asked for, the suite, and whether an earlier
 /// session was taken up again.
 fn one_answer(server: Server, client: Arc<Client>) -> (Told, Option<String>, String, bool) {
-    let (listener, to) = broker();
+    one_answer_of("127.0.0.1", server, client)
+}
+
+/// The same of a server that is dialled by this name or address of the loopback interface.
+fn one_answer_of(host: &str, server: Server, client: Arc<Client>) -> (Told, Option<String>, String, bool) {
+    let at: IpAddr = host.parse().unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let listener = TcpListener::bind((at, 0)).expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let to = BrokerAddr { connector: 0, host: host.to_owned(), port: address.port() };
     let (asked, wire) = request(7, &[100], true);
-    let call = Call::new(to, vec![asked], false, through(client));
+    let mut call = Call::new(to, vec![asked], false, through(client));
+    if host.parse::<IpAddr>().is_err() {
+        let (_, letter) = call.rig.letters.blocking_recv().expect("a letter");
+        let Letter::LookUp { link, .. } = letter else { panic!("unexpected: {letter:?}") };
+        call.rig.order(0, Order::Resolved { link, result: Ok(vec![address]) });
+    }
     let (tell, told) = mpsc::channel();
     let serving = std::thread::spawn(move || {
         let mut stream = server.take(&listener);
@@ -128,7 +142,12 @@ fn answered(server: Server, more: &str) -> (Option<String>, String) {
 
 #[track_caller]
 fn refused(server: Server, more: &str, reason: &str) {
-    match one_answer(server, client(more)).0 {
+    refused_of("127.0.0.1", server, more, reason);
+}
+
+#[track_caller]
+fn refused_of(host: &str, server: Server, more: &str, reason: &str) {
+    match one_answer_of(host, server, client(more)).0 {
         Told::Down { why, unanswered } => {
             assert!(why.contains(reason), "{more}: {why}");
             assert!(unanswered.is_empty() || unanswered == [7], "{unanswered:?}");
@@ -166,6 +185,36 @@ fn a_server_has_to_prove_who_it_is() {
     assert_eq!(answered(Server::default(), &name("auto")).0, None);
     assert_eq!(answered(Server::default(), &name("disable")).0, None);
     refused(Server::default(), &name("elsewhere.example.org"), "not for elsewhere.example.org");
+}
+
+/// RFC 6066, section 3: a name is asked for, an address never.
+#[test]
+fn a_name_is_told_to_the_server_unless_that_is_off() {
+    for (more, dialled, told) in [
+        ("", "kafka.example.org", Some("kafka.example.org")),
+        ("server_name_indication = \"auto\"", "kafka.example.org", Some("kafka.example.org")),
+        ("server_name_indication = \"auto\"", "127.0.0.1", None),
+        ("server_name_indication = \"disable\"", "kafka.example.org", None),
+        ("server_name_indication = \"kafka.example.org\"", "127.0.0.1", Some("kafka.example.org")),
+    ] {
+        let (last, name, ..) = one_answer_of(dialled, Server::default(), client(more));
+        assert!(matches!(last, Told::Response { .. }), "{more} {dialled}: {last:?}");
+        assert_eq!(name.as_deref(), told, "{more} {dialled}");
+    }
+}
+
+/// The certificate is trusted, and bears neither the name nor the address that was dialled. Whether the name is told to the server
+/// has nothing to do with that.
+#[test]
+fn a_server_has_to_be_the_one_that_was_dialled() {
+    for host in ["kafka.test", "127.0.0.2"] {
+        for more in ["", "server_name_indication = \"auto\"", "server_name_indication = \"disable\""] {
+            refused_of(host, Server::default(), more, &format!("not for {host}"));
+        }
+        let another = client("server_name_indication = \"kafka.example.org\"");
+        let (last, ..) = one_answer_of(host, Server::default(), another);
+        assert!(matches!(last, Told::Response { .. }), "nothing else is wrong with it: {last:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The doors, one target each. A later door gets its file, its row here and its folder under `corpus/`.
 
 mod config;
+mod group_offsets;
 mod headers;
 mod journal_index;
 mod journal_recovery;
@@ -163,6 +164,14 @@ pub static TARGETS: &[Target] = &[
         run: journal_index::run,
         shape: shape::INDEX,
         words: journal_index::WORDS,
+        bytes_max: 512,
+        is_decoder: false,
+    },
+    Target {
+        name: "group_offsets",
+        run: group_offsets::run,
+        shape: shape::LINES,
+        words: group_offsets::WORDS,
         bytes_max: 512,
         is_decoder: false,
     },

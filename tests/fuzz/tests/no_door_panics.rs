@@ -45,6 +45,7 @@ macro_rules! doors {
 
 doors! {
     config
+    group_offsets
     headers
     journal_index
     journal_recovery

@@ -20,12 +20,21 @@ pub struct Chaos {
     plant: Option<&'static str>,
     new_epochs: bool,
     replays: bool,
+    /// Seconds of load after the last fault.
+    calm: u32,
 }
 
 impl Chaos {
     /// The faults of a plan, in the form of `aqueduct-bench chaos --plan`.
     pub fn plan(plan: &str) -> Self {
-        Self::default().with(&["--plan", plan, "--calm", "2"])
+        Self { calm: 2, ..Self::default() }.with(&["--plan", plan])
+    }
+
+    /// So many seconds of load after the last fault, in which the rate of before may be reached again.
+    #[must_use]
+    pub fn calm(mut self, seconds: u32) -> Self {
+        self.calm = seconds;
+        self
     }
 
     /// Adds arguments of `aqueduct-bench chaos`.
@@ -115,7 +124,11 @@ impl Chaos {
         let mut command = Command::new(HARNESS.get_or_init(|| build::binary("aqueduct-bench")));
         // A release build holds no bugs to plant.
         let node = if self.plant.is_some() { build::binary("aqueduct") } else { node::binary().to_owned() };
-        command.args(["chaos", "--json", "--binary"]).arg(node).args(&self.arguments).env_remove("AQUEDUCT_PLANT");
+        command
+            .args(["chaos", "--calm", &self.calm.to_string(), "--json", "--binary"])
+            .arg(node)
+            .args(&self.arguments)
+            .env_remove("AQUEDUCT_PLANT");
         command.envs(self.plant.map(|plant| ("AQUEDUCT_PLANT", plant)));
         let output = command.stdin(Stdio::null()).output().expect("the harness starts");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -160,11 +173,11 @@ impl Verdict {
     }
 }
 
-/// Whether tests that take minutes are to run, which `AQUEDUCT_LONG=1` asks for; says so on stderr if not.
+/// Whether tests that take minutes are to run, which `AQUEDUCT_LONG=1` asks for; says so aloud if not.
 pub fn is_long_wanted() -> bool {
     let wanted = std::env::var_os("AQUEDUCT_LONG").is_some_and(|value| value == "1");
     if !wanted {
-        eprintln!("SKIPPED: takes minutes; AQUEDUCT_LONG=1 runs it");
+        peer::say_skipped("takes minutes; AQUEDUCT_LONG=1 runs it");
     }
     wanted
 }

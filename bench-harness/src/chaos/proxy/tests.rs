@@ -105,3 +105,20 @@ fn a_produce_is_refused_in_its_turn_and_never_forwarded() {
     client.write_all(&other).unwrap();
     assert_eq!(answer(&mut client, other.len()), other);
 }
+
+#[test]
+fn a_dial_while_nothing_passes_is_noted() {
+    let (proxy, mut client) = proxied();
+    client.write_all(&frame(b"x")).unwrap();
+    answer(&mut client, frame(b"x").len());
+    proxy.set(1, Mode::Hold);
+    assert_eq!(proxy.redialled_ns(1), None, "what stood before does not count");
+    let began = Instant::now();
+    let _second = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.first_port())).unwrap();
+    while proxy.redialled_ns(1).is_none() {
+        assert!(began.elapsed() < Duration::from_secs(10), "the dial was not noted");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    proxy.set(1, Mode::Pass);
+    assert_eq!(proxy.redialled_ns(1), None);
+}

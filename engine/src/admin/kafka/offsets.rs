@@ -193,6 +193,14 @@ impl Offsets {
     }
 }
 
+/// Reads a file of committed offsets, and writes what it says as this program would.
+///
+/// # Errors
+/// Why it makes no sense.
+pub fn rewritten(text: &[u8]) -> Result<Vec<u8>, String> {
+    render(&parse(text)?).map_err(|error| error.to_string())
+}
+
 fn parse(text: &[u8]) -> Result<BTreeMap<String, Group>, String> {
     let contents: Contents = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     match contents.format {

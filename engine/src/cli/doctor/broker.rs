@@ -22,6 +22,9 @@ const RETRY: Duration = Duration::from_millis(200);
 pub(super) struct Broker {
     stream: Stream,
     link: BrokerConnection,
+    /// How long an answer may take, once it has shaken hands.
+    patience: Duration,
+    /// Of the handshake, then of the question that was put last: others may be dialled between two questions.
     deadline: Instant,
 }
 
@@ -56,27 +59,45 @@ pub(super) struct Done {
     pub(super) took: Duration,
 }
 
+/// A step that went wrong; none follows it.
+pub(super) struct Stopped {
+    pub(super) step: Step,
+    pub(super) why: Failed,
+    pub(super) took: Duration,
+}
+
+/// Times steps, one after the other.
+struct Steps<'a> {
+    began: Instant,
+    done: &'a mut Vec<Done>,
+}
+
+impl Steps<'_> {
+    fn finish(&mut self, step: Step, found: String) {
+        self.done.push(Done { step, found, took: self.began.elapsed() });
+        self.began = Instant::now();
+    }
+
+    fn stopped(&self, step: Step, why: Failed) -> Stopped {
+        Stopped { step, why, took: self.began.elapsed() }
+    }
+}
+
 impl Broker {
     /// Connects to the first address of `host` that answers, encrypts, agrees on versions and logs in, as far as the
     /// connector asks for it. `done` gets each step.
-    pub(super) fn connect(
-        host: &HostPort,
-        access: &mut Access<'_>,
-        done: &mut Vec<Done>,
-    ) -> Result<Self, (Step, Failed)> {
+    pub(super) fn connect(host: &HostPort, access: &mut Access<'_>, done: &mut Vec<Done>) -> Result<Self, Stopped> {
         let timeout = Duration::from_millis(access.kafka.connect_timeout_ms);
-        let mut began = Instant::now();
-        let deadline = began + timeout;
-        let mut finish = |step, found: String| {
-            done.push(Done { step, found, took: began.elapsed() });
-            began = Instant::now();
-        };
-        let mut stream = Stream::dial(host, timeout).map_err(|error| (Step::Connect, error.to_string()))?;
-        finish(Step::Connect, "a port that answers".to_string());
+        let mut steps = Steps { began: Instant::now(), done };
+        let deadline = steps.began + timeout;
+        let mut stream =
+            Stream::dial(host, timeout).map_err(|error| steps.stopped(Step::Connect, error.to_string()))?;
+        steps.finish(Step::Connect, "a port that answers".to_string());
         if let Some(tls) = &access.tls {
-            let (encrypted, agreed) = stream.encrypt(&host.host, tls).map_err(|error| (Step::Encrypt, error))?;
+            let encrypted = stream.encrypt(&host.host, tls);
+            let (encrypted, agreed) = encrypted.map_err(|error| steps.stopped(Step::Encrypt, error))?;
             stream = encrypted;
-            finish(Step::Encrypt, agreed);
+            steps.finish(Step::Encrypt, agreed);
         }
         let mut link = BrokerConnection::new(&access.kafka.client_id, env!("CARGO_PKG_VERSION"));
         let exchange = access.exchange();
@@ -85,15 +106,14 @@ impl Broker {
             link.authenticate_with(exchange);
         }
         link.handle_connected();
-        let mut broker = Self { stream, link, deadline };
-        broker.agree().map_err(|error| (Step::Agree, error))?;
-        finish(Step::Agree, "a broker that speaks our versions".to_string());
+        let patience = Duration::from_millis(access.kafka.metadata_request_timeout_ms);
+        let mut broker = Self { stream, link, patience, deadline };
+        broker.agree().map_err(|error| steps.stopped(Step::Agree, error))?;
+        steps.finish(Step::Agree, "a broker that speaks our versions".to_string());
         if let Some(mechanism) = mechanism {
-            broker.log_in(&host.host, access).map_err(|error| (Step::LogIn, error))?;
-            finish(Step::LogIn, mechanism.to_string());
+            broker.log_in(&host.host, access).map_err(|error| steps.stopped(Step::LogIn, error))?;
+            steps.finish(Step::LogIn, mechanism.to_string());
         }
-        let answer = Duration::from_millis(access.kafka.metadata_request_timeout_ms);
-        broker.deadline = Instant::now() + answer;
         Ok(broker)
     }
 
@@ -110,6 +130,7 @@ impl Broker {
     /// A producer id: the right to write idempotently. A broker that has just started has none to give yet.
     pub(super) fn producer(&mut self) -> Result<Producer, Failed> {
         let client_id = self.link.client_id().to_string();
+        let end = Instant::now() + self.patience;
         loop {
             let mut request = Vec::new();
             let body = self.ask(ApiKey::InitProducerId, &mut request, |begun, out| {
@@ -118,7 +139,7 @@ impl Broker {
             let response = init_producer_id::decode_response(body.0, &body.1).map_err(|error| error.to_string())?;
             match response.producer {
                 Ok(producer) => return Ok(producer),
-                Err(code) if code.retriable() && Instant::now() + RETRY < self.deadline => std::thread::sleep(RETRY),
+                Err(code) if code.retriable() && Instant::now() + RETRY < end => std::thread::sleep(RETRY),
                 Err(code) => return Err(format!("{code}: {}", code.why())),
             }
         }
@@ -201,6 +222,7 @@ impl Broker {
     ) -> Result<(i16, Vec<u8>), Failed> {
         let begun = self.link.begin(api).map_err(|error| error.to_string())?;
         encode(begun, request);
+        self.deadline = Instant::now() + self.patience;
         self.stream.send(request)?;
         let frame = self.frame()?;
         match self.link.handle_bytes(&frame).map_err(|error| error.to_string())? {

@@ -77,3 +77,88 @@ impl TopicSettings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::State;
+    use crate::config::{Document, Loaded, Machine, Sources};
+    use kafka::ErrorCode;
+    use kafka::message::metadata::Partition;
+
+    fn sink(options: &str) -> Sink {
+        let base = "[connectors.k]\n[sinks.s]\nconnector = \"k\"\ntopic = \"t\"\nsource_topics = [\"#\"]\n";
+        let file = Document::new("a test", &format!("{base}{options}"));
+        Loaded::load(&Sources::file(file), &Machine::probe()).expect("a good file").config.sinks.remove(0)
+    }
+
+    fn topic(replicas: i32) -> Topic {
+        let partition = |index, replicas| Partition {
+            error: ErrorCode::NONE,
+            index,
+            leader: 0,
+            leader_epoch: 0,
+            replicas: (0..replicas).collect(),
+            in_sync: (0..replicas).collect(),
+        };
+        // The partition with the fewest replicas counts.
+        let partitions = vec![partition(0, 5), partition(1, replicas)];
+        Topic { name: "t".into(), id: [0; 16], error: ErrorCode::NONE, is_internal: false, partitions, rights: None }
+    }
+
+    /// What comes of `min.insync.replicas` with so many replicas.
+    fn acks(min_insync: usize, replicas: i32, options: &str) -> (State, String) {
+        let settings = TopicSettings { name: "t".into(), min_insync: Some(min_insync), message_bytes_max: None };
+        let [finding] = &settings.against("c", &topic(replicas), &sink(options))[..] else { panic!("one finding") };
+        assert_eq!(finding.found, format!("topic t: min.insync.replicas = {min_insync} of {replicas} replicas"));
+        (finding.state, finding.fix.clone())
+    }
+
+    #[test]
+    fn more_in_sync_than_there_are_is_never_met() {
+        let fix = "set min.insync.replicas to 2 or less, or add replicas".to_string();
+        assert_eq!(acks(3, 2, ""), (State::Failure, fix));
+        assert_eq!(acks(2, 1, "").0, State::Failure);
+    }
+
+    #[test]
+    fn all_of_them_in_sync_is_a_warning() {
+        assert_eq!(acks(3, 3, ""), (State::Warning, "set min.insync.replicas to 2".into()));
+        assert_eq!(acks(2, 2, ""), (State::Warning, "set min.insync.replicas to 1".into()));
+        assert_eq!(acks(1, 1, "").0, State::Good, "of one there is no other choice, and the line of replicas warns");
+    }
+
+    #[test]
+    fn one_in_sync_of_several_is_a_warning() {
+        assert_eq!(acks(1, 3, ""), (State::Warning, "set min.insync.replicas to 2".into()));
+        assert_eq!(acks(2, 3, ""), (State::Good, String::new()));
+    }
+
+    /// Kafka minds `min.insync.replicas` where all in sync have to confirm, and nowhere else.
+    #[test]
+    fn whoever_waits_for_fewer_is_not_compared() {
+        for acknowledged in ["leader_only", "none"] {
+            let options = format!("required_acks = \"{acknowledged}\"\nidempotence = false");
+            assert_eq!(acks(3, 2, &options).0, State::Good, "{acknowledged}");
+        }
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_topic_takes_is_a_warning() {
+        let sizes = |allowed| {
+            let settings = TopicSettings { name: "t".into(), min_insync: None, message_bytes_max: Some(allowed) };
+            let findings = settings.against("c", &topic(3), &sink("max_batch_bytes = \"64KB\""));
+            let [finding] = &findings[..] else { panic!("one finding") };
+            (finding.state, finding.fix.clone())
+        };
+        let fix = "lower max_batch_bytes to 65535 bytes or less, or raise max.message.bytes".to_string();
+        assert_eq!(sizes(65_535), (State::Warning, fix));
+        assert_eq!(sizes(65_536), (State::Good, String::new()));
+    }
+
+    #[test]
+    fn what_a_broker_does_not_tell_is_not_compared() {
+        let settings = TopicSettings { name: "t".into(), min_insync: None, message_bytes_max: None };
+        assert!(settings.against("c", &topic(3), &sink("")).is_empty());
+    }
+}

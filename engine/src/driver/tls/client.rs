@@ -3,7 +3,6 @@
 //! Shards only take what is here at their next dial; the files are read at start and by the control thread, which asks
 //! [`Client::refresh`] every second. A change that cannot be used is told once, and the old files go on.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -150,21 +149,6 @@ impl Current {
         };
         Ok(Self { config: Arc::new(config), stamps, authority_expiry_s, own_expiry_s })
     }
-}
-
-/// Trust for web services: the authorities of the system, and those of a file.
-///
-/// # Errors
-/// One sentence.
-pub fn web_trust(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = ca_file {
-        roots.add_parsable_certificates(files::certificates(path)?);
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// Whom to trust, and when the first certificate of a file of ours ends.

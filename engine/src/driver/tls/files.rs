@@ -21,15 +21,19 @@ const ENCRYPTED_BEFORE_PKCS8: &str = "Proc-Type: 4,ENCRYPTED";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stamp(PathBuf, Option<(u64, u64, u64, i64, i64)>);
 
+impl Stamp {
+    /// That of a file, which may not be there.
+    pub(super) fn of(path: &Path) -> Self {
+        let facts = fs::metadata(path).ok();
+        let facts = facts.map(|m| (m.dev(), m.ino(), m.size(), m.mtime() * 1_000_000_000 + m.mtime_nsec(), m.ctime()));
+        Self(path.to_owned(), facts)
+    }
+}
+
 /// The stamps of every file that the options name; a file that is not there has one too.
 pub(super) fn stamps(options: &TlsOptions) -> Vec<Stamp> {
     let paths = [&options.ca_file, &options.cert_file, &options.key_file];
-    let stamp = |path: &PathBuf| {
-        let facts = fs::metadata(path).ok();
-        let facts = facts.map(|m| (m.dev(), m.ino(), m.size(), m.mtime() * 1_000_000_000 + m.mtime_nsec(), m.ctime()));
-        Stamp(path.clone(), facts)
-    };
-    paths.into_iter().flatten().map(stamp).collect()
+    paths.into_iter().flatten().map(|path| Stamp::of(path)).collect()
 }
 
 /// Every certificate of a PEM file; at least one.

@@ -569,6 +569,12 @@ impl Journal {
         self.entries * ENTRY_BYTES + self.backlogs.bytes()
     }
 
+    /// Bytes that are charged for it: its lists, and what was read back beyond what may be. Each partition may have an entry read
+    /// back though the others hold everything, or it would wait for a broker that is away; of many that is much.
+    pub fn charged_bytes(&self) -> usize {
+        self.index_bytes() + self.loaded_bytes.saturating_sub(self.limits.loaded_bytes_max)
+    }
+
     /// What was counted.
     pub fn counts(&self) -> JournalCounts {
         JournalCounts { segments: self.segments.len() as u64, ..self.counts }

@@ -534,6 +534,21 @@ fn many_topics_read_no_more_than_they_may() {
     assert_eq!(rig.drain_named().len(), 100);
 }
 
+/// Memory: where each of many partitions has an entry read back, though its broker is away, others have less to fill.
+#[test]
+fn what_is_read_back_beyond_the_spare_memory_is_charged() {
+    let loaded_bytes_max = 200_000;
+    let mut rig = Rig::new(JournalLimits { loaded_bytes_max, inflight_max: 0, ..limits() });
+    (0..50).for_each(|partition| rig.push(partition, &"x".repeat(20_000)));
+    rig.work();
+    assert_eq!(rig.away.len(), 50, "each partition goes on");
+    assert!(rig.journal.loaded_bytes > 1_000_000);
+    let beyond = rig.journal.charged_bytes() - rig.journal.index_bytes();
+    assert_eq!(beyond, rig.journal.loaded_bytes - loaded_bytes_max);
+    rig.drain();
+    assert_eq!(rig.journal.charged_bytes(), 0);
+}
+
 #[test]
 fn a_topic_waits_for_the_shard_that_took_it_over() {
     let mut start = JournalStart::empty(0, OWN, MARK);

@@ -2,18 +2,19 @@
 
 use std::ops::{Add, Sub};
 
-/// Monotonic time in nanoseconds since the process started. Deadlines and durations are made of this alone.
+/// Monotonic time in nanoseconds since a point long before the process started, so that there is one for what an earlier process
+/// began. Zero is "long ago". Deadlines and durations are made of this alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Mono(pub u64);
 
 impl Mono {
-    /// Milliseconds since the process started; what the MQTT codec counts in.
+    /// Milliseconds since that point; what the MQTT codec counts in.
     #[inline]
     pub fn as_ms(self) -> u64 {
         self.0 / 1_000_000
     }
 
-    /// A point `ms` milliseconds after the process started.
+    /// A point `ms` milliseconds after that one.
     #[inline]
     pub fn from_ms(ms: u64) -> Self {
         Self(ms.saturating_mul(1_000_000))

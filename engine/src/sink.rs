@@ -77,7 +77,7 @@ pub struct Sink {
 pub struct Stored {
     /// The journal.
     pub journal: Journal,
-    /// Bytes charged for its lists of entries.
+    /// Bytes charged for its lists of entries, and for what is read back beyond its share.
     pub charge_bytes: usize,
     /// Something has happened that may let batches leave.
     pub ready: bool,

@@ -310,8 +310,10 @@ options! {
         /// With a buffer in memory: above `node.memory_high_watermark` the oldest records are dropped down to `max_inflight` times
         /// `max_batch_bytes` for each partition in async, and publishers are not read in sync.
         "buffer.memory_overload_protection" => memory_overload_protection: bool = Flag, or("false"), live;
-        /// What gives way when a buffer is full: publishers, the oldest records, or the new one. For a record that gave way in sync
-        /// MQTT 3.1.1 clients are closed and send again all they have in flight, which the limit should hold with ease.
+        /// What gives way when a buffer is full: publishers, the oldest records, or the new one. What lies on disk, and what fills
+        /// behind it, gives way to `buffer.per_partition_limit` alone: where the disk or memory is full, publishers wait with
+        /// `drop_oldest`, too, once nothing else of the sink waits in memory. For a record that gave way in sync MQTT 3.1.1 clients
+        /// are closed and send again all they have in flight, which the limit should hold with ease.
         "buffer.overflow" => overflow: Overflow = Choice::of(),
             derived(
                 "\"backpressure\" in sync and on disk, \"drop_oldest\" in async in memory and hybrid",

@@ -39,6 +39,7 @@ mod op;
 mod open;
 mod positions;
 mod read;
+mod rescue;
 #[cfg(test)]
 pub(crate) mod rig;
 mod topic_table;

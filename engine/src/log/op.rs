@@ -1,5 +1,7 @@
 //! Disk operations: owned buffers go to the writer thread of the shard and come back when the bytes are durable.
 
+use rustix::io::Errno;
+
 use super::journal::{JournalDone, JournalOp};
 use crate::buffer::Batch;
 
@@ -49,6 +51,19 @@ pub struct DiskError {
     pub errno: i32,
     /// For people.
     pub text: String,
+}
+
+impl DiskError {
+    /// Whether nothing is wrong but that there is no room.
+    pub fn is_full(&self) -> bool {
+        [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| errno.raw_os_error() == self.errno)
+    }
+
+    /// Whether the system lacks something that it may have later: what the disk holds is none the worse for it.
+    pub fn may_pass(&self) -> bool {
+        let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR];
+        passing.iter().any(|errno| errno.raw_os_error() == self.errno)
+    }
 }
 
 /// The end of an operation.

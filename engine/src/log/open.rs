@@ -52,6 +52,14 @@ pub enum OpenError {
         /// The system's word.
         error: io::Error,
     },
+    /// What lies there may not have been sent, and what it is cannot be told.
+    #[error("cannot read {}: {error}; records that were acknowledged may lie there", .path.display())]
+    Unread {
+        /// What cannot be read.
+        path: PathBuf,
+        /// The system's word.
+        error: io::Error,
+    },
     /// Kafka would not take the name, or it would lead out of the directory.
     #[error("{0:?} is no topic name: use 1 to 249 of a-z A-Z 0-9 . _ -")]
     TopicName(String),
@@ -227,7 +235,8 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), OpenError> {
         make_dir(parent)?;
     }
     fs::create_dir(dir).map_err(|error| OpenError::Io { what: "make the directory", path: dir.to_owned(), error })?;
-    sync_dir(parent.unwrap_or(Path::new(".")))
+    // One that is there counts as durable when it is asked for again.
+    sync_dir(parent.unwrap_or(Path::new("."))).inspect_err(|_| drop(fs::remove_dir(dir)))
 }
 
 /// Makes the names in a directory durable.

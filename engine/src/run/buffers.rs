@@ -10,6 +10,7 @@ use super::lock::Lock;
 use super::random;
 use crate::config::{BufferMode, Config, Sink};
 use crate::driver::StartError;
+use crate::log::OpenError;
 use crate::log::journal::{JournalId, JournalSpec, JournalStart, OpenedJournals, open_journals, remove_passed};
 
 /// The buffers of a node; clones share everything. Locks are held until the last of them is gone.
@@ -86,10 +87,7 @@ impl Buffers {
         }
         let first = JournalId(shared.next);
         let opened = open_journals(std::slice::from_ref(&spec), self.shards, first, || marks.pop().unwrap_or_default())
-            .map_err(|e| {
-                let option = option(of);
-                StartError::new(format!("{e}. The buffer of sinks.{} lies in `{option}`: see that it can.", of.name))
-            })?;
+            .map_err(|error| refuse(of, &error))?;
         opened.starts.iter().flatten().try_for_each(|start| refuse_unnamed(of, &spec, start))?;
         shared.next = opened.journals.places().last().map_or(shared.next, |(journal, _)| journal.0 + 1);
         shared.held.push(Held { spec, _lock: lock });
@@ -128,6 +126,19 @@ fn refuse_unnamed(of: &Sink, spec: &JournalSpec, start: &JournalStart) -> Result
         name = of.name,
         dir = spec.dir.display(),
     )))
+}
+
+/// Too many open files, or too little memory, pass; a file that nobody can read any more is for people to put away.
+fn refuse(of: &Sink, error: &OpenError) -> StartError {
+    let (name, option) = (&of.name, option(of));
+    StartError::new(match error {
+        OpenError::Unread { .. } => format!(
+            "{error}. The buffer of sinks.{name} lies in `{option}`, and nothing of it was sent or removed. Start again when it can \
+             be read: check the rights of this user, the limit of open files, the memory, and the disk. If that does not help, move \
+             what cannot be read to another place and start without it: what it holds is not sent then."
+        ),
+        _ => format!("{error}. The buffer of sinks.{name} lies in `{option}`: see that it can."),
+    })
 }
 
 fn option(of: &Sink) -> String {

@@ -42,9 +42,9 @@ impl Lock {
             }
             Err(errno) => return Err(StartError::path("lock", &path, &errno.into())),
         }
-        // For the sentence above; the lock itself does not need it.
-        let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        written.map_err(|e| StartError::path("write", &path, &e))?;
+        // For the sentence above. The lock itself does not need it, and a full disk, which may not take it, is no reason not to
+        // start: what lies on it has to leave.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self { _file: file })
     }
 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The shard that received the records fills, stores and reads back; the owner of the partition sends. So a batch is charged
-//! here, comes back here, and what has been passed is known where the files are. What was read back is not charged: the
-//! journal bounds it. The lists of entries are.
+//! here, comes back here, and what has been passed is known where the files are. What was read back is not charged as far as the
+//! plan leaves room for it beside the budget. What is beyond that is, and so are the lists of entries.
 
 use super::control::{Level, SlotState};
 use super::io::Io;
@@ -234,7 +234,7 @@ impl Shard {
         let sink = &mut self.sinks[index];
         let Some(stored) = &mut sink.journal else { return };
         while sink.accumulator.queued_bytes() > share {
-            let oldest = sink.accumulator.oldest();
+            let oldest = sink.accumulator.oldest(|_| true);
             let Some(mut batch) = oldest.and_then(|slot| sink.accumulator.drop_oldest(slot)) else { return };
             if let Some(live) = sink.live.as_deref() {
                 live.name(batch.live).0.clone_into(&mut batch.topic_name);
@@ -281,7 +281,7 @@ impl Shard {
             }
         }
         self.leaving = leaving;
-        let bytes = stored.journal.index_bytes();
+        let bytes = stored.journal.charged_bytes();
         let charged = std::mem::replace(&mut stored.charge_bytes, bytes);
         match bytes > charged {
             true => self.budget.charge(bytes - charged),

@@ -16,7 +16,7 @@ use crate::config::{BufferMode, Overflow};
 use crate::event::{Event, EventIds};
 use crate::session::publications::LaneSeat;
 use crate::session::table::SessionTable;
-use crate::sink::accumulator::{At, Record, Room};
+use crate::sink::accumulator::{Accumulator, At, Record, Room};
 use crate::sink::live_topics::Aim;
 use crate::sink::partitioning::Choice;
 use crate::sink::route::{Chosen, MemoRoute, Never, RouteMemo, Scratch, Value};
@@ -519,22 +519,27 @@ fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize
     }
 }
 
-/// Takes out the oldest records that are not on their way: of the partition, or of the sink where memory is short.
+/// Takes out the oldest records that are not on their way: of the partition, or of the sink where memory is short. What lies on
+/// disk gives no memory back, so that what fills behind it stays, too.
 fn displace(placer: &mut Placer<'_>, index: usize, partition: u32, room: Room) -> Option<Box<Batch>> {
-    let sink = &mut placer.sinks[index];
-    let (topic, number) = target_of(sink.live.as_deref(), &sink.accumulator, partition);
-    if let Some(stored) = &mut sink.journal {
-        if room == Room::PartitionFull
-            && let Some(gone) = stored.journal.drop_oldest(placer.at.now, topic, number)
-        {
+    let is_on_disk = placer.settings.sinks[index].buffer == BufferMode::Disk;
+    let Sink { journal, accumulator, live, .. } = &mut placer.sinks[index];
+    let target = |accumulator: &Accumulator, slot| target_of(live.as_deref(), accumulator, slot);
+    if room == Room::PartitionFull
+        && let Some(stored) = journal
+    {
+        let (topic, number) = target(accumulator, partition);
+        if let Some(gone) = stored.journal.drop_oldest(placer.at.now, topic, number) {
             return Some(gone_batch(index as u16, gone, placer.pool, placer.at.now));
         }
-        // What is with the disk is older than what fills.
-        if stored.journal.holds(topic, number) || placer.settings.sinks[index].buffer == BufferMode::Disk {
-            return None;
-        }
     }
-    let accumulator = &mut sink.accumulator;
-    let victim = if room == Room::PartitionFull { Some(partition) } else { accumulator.oldest() };
-    victim.and_then(|p| accumulator.drop_oldest(p))
+    let may_go = |slot: u32| {
+        let (topic, number) = target(accumulator, slot);
+        journal.as_ref().is_none_or(|stored| !is_on_disk && !stored.journal.holds(topic, number))
+    };
+    let victim = match room {
+        Room::PartitionFull => Some(partition).filter(|&slot| may_go(slot)),
+        _ => accumulator.oldest(may_go),
+    };
+    victim.and_then(|slot| accumulator.drop_oldest(slot))
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod dead_letter;
 mod deliver;
 mod growth;
+mod hybrid;
 mod live_topics;
 mod mqtt_client;
 mod overload;

@@ -416,14 +416,15 @@ impl Accumulator {
         Some(batch)
     }
 
-    /// The partition whose oldest waiting batch is the oldest of all.
-    pub fn oldest(&self) -> Option<u32> {
+    /// The partition whose oldest waiting batch is the oldest of all, among those that may be it.
+    pub fn oldest(&self, may_be: impl Fn(u32) -> bool) -> Option<u32> {
         let age = |&index: &u32| {
             let slot = &self.partitions[index as usize];
             let batch = slot.full.front().or(slot.filling.as_ref().filter(|b| b.records > 0))?;
             Some((batch.opened, index))
         };
-        self.open.iter().filter_map(age).min().map(|(_, index)| index)
+        let ages = self.open.iter().filter(|&&index| may_be(index)).filter_map(age);
+        ages.min().map(|(_, index)| index)
     }
 
     /// A partition of which more than `bytes_max` wait.

@@ -55,11 +55,11 @@ impl Default for DiskPlan {
 pub struct DiskFaults {
     /// Bytes that all files together may have; a write beyond it is cut short (ENOSPC).
     pub bytes_max: Option<u64>,
-    /// An append: only a part of it is written (EIO).
+    /// An append, or positions: only a part of it is written (EIO).
     pub write_fails: u32,
     /// An append that failed: its part cannot be cut off again.
     pub cut_fails: u32,
-    /// A segment that is opened or begun: it cannot be.
+    /// A segment that is opened or begun, or new positions: it cannot be.
     pub create_fails: u32,
     /// A file or directory that is synced: it cannot be, and what it holds is left to chance.
     pub sync_fails: u32,

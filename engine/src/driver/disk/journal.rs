@@ -3,7 +3,7 @@
 //! Reads wait until everything else that is queued has been done, and are done one at a time: an acknowledgement may wait for
 //! an append, nobody waits for what is read ahead.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -12,8 +12,7 @@ use std::time::Instant;
 use super::segment::{Segment, error};
 use crate::buffer::{Batch, PartKey};
 use crate::log::journal::{
-    BacklogId, JournalDone, JournalId, JournalOp, JournalPlace, Journals, ReadBack, SegmentId, Wanted, pieces,
-    read_back,
+    BacklogId, JournalDone, JournalId, JournalOp, Journals, ReadBack, SegmentId, Wanted, pieces, read_back,
 };
 use crate::log::{DiskDone, DiskError};
 
@@ -29,6 +28,8 @@ pub(super) struct JournalFiles {
     written: Vec<Written>,
     reads: VecDeque<Read>,
     readers: VecDeque<(SegmentId, File)>,
+    /// Files of positions whose names are durable, as far as this process has seen to it.
+    named: HashSet<(JournalId, u8)>,
 }
 
 /// What was written and waits for the sync.
@@ -57,7 +58,14 @@ struct Read {
 
 impl JournalFiles {
     pub(super) fn new(journals: Journals) -> Self {
-        Self { journals, open: HashMap::new(), written: Vec::new(), reads: VecDeque::new(), readers: VecDeque::new() }
+        Self {
+            journals,
+            open: HashMap::new(),
+            written: Vec::new(),
+            reads: VecDeque::new(),
+            readers: VecDeque::new(),
+            named: HashSet::new(),
+        }
     }
 
     /// Journals of a sink that comes while the node runs.
@@ -71,6 +79,7 @@ impl JournalFiles {
         let journals = &self.journals;
         self.open.retain(|journal, _| journals.has(*journal));
         self.readers.retain(|(segment, _)| journals.has(segment.journal));
+        self.named.retain(|(journal, _)| journals.has(*journal));
     }
 
     /// Carries out an operation, or the part of it that comes before the sync.
@@ -89,8 +98,7 @@ impl JournalFiles {
                 self.reads.push_back(Read { segment, backlog, partition, wanted });
             }
             JournalOp::Positions { journal, slot, bytes } => {
-                let result =
-                    write_positions(self.journals.place(journal), slot, &bytes).map_err(|e| error("write", &e));
+                let result = self.write_positions(journal, slot, &bytes).map_err(|e| error("write", &e));
                 done(DiskDone::Journal(JournalDone::Positions { journal, result }));
             }
             JournalOp::Delete { segment } => {
@@ -118,10 +126,33 @@ impl JournalFiles {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 let place = self.journals.place(journal);
+                place.make().map_err(|e| error("create", &e))?;
                 entry.insert(Segment::open(&place.dir, &place.segment_path(seq), i64::from(seq), at)?)
             }
         };
         file.append(at, pieces)
+    }
+
+    /// Replaces the bytes of a file of positions. It is written in place: the other one is whole meanwhile.
+    fn write_positions(&mut self, journal: JournalId, slot: u8, bytes: &[u8]) -> io::Result<()> {
+        let place = self.journals.place(journal);
+        let is_named = self.named.contains(&(journal, slot));
+        if !is_named {
+            place.make()?;
+        }
+        let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).custom_flags(nofollow).mode(0o600);
+        let file = options.open(place.positions_path(slot))?;
+        file.write_all_at(bytes, 0)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_data()?;
+        // The name of a new file, or of one whose name was not made durable when it was.
+        if !is_named {
+            File::open(&place.dir)?.sync_all()?;
+            self.named.insert((journal, slot));
+        }
+        Ok(())
     }
 
     /// Syncs every touched file once, and answers.
@@ -197,19 +228,6 @@ impl JournalFiles {
             _ => Ok(()),
         }
     }
-}
-
-/// Replaces the bytes of a file of positions. It is written in place: the other one is whole meanwhile.
-fn write_positions(place: &JournalPlace, slot: u8, bytes: &[u8]) -> io::Result<()> {
-    let path = place.positions_path(slot);
-    let is_new = !path.exists();
-    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).custom_flags(nofollow).mode(0o600).open(&path)?;
-    file.write_all_at(bytes, 0)?;
-    file.set_len(bytes.len() as u64)?;
-    file.sync_data()?;
-    if is_new { File::open(&place.dir)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! bytes for each entry stay. A file goes when nothing in it is left and the positions that say so have been written, so
 //! that it does not come back after a crash without them.
 
+mod directory;
 mod disk;
 mod passed;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::clock::{self, Mono, Now};
 use crate::hash::Keyed;
 use crate::plants::{Plant, is_planted};
 use crate::ticket::Run;
+use directory::Directory;
 
 /// Most bytes of one read.
 const READ_BYTES: usize = 1 << 20;
@@ -41,8 +43,6 @@ const READ_ENTRIES: usize = 512;
 const AHEAD_BYTES: usize = 512 << 10;
 /// Entries of a partition on their way at most: bounds what positions say.
 const OPEN_MAX: usize = 256;
-/// How old positions on disk may be.
-const POSITIONS_MS: u64 = 500;
 
 /// The limits of one journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,26 +155,6 @@ struct Segment {
     leaving: bool,
 }
 
-/// A directory, and how far it has been passed.
-#[derive(Debug)]
-struct Directory {
-    journal: JournalId,
-    mark: u32,
-    /// By partition of the sink's own topic, one above the newest entry that has left the queue.
-    resume: BTreeMap<u32, u64>,
-    /// One above the newest entry of an earlier start that names a topic; 0 if none does.
-    named_end: u64,
-    /// How often positions were written.
-    count: u64,
-    /// Since when there is something to write.
-    dirty_since: Option<Mono>,
-    writing: bool,
-    /// Files to be removed once the next positions are durable.
-    condemned: Vec<SegmentId>,
-    /// Files to be removed once those being written are.
-    going: Vec<SegmentId>,
-}
-
 /// A partition; `topic` is empty for the sink's own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BacklogPart {
@@ -251,11 +231,12 @@ impl Journal {
                 self.list(id);
             }
             let resume = adopted.positions.partitions.iter().map(|(&p, position)| (p, position.resume)).collect();
-            let count = adopted.positions.count;
-            let named_end = adopted.named_end;
-            self.directories.push(Directory { resume, count, named_end, ..Directory::new(journal, adopted.mark) });
+            let (count, named_end) = (adopted.positions.count, adopted.named_end);
+            let mut directory = Directory::new(journal, adopted.mark, count);
+            (directory.resume, directory.named_end) = (resume, named_end);
+            self.directories.push(directory);
         }
-        self.directories.push(Directory::new(start.own, start.mark));
+        self.directories.push(Directory::new(start.own, start.mark, 0));
         for BacklogPart { topic, partition } in start.waits_for {
             let id = self.backlogs.open(&topic, partition);
             self.backlogs[id].blocked = true;
@@ -554,7 +535,7 @@ impl Journal {
     pub fn learn_partitions(&mut self, now: Mono, count: u32) -> bool {
         let is_news = std::mem::replace(&mut self.topic_partitions, count) != count;
         if is_news && let Some(directory) = self.directories.iter_mut().find(|d| d.journal == self.own) {
-            directory.dirty_since.get_or_insert(now);
+            directory.touch(now);
         }
         is_news
     }
@@ -566,7 +547,7 @@ impl Journal {
 
     /// Whether everything taken is durable, and what has been passed is noted on disk.
     pub fn is_safe(&self) -> bool {
-        let noted = self.directories.iter().all(|d| d.dirty_since.is_none() && !d.writing);
+        let noted = self.directories.iter().all(Directory::is_noted);
         self.waiting.is_empty() && self.writing.is_none() && noted
     }
 
@@ -591,6 +572,12 @@ impl Journal {
     /// Bytes of memory that the lists of entries take, and those of named topics.
     pub fn index_bytes(&self) -> usize {
         self.entries * ENTRY_BYTES + self.backlogs.bytes()
+    }
+
+    /// Bytes that are charged for it: its lists, and what was read back beyond what may be. Each partition may have an entry read
+    /// back though the others hold everything, or it would wait for a broker that is away; of many that is much.
+    pub fn charged_bytes(&self) -> usize {
+        self.index_bytes() + self.loaded_bytes.saturating_sub(self.limits.loaded_bytes_max)
     }
 
     /// What was counted.
@@ -627,7 +614,7 @@ impl Journal {
             }
         }
         if let Some(directory) = self.directories.iter_mut().find(|d| d.journal == entry.segment.journal) {
-            directory.dirty_since.get_or_insert(now);
+            directory.touch(now);
         }
         let Some(segment) = self.segments.get_mut(&entry.segment) else { return };
         segment.live -= 1;
@@ -642,7 +629,7 @@ impl Journal {
         state.leaving = true;
         if let Some(directory) = self.directories.iter_mut().find(|d| d.journal == segment.journal) {
             directory.condemned.push(segment);
-            directory.dirty_since.get_or_insert(now);
+            directory.touch(now);
         }
     }
 
@@ -664,22 +651,6 @@ impl Journal {
     fn list_named(&mut self, id: BacklogId) {
         if self.backlogs[id].topic.is_some() {
             self.list(id);
-        }
-    }
-}
-
-impl Directory {
-    fn new(journal: JournalId, mark: u32) -> Self {
-        Self {
-            journal,
-            mark,
-            resume: BTreeMap::new(),
-            named_end: 0,
-            count: 0,
-            dirty_since: None,
-            writing: false,
-            condemned: Vec::new(),
-            going: Vec::new(),
         }
     }
 }

@@ -8,20 +8,21 @@
 //! the topic has is handed from start to start, before the directories of earlier ones go.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::footer::{self, Item, Listed};
+use super::footer::Item;
 use super::machine::BacklogPart;
 use super::op::JournalId;
 use super::positions::{Position, Positions};
-use super::scan;
-use super::topic_table::TopicTable;
+use super::rescue::is_broken;
 use crate::log::open::{OpenError, make_dir, sync_dir};
-use crate::log::scan::{ReadAt, Stretch};
 use crate::shard::ShardId;
+use segment::Segment;
+
+mod segment;
 
 /// A sink whose buffer may lie on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +59,27 @@ impl JournalPlace {
         self.dir.join(format!("positions-{slot}"))
     }
 
+    /// Makes its directory, where the disk was too full for it at the start.
+    pub fn make(&self) -> io::Result<()> {
+        match make_dir(&self.dir) {
+            Err(OpenError::Io { error, .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Keeps damaged bytes for people to look at. That it cannot is no reason to stop.
     pub fn set_aside(&self, seq: u32, at: u64, bytes: &[u8]) {
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = self.quarantine.join(format!("{name}-{seq:010}-{at}"));
         let _ = fs::create_dir_all(&self.quarantine).and_then(|()| fs::write(path, bytes));
+    }
+
+    /// Gives a file a second name in the quarantine, so that it is still there when its segment goes. Whether it has one.
+    fn keep_file(&self, seq: u32) -> bool {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = self.quarantine.join(format!("{name}-{seq:010}-whole"));
+        let linked = fs::create_dir_all(&self.quarantine).and_then(|()| fs::hard_link(self.segment_path(seq), path));
+        linked.is_ok() || linked.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
     }
 }
 
@@ -171,7 +188,8 @@ pub struct OpenedJournals {
 /// directories.
 ///
 /// # Errors
-/// If the disk refuses a directory. Damage, and files that cannot be read, are no error: they are noted and left.
+/// If a directory or a file cannot be read, or the disk refuses a directory though it has room. Damage is no error, and
+/// sectors that the disk does not give are damage: that is noted and counted.
 pub fn open_journals(
     specs: &[JournalSpec],
     shards: u16,
@@ -179,7 +197,7 @@ pub fn open_journals(
     mut draw: impl FnMut() -> u32,
 ) -> Result<OpenedJournals, OpenError> {
     let starts = vec![Vec::new(); usize::from(shards)];
-    let mut opening = Opening { next: first, places: BTreeMap::new(), starts, notes: Vec::new() };
+    let mut opening = Opening { next: first, starts, ..Opening::new(make_dir) };
     for spec in specs {
         opening.open_sink(spec, shards, &mut draw)?;
     }
@@ -193,11 +211,11 @@ pub fn open_journals(
 /// # Errors
 /// If the disk refuses something.
 pub fn remove_passed(spec: &JournalSpec) -> Result<(), OpenError> {
-    let mut opening = Opening { next: JournalId(0), places: BTreeMap::new(), starts: Vec::new(), notes: Vec::new() };
+    let mut opening = Opening::new(make_dir);
     for found in earlier(&spec.dir)? {
         let place = place_of(spec, &found);
-        let (adopted, _, unread) = opening.look_into(&place)?;
-        if adopted.entries.is_empty() && !unread {
+        let (adopted, _) = opening.look_into(&place)?;
+        if adopted.entries.is_empty() {
             remove_segments(&place)?;
         }
     }
@@ -220,7 +238,11 @@ struct Opening {
     places: BTreeMap<JournalId, JournalPlace>,
     starts: Vec<Vec<JournalStart>>,
     notes: Vec<String>,
+    /// Makes a directory.
+    make: MakeDir,
 }
+
+type MakeDir = fn(&Path) -> Result<(), OpenError>;
 
 /// A directory of an earlier start, as its name says.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -233,6 +255,10 @@ struct Earlier {
 }
 
 impl Opening {
+    fn new(make: MakeDir) -> Self {
+        Self { next: JournalId(0), places: BTreeMap::new(), starts: Vec::new(), notes: Vec::new(), make }
+    }
+
     fn open_sink(&mut self, spec: &JournalSpec, shards: u16, draw: &mut impl FnMut() -> u32) -> Result<(), OpenError> {
         make_dir(&spec.dir)?;
         let earlier = earlier(&spec.dir)?;
@@ -242,33 +268,28 @@ impl Opening {
         let mut known = (0, 0);
         for found in earlier {
             let place = place_of(spec, &found);
-            let (adopted, damaged, unread) = self.look_into(&place)?;
+            let (adopted, damaged) = self.look_into(&place)?;
             if adopted.positions.topic_partitions > 0 {
                 known = known.max((found.start, adopted.positions.topic_partitions));
             }
-            if adopted.entries.is_empty() && !unread {
+            if adopted.entries.is_empty() {
                 spent.push(place);
             } else {
                 left.push((found, place, adopted, damaged));
             }
         }
+        // First of all: a disk may be so full that it takes a directory only when these have gone. Their positions stay until
+        // what they know of the topic has been handed on.
+        spent.iter().try_for_each(remove_segments)?;
         let mut starts = Vec::new();
         for shard in 0..shards {
             let mark = draw();
             let dir = spec.dir.join(format!("{start:06}.{shards}.{shard}.{mark:08x}"));
-            make_dir(&dir)?;
             let quarantine = spec.dir.join("quarantine");
-            let own = self.add(JournalPlace { dir, quarantine, mark, sink: spec.sink, shard: ShardId(shard) });
+            let place = JournalPlace { dir, quarantine, mark, sink: spec.sink, shard: ShardId(shard) };
             let topic_partitions = known.1;
-            let positions = Positions { topic_partitions, ..Positions::default() };
-            if topic_partitions > 0
-                && let Err(error) = begin_positions(&self.places[&own], &positions)
-            {
-                // A full disk is no reason not to start: what lies on it has to leave.
-                self.notes.push(format!(
-                    "{error}; should the node be started again before Kafka answers, clients wait for it"
-                ));
-            }
+            self.begin(&place, topic_partitions)?;
+            let own = self.add(place);
             starts.push(JournalStart { topic_partitions, ..JournalStart::empty(spec.sink, own, mark) });
         }
         spent.iter().try_for_each(remove_dir)?;
@@ -293,6 +314,28 @@ impl Opening {
         Ok(())
     }
 
+    /// Makes a directory of this start, and hands on what is known of the topic. A full disk is no reason not to start: what
+    /// lies on it has to leave. The directory is made when something is written, then.
+    fn begin(&mut self, place: &JournalPlace, topic_partitions: u32) -> Result<(), OpenError> {
+        match (self.make)(&place.dir) {
+            Err(OpenError::Io { error, .. }) if is_full(&error) => {
+                let dir = place.dir.display();
+                self.notes
+                    .push(format!("cannot make the directory {dir}: {error}; it is made as soon as there is room"));
+                return Ok(());
+            }
+            made => made?,
+        }
+        let positions = Positions { topic_partitions, ..Positions::default() };
+        if topic_partitions > 0
+            && let Err(error) = begin_positions(place, &positions)
+        {
+            self.notes
+                .push(format!("{error}; should the node be started again before Kafka answers, clients wait for it"));
+        }
+        Ok(())
+    }
+
     fn add(&mut self, place: JournalPlace) -> JournalId {
         let journal = self.next;
         self.next = JournalId(journal.0 + 1);
@@ -300,9 +343,12 @@ impl Opening {
         journal
     }
 
-    /// What is left in a directory, how many stretches are damaged, and whether there is a file that cannot be read.
-    fn look_into(&mut self, place: &JournalPlace) -> Result<(Adopted, u64, bool), OpenError> {
-        let positions = newest_positions(place);
+    /// What is left in a directory, and how many stretches are damaged.
+    ///
+    /// A file that cannot be read is an error: without its entries what lies behind them would be sent before them, and the
+    /// positions would say of them that they have been passed.
+    fn look_into(&mut self, place: &JournalPlace) -> Result<(Adopted, u64), OpenError> {
+        let positions = self.newest_positions(place)?;
         let mut adopted = Adopted {
             journal: JournalId(0),
             mark: place.mark,
@@ -311,46 +357,48 @@ impl Opening {
             segments: Vec::new(),
             entries: BTreeMap::new(),
         };
-        let (mut damaged, mut unread) = (0, false);
+        let mut damaged = 0;
         for seq in segments_of(&place.dir)? {
-            match read_segment(place, seq) {
-                Ok(found) => {
-                    damaged += found.damaged.len() as u64;
-                    self.note_damage(place, seq, &found);
-                    adopted.segments.push((seq, found.bytes));
-                    for item in found.items {
-                        let part =
-                            BacklogPart { topic: found.topics.name(item.topic).into(), partition: item.partition };
-                        if item.topic > 0 {
-                            adopted.named_end = adopted.named_end.max(item.number + 1);
-                        }
-                        adopted.entries.entry(part).or_default().push((seq, item));
-                    }
+            let found = Segment::read(place, seq)
+                .map_err(|error| OpenError::Unread { path: place.segment_path(seq), error })?;
+            damaged += found.damaged.len() as u64;
+            self.notes.extend(found.note(place, seq));
+            adopted.segments.push((seq, found.bytes));
+            for item in found.items {
+                let part = BacklogPart { topic: found.topics.name(item.topic).into(), partition: item.partition };
+                if item.topic > 0 {
+                    adopted.named_end = adopted.named_end.max(item.number + 1);
                 }
-                Err(error) => {
-                    unread = true;
-                    let path = place.segment_path(seq);
-                    self.notes.push(format!("{}: cannot be read and is left: {error}", path.display()));
-                }
+                adopted.entries.entry(part).or_default().push((seq, item));
             }
         }
         for (part, entries) in &mut adopted.entries {
             keep_left(entries, &adopted.positions.position(&part.topic, part.partition));
         }
         adopted.entries.retain(|_, entries| !entries.is_empty());
-        Ok((adopted, damaged, unread))
+        Ok((adopted, damaged))
     }
 
-    fn note_damage(&mut self, place: &JournalPlace, seq: u32, found: &Segment) {
-        if !found.damaged.is_empty() {
-            let bytes: u64 = found.damaged.iter().map(|stretch| stretch.bytes).sum();
-            self.notes.push(format!(
-                "{}: {bytes} bytes in {} places are damaged and cannot be sent; they were set aside in {}",
-                place.segment_path(seq).display(),
-                found.damaged.len(),
-                place.quarantine.display()
-            ));
+    /// The newer of two files of positions that is whole. That none is costs no record: more are sent twice.
+    fn newest_positions(&mut self, place: &JournalPlace) -> Result<Positions, OpenError> {
+        let mut newest: Option<Positions> = None;
+        for slot in 0..2 {
+            let path = place.positions_path(slot);
+            let bytes = match fs::read(&path) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if is_broken(&error) => {
+                    let path = path.display();
+                    self.notes
+                        .push(format!("{path}: cannot be read: {error}. Records may be sent twice. Check the disk"));
+                    continue;
+                }
+                Err(error) => return Err(OpenError::Unread { path, error }),
+            };
+            let found = Positions::decode(&bytes, place.mark);
+            newest = [newest, found].into_iter().flatten().max_by_key(|positions| positions.count);
         }
+        Ok(newest.unwrap_or_default())
     }
 }
 
@@ -369,38 +417,6 @@ fn keep_left(entries: &mut Vec<(u32, Item)>, passed: &Position) {
     *entries = kept;
 }
 
-struct Segment {
-    bytes: u64,
-    items: Vec<Item>,
-    topics: TopicTable,
-    damaged: Vec<Stretch>,
-}
-
-fn read_segment(place: &JournalPlace, seq: u32) -> io::Result<Segment> {
-    let file = open_file(&place.segment_path(seq))?;
-    let bytes = file.metadata()?.len();
-    if let Some(Listed { items, topics }) = footer::read(&file, bytes, place.mark)? {
-        return Ok(Segment { bytes, items, topics, damaged: Vec::new() });
-    }
-    let found = scan::scan(&file, bytes, place.mark)?;
-    for stretch in &found.damaged {
-        let mut damaged = vec![0; usize::try_from(stretch.bytes).unwrap_or(0)];
-        let n = file.read_at(stretch.at, &mut damaged)?;
-        place.set_aside(seq, stretch.at, damaged.get(..n).unwrap_or_default());
-    }
-    let items = found.entries.iter().filter_map(scan::Found::item).collect();
-    Ok(Segment { bytes, items, topics: found.topics, damaged: found.damaged })
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path)
-}
-
-fn newest_positions(place: &JournalPlace) -> Positions {
-    let read = |slot| Positions::decode(&fs::read(place.positions_path(slot)).ok()?, place.mark);
-    [read(0), read(1)].into_iter().flatten().max_by_key(|positions| positions.count).unwrap_or_default()
-}
-
 /// Writes the first positions of a directory.
 fn begin_positions(place: &JournalPlace, positions: &Positions) -> Result<(), OpenError> {
     let path = place.positions_path(0);
@@ -415,10 +431,23 @@ fn begin_positions(place: &JournalPlace, positions: &Positions) -> Result<(), Op
     sync_dir(&place.dir)
 }
 
+/// Whether something is refused for want of room alone.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The directories of earlier starts, oldest first.
 fn earlier(root: &Path) -> Result<Vec<Earlier>, OpenError> {
-    let mut found: Vec<Earlier> =
-        names(root)?.iter().filter_map(|name| parse_name(name, root)).filter(|e| e.dir.is_dir()).collect();
+    let mut found = Vec::new();
+    for earlier in names(root)?.iter().filter_map(|name| parse_name(name, root)) {
+        match fs::metadata(&earlier.dir) {
+            Ok(metadata) if metadata.is_dir() => found.push(earlier),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::Unread { path: earlier.dir, error });
+            }
+            _ => {}
+        }
+    }
     found.sort();
     Ok(found)
 }

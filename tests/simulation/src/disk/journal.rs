@@ -1,7 +1,7 @@
 //! The files of sinks' buffers: what one shard's writer does with them, step by step.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aqueduct::buffer::{Batch, PartKey};
 use aqueduct::clock::Now;
@@ -11,7 +11,7 @@ use aqueduct::log::journal::{
 };
 
 use super::media::Directory;
-use super::writer::{Ground, error, write_part};
+use super::writer::{ENOSPC, Ground, error, write_over, write_part};
 
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
@@ -39,6 +39,8 @@ struct Written {
 pub(super) struct Journals {
     open: BTreeMap<JournalId, Open>,
     written: Vec<Written>,
+    /// Files of positions whose names are durable.
+    named: BTreeSet<(JournalId, u8)>,
 }
 
 /// The name of a file of positions among a directory's numbers.
@@ -68,6 +70,7 @@ impl Journals {
     /// Nothing more is asked of this journal.
     pub(super) fn forget(&mut self, journal: JournalId) {
         self.open.remove(&journal);
+        self.named.retain(|(known, _)| *known != journal);
     }
 
     /// Carries out an operation, or the part of it that comes before the sync.
@@ -88,7 +91,7 @@ impl Journals {
                 Some(read(segment, backlog, partition, &wanted, ground))
             }
             JournalOp::Positions { journal, slot, bytes } => {
-                let result = write_positions(now, journal, slot, &bytes, ground);
+                let result = self.write_positions(now, journal, slot, &bytes, ground);
                 Some(JournalDone::Positions { journal, result })
             }
             JournalOp::Delete { segment } => {
@@ -139,6 +142,44 @@ impl Journals {
         file.touched_ms = now.wall_ms;
         write_part(file, at as usize, bytes, ground.faults, ground.random, ground.used, ground.counts)?;
         open.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn write_positions(
+        &mut self,
+        now: Now,
+        journal: JournalId,
+        slot: u8,
+        bytes: &[u8],
+        ground: &mut Ground<'_>,
+    ) -> Result<(), DiskError> {
+        let directory = ground.journals.get_mut(&journal).expect("a journal");
+        let name = positions_name(slot);
+        if directory.get(name).is_none() {
+            if ground.random.chance(ground.faults.create_fails) {
+                return Err(error("create", ENOSPC, "no space left"));
+            }
+            directory.make(name);
+        }
+        let file = directory.get_mut(name).expect("it is there");
+        file.touched_ms = now.wall_ms;
+        write_over(file, bytes, ground.faults, ground.random, ground.used, ground.counts)?;
+        if ground.random.chance(ground.faults.sync_fails) {
+            file.fail_sync(ground.random);
+            return Err(error("sync", EIO, "input/output error"));
+        }
+        if !ground.faults.forgets_sync {
+            file.sync();
+        }
+        if !self.named.contains(&(journal, slot)) {
+            if ground.random.chance(ground.faults.sync_fails) {
+                return Err(error("sync", EIO, "input/output error"));
+            }
+            if !ground.faults.forgets_directory_sync {
+                directory.sync();
+            }
+            self.named.insert((journal, slot));
+        }
         Ok(())
     }
 
@@ -211,38 +252,6 @@ fn read(
         }
     }
     JournalDone::Read { segment, backlog, entries }
-}
-
-fn write_positions(
-    now: Now,
-    journal: JournalId,
-    slot: u8,
-    bytes: &[u8],
-    ground: &mut Ground<'_>,
-) -> Result<(), DiskError> {
-    let directory = ground.journals.get_mut(&journal).expect("a journal");
-    let name = positions_name(slot);
-    let is_new = directory.get(name).is_none();
-    if is_new {
-        directory.make(name);
-    }
-    let file = directory.get_mut(name).expect("it was made");
-    file.touched_ms = now.wall_ms;
-    *ground.used -= file.len() as u64;
-    file.write(0, bytes);
-    file.cut(bytes.len());
-    *ground.used += file.len() as u64;
-    if ground.random.chance(ground.faults.sync_fails) {
-        file.fail_sync(ground.random);
-        return Err(error("sync", EIO, "input/output error"));
-    }
-    if !ground.faults.forgets_sync {
-        file.sync();
-    }
-    if is_new && !ground.faults.forgets_directory_sync {
-        directory.sync();
-    }
-    Ok(())
 }
 
 fn sync(journal: JournalId, open: &mut Open, ground: &mut Ground<'_>) -> Result<(), DiskError> {

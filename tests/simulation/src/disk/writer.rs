@@ -20,7 +20,7 @@ use crate::random::Random;
 
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
-const ENOSPC: i32 = 28;
+pub(super) const ENOSPC: i32 = 28;
 
 /// What all writers share.
 #[derive(Debug)]
@@ -297,6 +297,35 @@ pub(super) fn write_part(
     }
     *used += file.len() as u64;
     *used -= before as u64;
+    if taken == bytes.len() {
+        return Ok(());
+    }
+    counts.failed_writes += 1;
+    Err(if fails { error("write", EIO, "input/output error") } else { error("write", ENOSPC, "no space left") })
+}
+
+/// Replaces what a file holds, or the part of it that the disk takes: beyond what it held that needs room.
+pub(super) fn write_over(
+    file: &mut File,
+    bytes: &[u8],
+    faults: &DiskFaults,
+    random: &mut Random,
+    used: &mut u64,
+    counts: &mut Counts,
+) -> Result<(), DiskError> {
+    let before = file.len() as u64;
+    let room = faults.bytes_max.map_or(u64::MAX, |most| before + most.saturating_sub(*used));
+    let fails = random.chance(faults.write_fails);
+    let taken = match fails {
+        true => random.below(bytes.len() as u64),
+        false => room.min(bytes.len() as u64),
+    } as usize;
+    file.write(0, &bytes[..taken]);
+    if taken == bytes.len() {
+        file.cut(taken);
+    }
+    *used += file.len() as u64;
+    *used -= before;
     if taken == bytes.len() {
         return Ok(());
     }

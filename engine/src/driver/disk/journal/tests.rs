@@ -126,3 +126,26 @@ fn a_full_disk_fails_the_group() {
     let [JournalDone::Appended { result: Err(error), batches, .. }] = &done[..] else { panic!("{done:?}") };
     assert_eq!((error.during, error.errno, batches.len()), ("write", 28, 1));
 }
+
+/// A disk that was too full for a directory when the node began takes one later.
+#[test]
+fn a_directory_that_is_not_there_is_made() {
+    let dir = Dir::new("make");
+    let (mut files, journals) = dir.files();
+    let segment = segment(&journals, 0);
+    let place = journals.place(segment.journal);
+    for op in [
+        JournalOp::Append { segment, at: 0, batches: vec![entry(0)] },
+        JournalOp::Positions { journal: segment.journal, slot: 1, bytes: b"positions".to_vec() },
+    ] {
+        let _ = fs::remove_dir_all(&place.dir);
+        let done = run(&mut files, vec![op]);
+        assert!(
+            matches!(
+                done[0],
+                JournalDone::Appended { result: Ok(()), .. } | JournalDone::Positions { result: Ok(()), .. }
+            ),
+            "{done:?}"
+        );
+    }
+}

@@ -11,7 +11,7 @@ use crate::log::journal::op::{BacklogId, JournalDone, JournalOp, ReadBack, Segme
 
 /// How long appends and reads stay away from a disk that has just failed one.
 const RETRY_MS: u64 = 500;
-/// How often an entry that the disk does not give is asked for.
+/// How often an entry that the disk does not give is asked for, where the entry is to blame and not the system.
 const READ_TRIES: u32 = 3;
 
 impl Journal {
@@ -43,14 +43,11 @@ impl Journal {
             JournalDone::Read { segment, backlog, entries } => self.on_read(now, segment, backlog, entries),
             JournalDone::Positions { journal, result } => {
                 let Some(directory) = self.directories.iter_mut().find(|d| d.journal == journal) else { return };
-                directory.writing = false;
-                for segment in std::mem::take(&mut directory.going) {
-                    // Without them what was passed comes back after a crash, which is better than a disk that stays full.
-                    ask(JournalOp::Delete { segment });
-                }
+                let going = directory.end(now.mono, result.as_ref().map(|&()| ()));
+                going.into_iter().for_each(|segment| ask(JournalOp::Delete { segment }));
                 if let Err(error) = result {
                     self.counts.failures += 1;
-                    self.complain(&error, "After a crash more records are sent twice");
+                    self.complain(&error, "It is tried again; after a crash before that more records are sent twice");
                 }
             }
             JournalDone::Deleted { segment, result } => {
@@ -156,14 +153,14 @@ impl Journal {
             match found {
                 ReadBack::Whole(mut batch, written_ms) => {
                     let age_ms = u64::try_from(now.wall_ms.saturating_sub(written_ms)).unwrap_or(0);
-                    batch.opened = Mono(now.mono.0.saturating_sub(age_ms.saturating_mul(1_000_000)));
+                    batch.opened = now.mono - age_ms.saturating_mul(1_000_000);
                     let bytes = batch.bytes.capacity();
                     backlog.tries = 0;
                     backlog.load(batch, Memory::Loaded(bytes));
                     self.loaded_bytes += bytes;
                 }
-                ReadBack::Failed(error) if backlog.tries + 1 < READ_TRIES => {
-                    backlog.tries += 1;
+                ReadBack::Failed(error) if error.may_pass() || backlog.tries + 1 < READ_TRIES => {
+                    backlog.tries += u32::from(!error.may_pass());
                     backlog.retry_at = now.mono.plus_ms(RETRY_MS);
                     self.complain(&error, "It is tried again");
                     break;

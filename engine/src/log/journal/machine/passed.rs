@@ -1,29 +1,25 @@
 //! How far directories have been passed, as it is written for the next start.
 
-use super::{Journal, POSITIONS_MS};
+use super::Journal;
 use crate::clock::{self, Mono};
 use crate::log::journal::backlog::Entry;
 use crate::log::journal::op::JournalOp;
 use crate::log::journal::positions::{Position, Positions};
 
 impl Journal {
-    /// Writes positions that have changed, once in a while, or at once in a hurry. Returns when to look again.
+    /// Writes positions that have changed, once in a while, or at once in a hurry; after a failure not before a pause. Returns when to look again.
     pub(super) fn write_positions(&mut self, now: Mono, hurry: bool, ask: &mut impl FnMut(JournalOp)) -> Option<Mono> {
         let mut next = None;
         for at in 0..self.directories.len() {
-            let directory = &mut self.directories[at];
-            let Some(since) = directory.dirty_since.filter(|_| !directory.writing) else { continue };
-            let due = since.plus_ms(POSITIONS_MS);
-            if now < due && !hurry {
+            let Some(due) = self.directories[at].due_at(hurry) else { continue };
+            if now < due {
                 next = clock::earliest([next, Some(due)]);
                 continue;
             }
-            directory.dirty_since = None;
-            directory.writing = true;
-            directory.going.append(&mut directory.condemned);
-            directory.count += 1;
-            let (journal, mark, slot) = (directory.journal, directory.mark, (directory.count % 2) as u8);
-            ask(JournalOp::Positions { journal, slot, bytes: self.positions(at).encode(mark) });
+            let bytes = self.positions(at).encode(self.directories[at].mark);
+            let directory = &mut self.directories[at];
+            directory.begin();
+            ask(JournalOp::Positions { journal: directory.journal, slot: directory.next_slot(), bytes });
         }
         next
     }
@@ -33,7 +29,7 @@ impl Journal {
         let directory = &self.directories[at];
         let journal = directory.journal;
         let order = |entry: &Entry| self.directories.iter().position(|d| d.journal == entry.segment.journal);
-        let (count, topic_partitions) = (directory.count, self.topic_partitions);
+        let (count, topic_partitions) = (directory.next_count(), self.topic_partitions);
         let mut positions = Positions { count, topic_partitions, ..Positions::default() };
         for (&partition, &resume) in &directory.resume {
             let Some(backlog) = self.backlogs.find("", partition).map(|id| &self.backlogs[id]) else {

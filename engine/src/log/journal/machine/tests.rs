@@ -38,6 +38,11 @@ struct Rig {
     away: VecDeque<Box<Batch>>,
     released: usize,
     fails: bool,
+    /// What the disk says to positions, and to reads.
+    positions_fail: Option<i32>,
+    reads_fail: Option<i32>,
+    /// The file that each positions went to.
+    slots: Vec<u8>,
     now: Now,
 }
 
@@ -55,6 +60,9 @@ impl Rig {
             away: VecDeque::new(),
             released: 0,
             fails: false,
+            positions_fail: None,
+            reads_fail: None,
+            slots: Vec::new(),
             now: now(0),
         }
     }
@@ -80,8 +88,8 @@ impl Rig {
     }
 
     fn carry_out(&mut self, op: JournalOp) -> JournalDone {
-        let error = DiskError { during: "write", errno: 28, text: "no space left".to_string() };
-        let result = if self.fails { Err(error) } else { Ok(()) };
+        let error = |errno| DiskError { during: "write", errno, text: "no".to_string() };
+        let result = if self.fails { Err(error(28)) } else { Ok(()) };
         match op {
             JournalOp::Append { segment, at, batches } => {
                 if result.is_ok() {
@@ -104,11 +112,16 @@ impl Rig {
                 let part = PartKey { sink: 0, partition };
                 let mark = if segment.journal == OWN { MARK } else { 1 };
                 let read = |w: &Wanted| read_back(&self.files[&segment][..], mark, ShardId(0), part, w, |_| {});
+                let read = |w: &Wanted| self.reads_fail.map_or_else(|| read(w), |errno| ReadBack::Failed(error(errno)));
                 let entries: Vec<(u64, ReadBack)> = wanted.iter().map(|w| (w.number, read(w))).collect();
                 JournalDone::Read { segment, backlog, entries }
             }
-            JournalOp::Positions { journal, bytes, .. } => {
-                self.positions.insert(journal, bytes);
+            JournalOp::Positions { journal, slot, bytes } => {
+                self.slots.push(slot);
+                let result = self.positions_fail.map_or(Ok(()), |errno| Err(error(errno)));
+                if result.is_ok() {
+                    self.positions.insert(journal, bytes);
+                }
                 JournalDone::Positions { journal, result }
             }
             JournalOp::Delete { segment } => {
@@ -193,6 +206,67 @@ fn files_go_once_positions_say_that_they_have_been_passed() {
     assert_eq!(positions.partitions[&0], Position { resume: 40, open: Vec::new() });
     assert_eq!(rig.files.len(), 1, "the one that takes appends stays");
     assert!(rig.journal.is_safe());
+}
+
+/// A disk that refuses positions once, behind a sink that is quiet from then on.
+#[test]
+fn positions_that_failed_are_written_again_and_no_file_goes_before() {
+    let mut rig = Rig::new(limits());
+    (0..40).for_each(|n| rig.push(0, &format!("value {n}")));
+    rig.drain();
+    let files = rig.files.len();
+    (rig.positions_fail, rig.now) = (Some(5), now(500));
+    rig.work();
+    assert_eq!((rig.files.len(), rig.journal.is_safe()), (files, false));
+    let asked = &mut rig.asked;
+    let hurried = rig.journal.poll(rig.now, true, |_, _| 0, |op| asked.push_back(op), |_| {});
+    assert_eq!((hurried, rig.asked.len()), (Some(now(1_000).mono), 0), "after a pause, even in a hurry");
+    (rig.positions_fail, rig.now) = (None, now(1_000));
+    rig.work();
+    assert_eq!((rig.files.len(), rig.journal.is_safe()), (1, true));
+    assert_eq!(rig.slots, [1, 1], "the other file is the one that is whole");
+}
+
+/// Positions may need room, too, which there is again when a file goes.
+#[test]
+fn a_full_disk_gets_a_file_back_though_it_does_not_take_the_positions() {
+    let mut rig = Rig::new(limits());
+    (0..40).for_each(|n| rig.push(0, &format!("value {n}")));
+    rig.drain();
+    let files = rig.files.len();
+    (rig.positions_fail, rig.now) = (Some(28), now(500));
+    rig.work();
+    assert_eq!((rig.files.len(), rig.journal.is_safe()), (files - 1, false));
+}
+
+#[test]
+fn what_the_system_cannot_read_just_now_is_not_given_up() {
+    let mut rig = Rig::new(JournalLimits { kept_bytes_max: 0, ..limits() });
+    (0..3).for_each(|n| rig.push(0, &format!("value {n}")));
+    rig.reads_fail = Some(24);
+    for n in 0..20 {
+        rig.now = now(500 * n);
+        rig.work();
+    }
+    (rig.reads_fail, rig.now) = (None, now(20_000));
+    assert_eq!(rig.drain(), values(0..3));
+    assert!(rig.journal.pop_gone().is_none());
+}
+
+/// An entry that is read back by a process which began later than it was written.
+#[test]
+fn an_entry_is_as_old_as_it_is() {
+    let hour = 3_600_000;
+    let mut rig = Rig::new(limits());
+    rig.now.mono = Mono::from_ms(100 * hour);
+    (0..4).for_each(|n| rig.push(0, &format!("value {n}")));
+    rig.poll();
+    // An append keeps the time at which it was begun.
+    rig.now.wall_ms += 2 * hour as i64;
+    rig.work();
+    assert_eq!((rig.released, rig.away.len()), (2, 4), "the last was read back");
+    let batch = rig.away.pop_back().expect("it was read back");
+    assert_eq!(rig.now.mono.since(batch.opened), 2 * hour * 1_000_000);
 }
 
 #[test]
@@ -458,6 +532,21 @@ fn many_topics_read_no_more_than_they_may() {
     rig.work();
     assert!(rig.journal.loaded_bytes <= loaded_bytes_max + 25_000, "{}", rig.journal.loaded_bytes);
     assert_eq!(rig.drain_named().len(), 100);
+}
+
+/// Memory: where each of many partitions has an entry read back, though its broker is away, others have less to fill.
+#[test]
+fn what_is_read_back_beyond_the_spare_memory_is_charged() {
+    let loaded_bytes_max = 200_000;
+    let mut rig = Rig::new(JournalLimits { loaded_bytes_max, inflight_max: 0, ..limits() });
+    (0..50).for_each(|partition| rig.push(partition, &"x".repeat(20_000)));
+    rig.work();
+    assert_eq!(rig.away.len(), 50, "each partition goes on");
+    assert!(rig.journal.loaded_bytes > 1_000_000);
+    let beyond = rig.journal.charged_bytes() - rig.journal.index_bytes();
+    assert_eq!(beyond, rig.journal.loaded_bytes - loaded_bytes_max);
+    rig.drain();
+    assert_eq!(rig.journal.charged_bytes(), 0);
 }
 
 #[test]

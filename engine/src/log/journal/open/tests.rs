@@ -250,3 +250,88 @@ fn entries_without_a_name_are_seen() {
     write_named(&place, 0, &[(0, "a", 0), (1, "", 0)], true);
     assert!(dir.open(1, 12).starts[0][0].has_unnamed());
 }
+
+/// A file that cannot be read at one start, and can at the next: nothing of it may go meanwhile, and nothing pass it by.
+#[test]
+fn a_file_that_cannot_be_read_stops_the_start_and_stays() {
+    let dir = Dir::new("unread");
+    let first = dir.open(1, 11);
+    let place = first.journals.place(first.starts[0][0].own).clone();
+    write(&place, 0, &[(0, 0)], true);
+    write(&place, 1, &[(1, 0), (2, 0)], true);
+    let (path, away) = (place.segment_path(0), dir.0.join("away"));
+    fs::rename(&path, &away).expect("a writable directory");
+    // A symbolic link is followed by nobody here.
+    std::os::unix::fs::symlink(&away, &path).expect("a writable directory");
+    let refused = open_journals(&[dir.spec()], 1, JournalId(0), || 12).expect_err("who knows what it holds");
+    assert!(matches!(&refused, OpenError::Unread { path: unread, .. } if *unread == path), "{refused}");
+    assert!(remove_passed(&dir.spec()).is_err());
+    assert_eq!(fs::read_dir(dir.spec().dir).expect("a directory").count(), 1, "the start has left nothing behind");
+    fs::rename(&away, &path).expect("a writable directory");
+    assert_eq!(left(&dir.open(1, 13).starts[0][0]), [(0, vec![0, 1, 2])]);
+}
+
+#[test]
+fn a_sink_that_is_gone_gives_nothing_back_that_was_not_read() {
+    let dir = Dir::new("gone-unread");
+    let first = dir.open(1, 11);
+    let place = first.journals.place(first.starts[0][0].own).clone();
+    write(&place, 0, &[(0, 0)], true);
+    let partitions = BTreeMap::from([(0, Position { resume: 1, open: Vec::new() })]);
+    let positions = Positions { count: 1, partitions, ..Positions::default() };
+    fs::write(place.positions_path(1), positions.encode(11)).expect("a file");
+    // What does not tell how far it has been passed: a directory in its place.
+    fs::create_dir(place.positions_path(0)).expect("a directory");
+    assert!(remove_passed(&dir.spec()).is_err());
+    assert!(place.segment_path(0).exists());
+}
+
+/// What a disk without room says to a directory.
+fn no_room(dir: &Path) -> OpenError {
+    OpenError::Io { what: "make", path: dir.to_owned(), error: rustix::io::Errno::NOSPC.into() }
+}
+
+fn open_on(disk: MakeDir, dir: &Dir) -> Opening {
+    let mut opening = Opening { starts: vec![Vec::new()], ..Opening::new(disk) };
+    opening.open_sink(&dir.spec(), 1, &mut || 12).expect("a full disk is no reason not to start");
+    opening
+}
+
+/// A backlog that fills the disk: it can leave only if the node starts.
+#[test]
+fn a_full_disk_is_no_reason_not_to_start() {
+    let dir = Dir::new("full");
+    let first = dir.open(1, 11);
+    write(first.journals.place(first.starts[0][0].own), 0, &[(0, 0), (1, 0)], true);
+    let second = open_on(|dir| Err(no_room(dir)), &dir);
+    let start = &second.starts[0][0];
+    assert_eq!((left(start), second.notes.len()), (vec![(0, vec![0, 1])], 1));
+    let own = &second.places[&start.own];
+    assert!(!own.dir.exists());
+    own.make().expect("there is room again");
+    assert!(own.dir.exists());
+}
+
+/// What has been sent and was not removed before the process ended gives its room to the new directory.
+#[test]
+fn what_has_been_passed_goes_before_room_is_asked_for() {
+    let dir = Dir::new("room");
+    let first = dir.open(1, 11);
+    let place = first.journals.place(first.starts[0][0].own).clone();
+    write(&place, 0, &[(0, 0)], true);
+    let partitions = BTreeMap::from([(0, Position { resume: 1, open: Vec::new() })]);
+    let positions = Positions { count: 1, topic_partitions: 6, partitions, ..Positions::default() };
+    fs::write(place.positions_path(1), positions.encode(11)).expect("a file");
+    let second = open_on(
+        |dir| {
+            let root = dir.parent().expect("the sink's");
+            let dirs = names(root)?.into_iter().map(|name| root.join(name)).filter(|dir| dir.is_dir());
+            let files: usize = dirs.map(|dir| segments_of(&dir).map_or(0, |found| found.len())).sum();
+            if files > 0 { Err(no_room(dir)) } else { make_dir(dir) }
+        },
+        &dir,
+    );
+    assert!(second.notes.is_empty(), "{:?}", second.notes);
+    assert_eq!(second.starts[0][0].topic_partitions, 6);
+    assert!(!place.dir.exists(), "and the directory goes, too");
+}

@@ -1,0 +1,61 @@
+//! What gives way when memory ends and some of a sink's records lie on disk.
+
+use super::rig::{Rig, publish, settings, sink};
+use crate::config::{BufferMode, Overflow, QueryMode};
+use crate::log::journal::{JournalId, rig};
+use crate::shard::SinkSettings;
+use crate::shard::io::ConnKey;
+use crate::sink::accumulator::BatchLimits;
+
+/// A hybrid sink of which nothing leaves. Earlier starts have left records of partition 0 on disk.
+fn hybrid() -> Rig {
+    let limits = BatchLimits { linger_ns: 500_000_000, inflight_max: 0, ..sink().limits };
+    let (buffer, overflow, query_mode) = (BufferMode::Hybrid, Overflow::DropOldest, QueryMode::Async);
+    let mut rig = Rig::new(settings(vec![SinkSettings { limits, buffer, overflow, query_mode, ..sink() }]));
+    rig.shard = rig.shard.with_journals(vec![rig::found(0, JournalId(0), 3)]);
+    rig
+}
+
+impl Rig {
+    fn waiting(&self, partition: u32) -> usize {
+        self.shard.sinks[0].accumulator.waiting_bytes(partition)
+    }
+
+    fn publish_one(&mut self, conn: ConnKey, id: u16, bytes: usize) {
+        self.feed(conn, &publish(4, 1, id, "t", &vec![b'x'; bytes]));
+        self.round();
+    }
+
+    /// A client whose records go to partition 0, or to another one, with one record there.
+    fn client(&mut self, to_first: bool, bytes: usize) -> ConnKey {
+        for n in 0..50 {
+            let conn = self.connect(&format!("c{to_first}{n}"), 4);
+            let before = self.waiting(0);
+            self.publish_one(conn, 1, bytes);
+            if (self.waiting(0) > before) == to_first {
+                return conn;
+            }
+        }
+        panic!("no client of fifty has the partition");
+    }
+}
+
+#[test]
+fn what_waits_in_memory_alone_gives_way_and_nothing_that_fills_behind_the_disk() {
+    let mut rig = hybrid();
+    let first = rig.client(true, 1_000);
+    rig.client(false, 200_000);
+    // The rest of the memory is another sink's.
+    let free = rig.shard.budget.free_bytes();
+    rig.shard.budget.charge(free - 100_000);
+    let (mut waiting, mut id) = (rig.waiting(0), 1);
+    while rig.shard.counters.backpressure_paused == 0 {
+        id += 1;
+        assert!(id < 1_000, "memory ends");
+        rig.publish_one(first, id, 1_000);
+        assert!(rig.waiting(0) >= waiting, "what lies behind the disk stays");
+        waiting = rig.waiting(0);
+    }
+    assert!((1..4).all(|partition| rig.waiting(partition) == 0), "all that lay in memory alone has given way");
+    assert!(rig.shard.sink_counters[0].dropped_queue_full > 0);
+}

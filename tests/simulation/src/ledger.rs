@@ -3,6 +3,8 @@
 //! The verdict is drawn as things happen: a success that is told before the record is stored, a record nobody sent, an order
 //! that is not the publisher's, are violations at that step. What is only known at the end is judged there.
 
+use crate::copies::{BatchId, Copies, Stamp, under_one_number};
+use crate::kafka::Cluster;
 use crate::message::{Message, MessageId};
 use crate::plan::{Buffer, Plan, SINKS_MAX as SINKS, TOPICS_MAX, topic_index};
 
@@ -21,6 +23,10 @@ struct Entry {
     forgotten: u16,
     /// Records, by sink.
     stored: [u16; SINKS],
+    /// The batch of the first of them.
+    first: [BatchId; SINKS],
+    /// How often an earlier start had left it in a buffer on disk, by sink.
+    replayed: [u16; SINKS],
     /// Deliveries to subscribers.
     delivered: u16,
     /// Sinks that may have been there or not when it was taken.
@@ -38,8 +44,8 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     entries: Vec<Vec<Entry>>,
-    /// By client, topic and partition: the newest first copy, plus one.
-    newest: Vec<u32>,
+    /// By client, topic and partition: the newest first copy, plus one, and its batch.
+    newest: Vec<(u32, BatchId)>,
     partitions: usize,
     sinks: usize,
     /// The sink of the dead letters, if there is one.
@@ -48,14 +54,26 @@ pub(crate) struct Ledger {
     pub(crate) acked: u64,
     /// Records stored.
     pub(crate) stored: u64,
-    /// A record that was stored out of order, and that an earlier life was not refused: its topic, its partition, and what to say of it. The
-    /// cluster may have an excuse.
-    pub(crate) disorder: Option<(usize, usize, String)>,
+    /// Records that were stored out of order, and that an earlier life was not refused. The cluster may have an excuse.
+    pub(crate) disorder: Vec<Disorder>,
+    /// Under which numbers it is all stored.
+    pub(crate) copies: Copies,
     rules: Rules,
     /// How often the node was killed.
     life: u32,
     /// Sinks that are not there, or not at every shard.
     waived: [bool; SINKS],
+}
+
+/// A record that was stored out of order.
+#[derive(Debug)]
+pub(crate) struct Disorder {
+    /// The batch with a newer one, that was stored before.
+    pub(crate) newer: Stamp,
+    /// Its own.
+    pub(crate) stamp: Stamp,
+    /// What to say of it.
+    pub(crate) text: String,
 }
 
 /// How often each message was found, by sink.
@@ -94,13 +112,14 @@ impl Ledger {
         let certain = plan.acks_all;
         Self {
             entries: vec![Vec::new(); plan.clients.len()],
-            newest: vec![0; plan.clients.len() * TOPICS_MAX * partitions],
+            newest: vec![(0, BatchId::default()); plan.clients.len() * TOPICS_MAX * partitions],
             partitions,
             sinks: plan.sinks,
             dead: plan.dead_letters.then_some(plan.sinks),
             acked: 0,
             stored: 0,
-            disorder: None,
+            disorder: Vec::new(),
+            copies: Copies::default(),
             life: 0,
             waived: [false; SINKS],
             rules: Rules {
@@ -186,11 +205,13 @@ impl Ledger {
     ///
     /// # Panics
     /// If it should not be there, or not there.
-    pub(crate) fn stored(&mut self, plan: &Plan, topic: usize, partition: usize, key: Option<&[u8]>, value: &[u8]) {
+    pub(crate) fn stored(&mut self, plan: &Plan, batch: BatchId, key: Option<&[u8]>, value: &[u8]) {
         if self.entries.is_empty() {
             // A world that plays a script: what comes of it is judged against other worlds.
             return;
         }
+        let stamp = *self.copies.stamp(batch);
+        let (topic, partition) = (usize::from(stamp.place.topic), stamp.place.partition as usize);
         let sink = plan.sink_of(topic);
         let id = MessageId::read(value)
             .unwrap_or_else(|why| panic!("VIOLATION topic {topic}, partition {partition}: {why}"));
@@ -209,18 +230,29 @@ impl Ledger {
         let entry = self.entry(id);
         entry.stored[sink] += 1;
         let copies = entry.stored[sink];
+        match copies {
+            1 => entry.first[sink] = batch,
+            _ => self.copies.again(id, sink, batch),
+        }
         if copies == 1 && rules.ordered && !is_dead {
             let at = (usize::from(id.client) * TOPICS_MAX + topic) * self.partitions + partition;
-            let newest = &mut self.newest[at];
+            let (newest, newer) = self.newest[at];
             let Entry { sent, refused, .. } = self.entries[usize::from(id.client)][id.seq as usize];
             let refused_before = refused.is_some_and(|life| life < self.life);
-            if id.seq + 1 < *newest && sent == 1 && !refused_before {
+            if id.seq >= newest {
+                self.newest[at] = (id.seq + 1, batch);
+            } else if sent == 1 && !refused_before {
                 let text =
-                    format!("{id:?} is stored after {} of the same publisher in partition {partition}", *newest - 1);
-                self.disorder.get_or_insert((topic, partition, text));
+                    format!("{id:?} is stored after {} of the same publisher in partition {partition}", newest - 1);
+                self.disorder.push(Disorder { newer: *self.copies.stamp(newer), stamp, text });
             }
-            *newest = (*newest).max(id.seq + 1);
         }
+    }
+
+    /// An earlier start had left it in a buffer on disk: it may have been sent already, and is sent again.
+    pub(crate) fn replayed(&mut self, sink: usize, value: &[u8]) {
+        let id = MessageId::read(value).unwrap_or_else(|why| panic!("VIOLATION the buffer of sink {sink}: {why}"));
+        self.entry(id).replayed[sink] += 1;
     }
 
     /// A subscriber has received it.
@@ -243,21 +275,27 @@ impl Ledger {
     ///
     /// # Panics
     /// If records were made more often than was asked for and admitted.
-    pub(crate) fn judge(&self, plan: &Plan, possible_duplicates: u64) {
+    pub(crate) fn judge(&self, plan: &Plan, possible_duplicates: u64, cluster: Option<&Cluster>) {
         if !self.rules.once {
             return;
         }
+        let is_excused = |stamp: &Stamp| cluster.is_some_and(|c| c.is_excused(stamp.place, stamp.producer));
         let (mut extra, mut first) = (0, None);
         for (client, entries) in self.entries.iter().enumerate() {
             for (seq, entry) in entries.iter().enumerate() {
                 let message = plan.kinds.message(MessageId { client: client as u16, seq: seq as u32 });
-                let may = self.records_max(plan, &message, entry);
                 let found = entry.stored.into_iter().enumerate();
-                // Each record that fails may make one there.
-                let may_be = |sink| if self.dead == Some(sink) { may * self.sinks as u16 } else { may };
-                for (sink, copies) in found.filter(|&(sink, copies)| copies > may_be(sink)) {
-                    extra += u64::from(copies - may_be(sink));
-                    first.get_or_insert((message, entry));
+                for (sink, copies) in found.filter(|&(_, copies)| copies > 1) {
+                    let may = self.records_max(plan, &message, entry, sink);
+                    if copies <= may {
+                        continue;
+                    }
+                    let stamps = self.copies.of(message.id, sink, entry.first[sink]);
+                    self.judge_copies(message.id, may, &stamps, cluster);
+                    if !stamps.iter().any(is_excused) {
+                        extra += u64::from(copies - may);
+                        first.get_or_insert((message, entry));
+                    }
                 }
             }
         }
@@ -267,11 +305,31 @@ impl Ledger {
         );
     }
 
-    /// How many records a message may make: at QoS 2 a resend makes no second one, unless the receiver has forgotten the first, or
-    /// has said no to it; where another sink failed that is a no.
-    fn records_max(&self, plan: &Plan, message: &Message, entry: &Entry) -> u16 {
+    /// Whether the writers had a reason for each copy beyond those that the message may have.
+    fn judge_copies(&self, id: MessageId, may: u16, copies: &[Stamp], cluster: Option<&Cluster>) {
+        let forgotten = |stamp: &Stamp| cluster.is_some_and(|c| c.has_forgotten(stamp.place, stamp.producer));
+        let under_one = under_one_number(copies, forgotten);
+        assert!(
+            under_one <= usize::from(may),
+            "VIOLATION {id:?} may have {may} records, and {under_one} lie under one producer id and epoch: {copies:?}"
+        );
+        let known = self.copies.known(copies);
+        assert!(
+            known <= usize::from(may),
+            "VIOLATION {id:?} may have {may} records, and was sent again after the word that {known} are stored: {copies:?}"
+        );
+    }
+
+    /// How many records a message may make for a sink: at QoS 2 a resend makes no second one, unless the receiver has forgotten the
+    /// first, or has said no to it; where another sink failed that is a no. And what was found in a buffer on disk is sent again.
+    fn records_max(&self, plan: &Plan, message: &Message, entry: &Entry, sink: usize) -> u16 {
         let once = message.qos == 2 && !plan.rejects_late && plan.sinks == 1;
-        if once { 1 + entry.forgotten } else { entry.sent }
+        let may = if once { 1 + entry.forgotten } else { entry.sent };
+        match self.dead == Some(sink) {
+            // Each record that fails may make one there.
+            true => may * self.sinks as u16 + entry.replayed.iter().sum::<u16>(),
+            false => may + entry.replayed[sink],
+        }
     }
 
     /// Room to count every message in every log.

@@ -14,6 +14,7 @@
 //! run, byte for byte: there is no clock, no thread and no iteration over a hash map in here.
 
 mod client;
+mod copies;
 pub mod disk;
 pub mod kafka;
 mod ledger;

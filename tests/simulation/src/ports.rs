@@ -42,10 +42,10 @@ pub(crate) struct Link {
     pub(crate) arrived: usize,
     /// The broker works on one.
     pub(crate) busy: bool,
-    /// Answers on their way back.
-    pub(crate) answers_coming: VecDeque<Vec<u8>>,
+    /// Answers on their way back, and which batches of their requests they call stored, a bit each.
+    pub(crate) answers_coming: VecDeque<(Vec<u8>, u128)>,
     /// Answers that have come back and wait for the shard's next round.
-    pub(crate) answers: VecDeque<Vec<u8>>,
+    pub(crate) answers: VecDeque<(Vec<u8>, u128)>,
     /// When the newest event of each direction happens: later ones follow.
     pub(crate) there: u64,
     /// See `there`.

@@ -101,7 +101,7 @@ pub(crate) struct World {
     held: Held,
     disks: Option<Disks>,
     changes: Option<Changes>,
-    /// Possible duplicates that ended nodes had counted, and records they had found in their buffers.
+    /// Possible duplicates that ended nodes had counted.
     admitted: u64,
     /// Records that ended nodes had displaced, and counted, or could not read.
     given_up: u64,
@@ -352,11 +352,10 @@ impl World {
         self.net.tidy(socket);
     }
 
-    /// What may be stored twice without blame: what brokers may have stored, and what an earlier life had left on disk.
+    /// What may be stored twice, as the shards have counted it.
     fn possible_duplicates(&self) -> u64 {
         let sinks = 0..self.plan.sinks_in_all() as u16;
-        let doubtful = |node: &Node, sink| node.shard.written(sink).possible_duplicate + node.shard.replayed(sink);
-        let of = |node: &Node| sinks.clone().map(|sink| doubtful(node, sink)).sum::<u64>();
+        let of = |node: &Node| sinks.clone().map(|sink| node.shard.written(sink).possible_duplicate).sum::<u64>();
         self.nodes.iter().map(of).sum()
     }
 

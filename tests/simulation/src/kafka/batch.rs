@@ -76,6 +76,16 @@ pub fn plain(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned([&bytes[..HEADER_LEN], &records].concat())
 }
 
+/// A batch that has no header yet, with as much of one as [`plain`] and [`Records`] read.
+pub fn with_header(batch: &aqueduct::buffer::Batch) -> Vec<u8> {
+    let mut bytes = batch.bytes.clone();
+    let codec = batch.packed.map_or(0, |codec| codec as u16);
+    bytes[21..23].copy_from_slice(&codec.to_be_bytes());
+    bytes[27..35].copy_from_slice(&batch.base_timestamp_ms.to_be_bytes());
+    bytes[57..61].copy_from_slice(&batch.records.to_be_bytes());
+    bytes
+}
+
 /// Whether its records are compressed in a way that brokers before 2.1 refuse.
 pub(super) fn is_zstd(bytes: &[u8]) -> bool {
     i16_at(bytes, 21) & 7 == 4

@@ -260,8 +260,6 @@ impl World {
 
     fn close_buffer(&mut self, sink: u16, is_gone: bool) {
         if let Some(disks) = &mut self.disks {
-            // What it had found at the start may have been there twice, and nobody remembers.
-            self.admitted += self.nodes.iter().map(|node| node.shard.replayed(sink)).sum::<u64>();
             disks.close_one(sink, is_gone);
         }
     }

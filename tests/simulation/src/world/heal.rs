@@ -113,9 +113,7 @@ impl World {
     fn judge(&mut self) {
         self.take_committed();
         let admitted = self.admitted + self.possible_duplicates();
-        if !self.duplicates_are_excused() {
-            self.ledger.judge(&self.plan, admitted);
-        }
+        self.ledger.judge(&self.plan, admitted, self.cluster.as_ref());
         if self.plan.acks_all {
             let lost = self.acked_loss();
             assert!(

@@ -163,10 +163,13 @@ impl World {
     fn take_answer(&mut self, shard: usize, link: LinkKey) {
         let ports = &mut self.nodes[shard].ports;
         let Some(state) = ports.link(link).filter(|state| state.up && state.down.is_none()) else { return };
-        let (Some(body), Some(request)) = (state.answers.pop_front(), state.requests.pop_front()) else { return };
+        let (Some((body, told)), Some(request)) = (state.answers.pop_front(), state.requests.pop_front()) else {
+            return;
+        };
         state.taken -= 1;
         state.arrived -= 1;
         ports.returned(&request);
+        self.note_told(&request, told);
         self.on(shard, Kind::Response, Input::Response { link, body: &body, request });
         self.frame = body;
     }

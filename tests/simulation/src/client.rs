@@ -124,8 +124,8 @@ impl Client {
             let message = plan.kinds.message(ledger.next(self.index));
             message.put(&mut payload);
             // It is published later than what comes after it, or never: what is sent twice may be stored out of turn.
-            ledger.sent(message.id);
-            ledger.sent(message.id);
+            ledger.sent(&message);
+            ledger.sent(&message);
             (message, delay_s)
         });
         let will = will.map(|(message, delay_s)| Will {
@@ -230,7 +230,7 @@ impl Client {
     fn put(&mut self, plan: &Plan, ledger: &mut Ledger, open: &Open, dup: bool, out: &mut Vec<u8>) {
         let own = self.plan(plan);
         let message = open.message;
-        ledger.sent(message.id);
+        ledger.sent(&message);
         let mut topic = plan.topics[message.topic].as_str();
         let mut alias = 0;
         if own.aliases {

@@ -227,8 +227,8 @@ pub struct Cluster {
     broken: Vec<usize>,
     /// Partition and batch.
     committed: Vec<(u32, u32)>,
-    /// Values of records that were refused for good.
-    refused: Vec<Vec<u8>>,
+    /// Topics and values of records that were refused for good.
+    refused: Vec<(usize, Vec<u8>)>,
     counts: Counts,
     producer_id_next: i64,
     /// What the newest answer calls stored: see [`Cluster::told`].
@@ -392,9 +392,9 @@ impl Cluster {
         self.rescue(now.mono);
     }
 
-    /// The values of records that have been refused for good since: those at fault, or whatever stood in a batch whose refusal
+    /// Topics and values of records that have been refused for good since: those at fault, or whatever stood in a batch whose refusal
     /// was for another reason than its records.
-    pub fn refused(&mut self) -> impl Iterator<Item = Vec<u8>> {
+    pub fn refused(&mut self) -> impl Iterator<Item = (usize, Vec<u8>)> {
         self.refused.drain(..)
     }
 

@@ -4,7 +4,7 @@
 //! that is not the publisher's, are violations at that step. What is only known at the end is judged there.
 
 use crate::copies::{BatchId, Copies, Stamp, under_one_number};
-use crate::kafka::Cluster;
+use crate::kafka::{Cluster, Record};
 use crate::message::{Message, MessageId};
 use crate::plan::{Buffer, Plan, SINKS_MAX as SINKS, TOPICS_MAX, topic_index};
 
@@ -17,26 +17,30 @@ struct Entry {
     acked: bool,
     /// Its publisher was told of a failure.
     nacked: bool,
-    /// In which life of the node a broker first refused it for good.
-    refused: Option<u32>,
+    /// In which life of the node a broker first refused it for good, by sink.
+    refused: [Option<u32>; SINKS],
     /// Its publisher's session was lost while it was open, or the node was killed: QoS 2 may make another record.
     forgotten: u16,
     /// Records, by sink.
     stored: [u16; SINKS],
     /// The batch of the first of them.
     first: [BatchId; SINKS],
+    /// Whether it lies among the dead letters, by the sink that it was meant for.
+    buried: [bool; SINKS],
     /// How often an earlier start had left it in a buffer on disk, by sink.
     replayed: [u16; SINKS],
     /// Deliveries to subscribers.
     delivered: u16,
-    /// Sinks that may have been there or not when it was taken.
+    /// Sinks that may have been there or not when it was sent last.
     waived: [bool; SINKS],
+    /// The same of any time it was sent.
+    ever_waived: [bool; SINKS],
 }
 
 impl Entry {
-    /// Whether it is stored for a sink, or among the dead letters.
-    fn has(&self, sink: usize, dead: Option<usize>) -> bool {
-        self.waived[sink] || self.stored[sink] > 0 || dead.is_some_and(|dead| self.stored[dead] > 0)
+    /// Whether it is stored for a sink, or among the dead letters for that sink.
+    fn has(&self, sink: usize) -> bool {
+        self.waived[sink] || self.stored[sink] > 0 || self.buried[sink]
     }
 }
 
@@ -72,19 +76,39 @@ pub(crate) struct Disorder {
     pub(crate) newer: Stamp,
     /// Its own.
     pub(crate) stamp: Stamp,
+    /// An earlier start had left it in a buffer on disk.
+    pub(crate) came_back: bool,
     /// What to say of it.
     pub(crate) text: String,
 }
 
-/// How often each message was found, by sink.
+/// How often a message was found, by sink.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    copies: [u16; SINKS],
+    /// Whether among the dead letters, by the sink that it was meant for.
+    buried: [bool; SINKS],
+}
+
+/// How often each message was found.
 #[derive(Debug)]
-pub(crate) struct Counts(Vec<Vec<[u16; SINKS]>>);
+pub(crate) struct Counts(Vec<Vec<Found>>);
 
 impl Counts {
-    /// It was found in the log of a sink.
-    pub(crate) fn count(&mut self, sink: usize, id: MessageId) {
-        self.0[usize::from(id.client)][id.seq as usize][sink] += 1;
+    /// It was found in the log of a sink; a dead letter names its `origin`.
+    pub(crate) fn count(&mut self, sink: usize, id: MessageId, origin: Option<&[u8]>) {
+        let found = &mut self.0[usize::from(id.client)][id.seq as usize];
+        found.copies[sink] += 1;
+        if let Some(origin) = origin {
+            found.buried[origin_of(origin)] = true;
+        }
     }
+}
+
+/// The sink of this name.
+fn origin_of(name: &[u8]) -> usize {
+    let sink = (0..SINKS).find(|sink| name == format!("s{sink}").as_bytes());
+    sink.unwrap_or_else(|| panic!("VIOLATION a dead letter of {}", String::from_utf8_lossy(name)))
 }
 
 /// What the configuration promises.
@@ -141,11 +165,16 @@ impl Ledger {
     }
 
     /// It is about to be written to a socket.
-    pub(crate) fn sent(&mut self, id: MessageId) {
+    pub(crate) fn sent(&mut self, message: &Message) {
         let waived = self.waived;
-        let entry = self.entry(id);
+        let entry = self.entry(message.id);
         entry.sent += 1;
-        entry.waived.iter_mut().zip(waived).for_each(|(own, waived)| *own |= waived);
+        // At QoS 2 what is sent again is what was taken before, and goes nowhere else.
+        let keeps = message.qos == 2;
+        for (sink, waived) in waived.into_iter().enumerate() {
+            entry.ever_waived[sink] |= waived;
+            entry.waived[sink] = if keeps { entry.ever_waived[sink] } else { waived };
+        }
     }
 
     /// A sink goes, or is there again at every shard. What nobody has acknowledged when it goes may come too late for it.
@@ -153,7 +182,9 @@ impl Ledger {
         self.waived[sink] = waived;
         if waived {
             let entries = self.entries.iter_mut().flatten();
-            entries.filter(|entry| !entry.acked).for_each(|entry| entry.waived[sink] = true);
+            entries.filter(|entry| !entry.acked).for_each(|entry| {
+                (entry.waived[sink], entry.ever_waived[sink]) = (true, true);
+            });
         }
     }
 
@@ -164,15 +195,11 @@ impl Ledger {
     pub(crate) fn acked(&mut self, message: &Message, topics: &[String]) {
         self.acked += 1;
         let check = self.rules.ack_is_stored;
-        let (sinks, dead) = (self.sinks, self.dead);
+        let sinks = self.sinks;
         let entry = self.entry(message.id);
         entry.acked = true;
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
-            assert!(
-                !check || entry.has(sink, dead),
-                "VIOLATION {:?} is acknowledged and not stored: {entry:?}",
-                message.id
-            );
+            assert!(!check || entry.has(sink), "VIOLATION {:?} is acknowledged and not stored: {entry:?}", message.id);
         }
     }
 
@@ -182,11 +209,11 @@ impl Ledger {
     }
 
     /// A broker has refused it for good, so that nobody has to store it; a buffer on disk may bring it back after a crash.
-    pub(crate) fn refused(&mut self, value: &[u8]) {
+    pub(crate) fn refused(&mut self, sink: usize, value: &[u8]) {
         let Ok(id) = MessageId::read(value) else { return };
         let known = self.entries.get_mut(usize::from(id.client)).and_then(|entries| entries.get_mut(id.seq as usize));
         if let Some(entry) = known {
-            entry.refused.get_or_insert(self.life);
+            entry.refused[sink].get_or_insert(self.life);
         }
     }
 
@@ -205,7 +232,8 @@ impl Ledger {
     ///
     /// # Panics
     /// If it should not be there, or not there.
-    pub(crate) fn stored(&mut self, plan: &Plan, batch: BatchId, key: Option<&[u8]>, value: &[u8]) {
+    pub(crate) fn stored(&mut self, plan: &Plan, batch: BatchId, record: &Record<'_>) {
+        let (key, value) = (record.key, record.value.unwrap_or_default());
         if self.entries.is_empty() {
             // A world that plays a script: what comes of it is judged against other worlds.
             return;
@@ -222,13 +250,18 @@ impl Ledger {
         let is_dead = self.dead == Some(sink);
         let named = !plan.live || is_dead || topic == usize::from(topic_index(sink as u16, &message.qos.to_string()));
         assert!(named, "VIOLATION {id:?} is in topic {topic}");
-        assert!(is_dead || takes(sink, &plan.topics[message.topic]), "VIOLATION {id:?} is in topic t{sink}");
+        let meant_for = if is_dead { record.origin.map(origin_of) } else { Some(sink) };
+        let is_taken = meant_for.is_some_and(|sink| takes(sink, &plan.topics[message.topic]));
+        assert!(is_taken, "VIOLATION {id:?} is in topic t{sink}, meant for sink {meant_for:?}");
         let name = plan.clients[usize::from(id.client)].name.as_bytes();
         assert!(key == Some(name), "VIOLATION {id:?} has the key {key:?}");
         self.stored += 1;
         let rules = self.rules;
         let entry = self.entry(id);
         entry.stored[sink] += 1;
+        if let (true, Some(of)) = (is_dead, meant_for) {
+            entry.buried[of] = true;
+        }
         let copies = entry.stored[sink];
         match copies {
             1 => entry.first[sink] = batch,
@@ -237,14 +270,15 @@ impl Ledger {
         if copies == 1 && rules.ordered && !is_dead {
             let at = (usize::from(id.client) * TOPICS_MAX + topic) * self.partitions + partition;
             let (newest, newer) = self.newest[at];
-            let Entry { sent, refused, .. } = self.entries[usize::from(id.client)][id.seq as usize];
-            let refused_before = refused.is_some_and(|life| life < self.life);
+            let Entry { sent, refused, replayed, .. } = self.entries[usize::from(id.client)][id.seq as usize];
+            let refused_before = refused[sink].is_some_and(|life| life < self.life);
             if id.seq >= newest {
                 self.newest[at] = (id.seq + 1, batch);
             } else if sent == 1 && !refused_before {
                 let text =
                     format!("{id:?} is stored after {} of the same publisher in partition {partition}", newest - 1);
-                self.disorder.push(Disorder { newer: *self.copies.stamp(newer), stamp, text });
+                let newer = *self.copies.stamp(newer);
+                self.disorder.push(Disorder { newer, stamp, came_back: replayed[sink] > 0, text });
             }
         }
     }
@@ -261,13 +295,15 @@ impl Ledger {
     /// If nobody sent it, or it is not stored.
     pub(crate) fn delivered(&mut self, message: &Message, topics: &[String]) {
         let check = self.rules.delivered_is_stored && message.qos > 0;
-        let (sinks, dead) = (self.sinks, self.dead);
+        let sinks = self.sinks;
         let known = self.entries[usize::from(message.id.client)].len() > message.id.seq as usize;
         assert!(known, "VIOLATION {:?} is delivered and was never sent", message.id);
         let entry = self.entry(message.id);
         entry.delivered = entry.delivered.saturating_add(1);
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
-            assert!(!check || entry.has(sink, dead), "VIOLATION {:?} is delivered and not stored", message.id);
+            // It may have been taken when it was sent for the first time.
+            let has = entry.has(sink) || entry.ever_waived[sink];
+            assert!(!check || has, "VIOLATION {:?} is delivered and not stored", message.id);
         }
     }
 
@@ -334,7 +370,7 @@ impl Ledger {
 
     /// Room to count every message in every log.
     pub(crate) fn counts(&self) -> Counts {
-        Counts(self.entries.iter().map(|entries| vec![[0; SINKS]; entries.len()]).collect())
+        Counts(self.entries.iter().map(|entries| vec![Found::default(); entries.len()]).collect())
     }
 
     /// The end, against a second reading of the logs. `given_up`: records that were displaced, or that the disk does not give
@@ -347,24 +383,24 @@ impl Ledger {
         for (client, entries) in self.entries.iter().enumerate() {
             for (seq, entry) in entries.iter().enumerate() {
                 let id = MessageId { client: client as u16, seq: seq as u32 };
-                let found = read.0[client][seq];
+                let Found { copies: found, buried } = read.0[client][seq];
                 let all = (0..SINKS).all(|sink| match self.rules.ends_tell {
                     true => found[sink] == entry.stored[sink],
                     // What a killed node had written and not heard of may be there too.
                     false => found[sink] >= entry.stored[sink] && found[sink] <= entry.sent,
                 });
-                let is_dead = self.dead.is_some_and(|dead| found[dead] > 0);
-                assert!(all, "VIOLATION {id:?} is {found:?} times in the logs: {entry:?}");
+                assert!(
+                    all && (!self.rules.ends_tell || buried == entry.buried),
+                    "VIOLATION {id:?} is {found:?} times in the logs: {entry:?}"
+                );
                 if !entry.acked || !self.rules.ack_is_kept {
                     continue;
                 }
                 let topic = &plan.topics[plan.kinds.message(id).topic];
-                let is_lost = |&sink: &usize| takes(sink, topic) && found[sink] == 0 && !is_dead && !entry.waived[sink];
-                let lost = (0..self.sinks).filter(is_lost).count() as u64;
                 // In async an acknowledgement comes before Kafka's word, which may be no.
-                if entry.refused.is_some() && !self.rules.ack_is_stored {
-                    continue;
-                }
+                let is_refused = |sink: usize| entry.refused[sink].is_some() && !self.rules.ack_is_stored;
+                let is_there = |sink: usize| found[sink] > 0 || buried[sink] || entry.waived[sink] || is_refused(sink);
+                let lost = (0..self.sinks).filter(|&sink| takes(sink, topic) && !is_there(sink)).count() as u64;
                 missing += lost;
                 let excused = !self.rules.ack_is_stored && missing <= given_up;
                 assert!(

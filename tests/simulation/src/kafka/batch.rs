@@ -17,6 +17,9 @@ use bytes::Bytes;
 use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy};
 use zstd::bulk;
 
+/// The header of dead letters that names their sink.
+const ORIGIN: &[u8] = b"aqueduct.sink";
+
 /// Bytes in front of the records.
 const HEADER_LEN: usize = 61;
 
@@ -51,6 +54,8 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// The value, if there is one.
     pub value: Option<&'a [u8]>,
+    /// Of a dead letter: the name of the sink it was meant for.
+    pub origin: Option<&'a [u8]>,
 }
 
 /// The batch with its records as they were before compression, for [`Records`]. Length and checksum stay what they were.
@@ -223,12 +228,14 @@ impl<'a> Iterator for Records<'a> {
         let offset_delta = self.varint();
         assert_eq!(offset_delta, i64::from(index), "offset delta of record {index}");
         let (key, value) = (self.nullable(), self.nullable());
+        let mut origin = None;
         for _ in 0..self.varint() {
-            self.nullable().expect("the name of a header is not null");
-            self.nullable();
+            let name = self.nullable().expect("the name of a header is not null");
+            let value = self.nullable();
+            origin = if name == ORIGIN { value } else { origin };
         }
         assert_eq!(self.next_at, from + length as usize, "record {index} is not as long as it says");
-        Some(Record { index, timestamp_ms, key, value })
+        Some(Record { index, timestamp_ms, key, value, origin })
     }
 }
 

@@ -112,7 +112,7 @@ impl Cluster {
         };
         if faults::is_final(result.error, batch.producer_id >= 0) {
             let at_fault = answer.at_fault.iter().skip(before).map(|&(_, index)| index);
-            self.note_refusal(result.error, &plain, &at_fault.collect::<Vec<_>>());
+            self.note_refusal(topic, result.error, &plain, &at_fault.collect::<Vec<_>>());
         }
         let told = matches!(result.error, code::INVALID_TIMESTAMP | code::INVALID_RECORD);
         if at_fault && (!told || self.random.chance(self.faults.silent_errors)) {
@@ -124,7 +124,7 @@ impl Cluster {
 
     /// Notes whose records an answer condemns. A batch that is refused because of its records is sent again in parts, so that
     /// only those at fault are; without a word of which, one that is alone.
-    fn note_refusal(&mut self, error: i16, plain: &[u8], at_fault: &[i32]) {
+    fn note_refusal(&mut self, topic: usize, error: i16, plain: &[u8], at_fault: &[i32]) {
         let records = Records::of(plain);
         let is_alone = records.clone().count() == 1;
         let condemns = |index: i32| match faults::IN_PARTS.contains(&error) {
@@ -132,7 +132,7 @@ impl Cluster {
             false => true,
         };
         let condemned = records.filter(|record| condemns(record.index as i32));
-        self.refused.extend(condemned.filter_map(|record| record.value.map(<[u8]>::to_vec)));
+        self.refused.extend(condemned.filter_map(|record| Some((topic, record.value?.to_vec()))));
     }
 
     /// Everything that is decided before the log is touched.

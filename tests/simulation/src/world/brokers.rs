@@ -13,11 +13,11 @@ use super::rounds::Service;
 use super::{Event, World, trace};
 use crate::copies::Stamp;
 use crate::kafka::{
-    Cluster, ClusterPlan, Committed, Connect, Expected, Faults, Place, Released, Reply, Token, TopicPlan,
+    Cluster, ClusterPlan, Committed, Connect, Expected, Faults, Place, Record, Released, Reply, Token, TopicPlan,
 };
-use crate::ledger::Disorder;
+use crate::ledger::{Counts, Disorder};
 use crate::message::{MessageId, is_poison};
-use crate::plan::{Buffer, Plan, topic_index};
+use crate::plan::{Plan, topic_index};
 use crate::random::Random;
 use crate::sequences::{Numbers, ahead};
 
@@ -396,46 +396,41 @@ impl World {
     pub(super) fn take_committed(&mut self) {
         let (plan, ledger, trace, now) = (&self.plan, &mut self.ledger, self.trace, self.now);
         let Some(cluster) = &mut self.cluster else { return };
-        cluster.refused().for_each(|value| ledger.refused(&value));
+        cluster.refused().for_each(|(topic, value)| ledger.refused(plan.sink_of(topic), &value));
         cluster.committed(|batch| {
             if trace {
                 println!("{:>12.6} committed: {}", now as f64 / 1e9, shown(batch));
             }
             let stored = ledger.copies.begin(batch.into());
             for record in batch.records() {
-                ledger.stored(plan, stored, record.key, record.value.unwrap_or_default());
+                ledger.stored(plan, stored, &record);
             }
         });
         // What an earlier life had displaced, could not read, or was about to bury, may come back from a buffer on disk.
         let (given_up, buried) = (self.given_up, &self.buried);
-        let came_back = |topic: usize| {
-            // All sinks have the same grave, behind them.
-            let sink = plan.sink_of(topic);
-            let buried = buried.iter().enumerate().any(|(of, &n)| n > 0 && (of == sink || sink == plan.sinks));
-            plan.buffer != Buffer::Memory && (given_up > 0 || buried)
-        };
-        for Disorder { newer, stamp, text } in ledger.disorder.drain(..) {
+        let had_left = |topic: u16| given_up > 0 || buried[plan.sink_of(usize::from(topic))] > 0;
+        for Disorder { newer, stamp, came_back, text } in ledger.disorder.drain(..) {
             let is_excused = |stamp: &Stamp| cluster.is_excused(stamp.place, stamp.producer);
-            let is_excused = is_excused(&stamp) || is_excused(&newer) || came_back(usize::from(stamp.place.topic));
+            let is_excused = is_excused(&stamp) || is_excused(&newer) || (came_back && had_left(stamp.place.topic));
             assert!(is_excused, "VIOLATION {text}");
         }
     }
 
     /// How often each message lies in the logs of the cluster.
-    pub(super) fn count_cluster(&self, mut found: impl FnMut(usize, MessageId)) {
-        self.for_each_record(|topic, partition, _, value| match MessageId::read(value) {
-            Ok(id) => found(self.plan.sink_of(topic), id),
+    pub(super) fn count_cluster(&self, found: &mut Counts) {
+        self.for_each_record(|topic, partition, record| match MessageId::read(record.value.unwrap_or_default()) {
+            Ok(id) => found.count(self.plan.sink_of(topic), id, record.origin),
             Err(why) => panic!("VIOLATION t{topic}-{partition}: {why}"),
         });
     }
 
-    /// Every record of the cluster, partition by partition: topic, partition, key and value.
-    pub(super) fn for_each_record(&self, mut show: impl FnMut(usize, u32, Option<&[u8]>, &[u8])) {
+    /// Every record of the cluster, partition by partition: topic, partition and record.
+    pub(super) fn for_each_record(&self, mut show: impl FnMut(usize, u32, &Record<'_>)) {
         let Some(cluster) = &self.cluster else { return };
         for topic in 0..self.plan.kafka_topics().len() {
             cluster.for_each_batch(topic, |batch| {
                 for record in batch.records() {
-                    show(topic, batch.place.partition, record.key, record.value.unwrap_or_default());
+                    show(topic, batch.place.partition, &record);
                 }
             });
         }

@@ -328,8 +328,7 @@ impl World {
             let place = Place { topic: batch.part.sink, life: 0, partition: batch.part.partition };
             let stored = self.ledger.copies.begin(Stamp { place, producer: (-1, -1), first: -1 });
             for record in Records::of(&plain(&batch.bytes)) {
-                let value = record.value.unwrap_or_default();
-                self.ledger.stored(&self.plan, stored, record.key, value);
+                self.ledger.stored(&self.plan, stored, &record);
             }
         }
         if let Some(Disorder { text, .. }) = self.ledger.disorder.pop() {

@@ -122,9 +122,9 @@ impl World {
             );
         }
         let mut found = self.ledger.counts();
-        self.count_cluster(|sink, id| found.count(sink, id));
+        self.count_cluster(&mut found);
         if let Some(disks) = &self.disks {
-            disks.count(|sink, id| found.count(sink, id));
+            disks.count(|sink, id| found.count(sink, id, None));
         }
         let given_up = self.given_up + self.records_given_up();
         self.ledger.judge_logs(&self.plan, &found, given_up);

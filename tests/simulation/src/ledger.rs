@@ -13,6 +13,8 @@ use crate::plan::{Buffer, Plan, SINKS_MAX as SINKS, TOPICS_MAX, topic_index};
 struct Entry {
     /// Times it was written to a socket.
     sent: u16,
+    /// How much had been sent before.
+    since: u32,
     /// Its publisher was told of success, or at QoS 2 of reception.
     acked: bool,
     /// Its publisher was told of a failure.
@@ -29,8 +31,10 @@ struct Entry {
     buried: [bool; SINKS],
     /// How often an earlier start had left it in a buffer on disk, by sink.
     replayed: [u16; SINKS],
-    /// Deliveries to subscribers.
-    delivered: u16,
+    /// Clients that have received it, a bit each.
+    heard: u16,
+    /// It is published when its client is gone, later than what that has published, or never.
+    is_will: bool,
     /// Sinks that may have been there or not when it was sent last.
     waived: [bool; SINKS],
     /// The same of any time it was sent.
@@ -63,6 +67,10 @@ pub(crate) struct Ledger {
     /// Under which numbers it is all stored.
     pub(crate) copies: Copies,
     rules: Rules,
+    /// How much was written to sockets.
+    sends: u32,
+    /// Wills that are to be published by this life of the node.
+    due_wills: Vec<Message>,
     /// How often the node was killed.
     life: u32,
     /// Sinks that are not there, or not at every shard.
@@ -144,6 +152,8 @@ impl Ledger {
             stored: 0,
             disorder: Vec::new(),
             copies: Copies::default(),
+            sends: 0,
+            due_wills: Vec::new(),
             life: 0,
             waived: [false; SINKS],
             rules: Rules {
@@ -166,9 +176,13 @@ impl Ledger {
 
     /// It is about to be written to a socket.
     pub(crate) fn sent(&mut self, message: &Message) {
-        let waived = self.waived;
+        let (waived, sends) = (self.waived, self.sends);
+        self.sends += 1;
         let entry = self.entry(message.id);
         entry.sent += 1;
+        if entry.sent == 1 {
+            entry.since = sends;
+        }
         // At QoS 2 what is sent again is what was taken before, and goes nowhere else.
         let keeps = message.qos == 2;
         for (sink, waived) in waived.into_iter().enumerate() {
@@ -186,6 +200,45 @@ impl Ledger {
                 (entry.waived[sink], entry.ever_waived[sink]) = (true, true);
             });
         }
+    }
+
+    /// How much was written to sockets so far.
+    pub(crate) fn sends(&self) -> u32 {
+        self.sends
+    }
+
+    /// Messages at QoS 1 and 2 to these topics that were acknowledged, were first sent after so many, and that a client has not
+    /// received.
+    pub(crate) fn unheard(
+        &self,
+        plan: &Plan,
+        client: usize,
+        since: u32,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Vec<MessageId> {
+        let mut unheard = Vec::new();
+        for (publisher, entries) in (0..).zip(&self.entries) {
+            for (seq, entry) in (0..).zip(entries) {
+                if !entry.acked || entry.since < since || entry.heard >> client & 1 == 1 {
+                    continue;
+                }
+                let message = plan.kinds.message(MessageId { client: publisher, seq });
+                if message.qos > 0 && is_wanted(&plan.topics[message.topic]) {
+                    unheard.push(message.id);
+                }
+            }
+        }
+        unheard
+    }
+
+    /// It is a will.
+    pub(crate) fn will(&mut self, id: MessageId) {
+        self.entry(id).is_will = true;
+    }
+
+    /// The connection of a will has ended, of which its server does not fall silent.
+    pub(crate) fn will_is_due(&mut self, will: Message) {
+        self.due_wills.push(will);
     }
 
     /// Its publisher is told that it is safe.
@@ -219,6 +272,7 @@ impl Ledger {
 
     /// The node is killed.
     pub(crate) fn next_life(&mut self) {
+        self.due_wills.clear();
         self.life += 1;
     }
 
@@ -270,11 +324,11 @@ impl Ledger {
         if copies == 1 && rules.ordered && !is_dead {
             let at = (usize::from(id.client) * TOPICS_MAX + topic) * self.partitions + partition;
             let (newest, newer) = self.newest[at];
-            let Entry { sent, refused, replayed, .. } = self.entries[usize::from(id.client)][id.seq as usize];
+            let Entry { sent, refused, replayed, is_will, .. } = self.entries[usize::from(id.client)][id.seq as usize];
             let refused_before = refused[sink].is_some_and(|life| life < self.life);
             if id.seq >= newest {
                 self.newest[at] = (id.seq + 1, batch);
-            } else if sent == 1 && !refused_before {
+            } else if sent == 1 && !is_will && !refused_before {
                 let text =
                     format!("{id:?} is stored after {} of the same publisher in partition {partition}", newest - 1);
                 let newer = *self.copies.stamp(newer);
@@ -289,21 +343,42 @@ impl Ledger {
         self.entry(id).replayed[sink] += 1;
     }
 
-    /// A subscriber has received it.
+    /// A subscriber has received it. Whether that is its first copy of what was sent once, in its publisher's turn.
     ///
     /// # Panics
     /// If nobody sent it, or it is not stored.
-    pub(crate) fn delivered(&mut self, message: &Message, topics: &[String]) {
+    pub(crate) fn delivered(&mut self, message: &Message, client: usize, topics: &[String]) -> bool {
         let check = self.rules.delivered_is_stored && message.qos > 0;
         let sinks = self.sinks;
         let known = self.entries[usize::from(message.id.client)].len() > message.id.seq as usize;
         assert!(known, "VIOLATION {:?} is delivered and was never sent", message.id);
         let entry = self.entry(message.id);
-        entry.delivered = entry.delivered.saturating_add(1);
+        let is_first = entry.heard >> client & 1 == 0 && entry.sent == 1 && !entry.is_will;
+        entry.heard |= 1 << client;
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
             // It may have been taken when it was sent for the first time.
             let has = entry.has(sink) || entry.ever_waived[sink];
             assert!(!check || has, "VIOLATION {:?} is delivered and not stored", message.id);
+        }
+        is_first
+    }
+
+    /// The end, where no sink gave anything up: wills that were due are stored, at QoS 1 and 2, unless Kafka does not take them.
+    ///
+    /// # Panics
+    /// If one is not there.
+    pub(crate) fn judge_wills(&self, plan: &Plan) {
+        let is_hopeless = |will: &Message| will.poison || will.len == plan.kinds.large_len;
+        for will in self.due_wills.iter().filter(|will| will.qos > 0 && !is_hopeless(will)) {
+            let entry = &self.entries[usize::from(will.id.client)][will.id.seq as usize];
+            for sink in (0..self.sinks).filter(|&sink| takes(sink, &plan.topics[will.topic])) {
+                let is_there = entry.has(sink) || entry.refused[sink].is_some();
+                assert!(
+                    is_there,
+                    "VIOLATION the will {:?} was due and is not stored for sink {sink}: {entry:?}",
+                    will.id
+                );
+            }
         }
     }
 

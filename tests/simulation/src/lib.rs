@@ -16,6 +16,7 @@
 mod client;
 mod copies;
 pub mod disk;
+mod inbox;
 pub mod kafka;
 mod ledger;
 pub mod message;

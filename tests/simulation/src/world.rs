@@ -75,6 +75,8 @@ struct Node {
     writable: Vec<usize>,
     gone: Vec<usize>,
     services: VecDeque<Service>,
+    /// Deliveries that gave way to newer ones, when it was last asked.
+    deliveries_dropped: u64,
     /// Reported to be drained, with what it dropped.
     drained: Option<(u64, u64)>,
 }
@@ -259,7 +261,7 @@ impl World {
             let machine = Shard::new(id, self.settings.clone(), writers, seed, Mono(self.now));
             let machine = machine.with_journals(starts);
             let short = (self.faults.short_recv, self.faults.short_send);
-            let ports = Ports::new(short, self.plan.inflight_bound());
+            let ports = Ports::new(short, inflight_max(&self.config));
             self.nodes.push(Node {
                 shard: machine,
                 ports,
@@ -269,6 +271,7 @@ impl World {
                 writable: Vec::new(),
                 gone: Vec::new(),
                 services: VecDeque::new(),
+                deliveries_dropped: 0,
                 drained: None,
             });
             self.wake_shard(usize::from(shard), self.now);
@@ -333,7 +336,7 @@ impl World {
         if let Some(disks) = &mut self.disks {
             self.power_cuts += u64::from(disks.crash(&mut self.random));
         }
-        self.clients.iter().for_each(|client| client.node_killed(&mut self.ledger));
+        self.clients.iter_mut().for_each(|client| client.node_killed(&mut self.ledger));
         self.down = true;
         let again = self.now + self.random.between(10_000_000, 300_000_000);
         self.at(again, Event::Start);
@@ -377,6 +380,14 @@ impl World {
         self.nodes.iter().map(|node| of(node) + failed(node)).sum::<u64>() + unread
     }
 
+    /// Whether no sink has ever been told to give up what it takes, or to refuse it: then no other takes it either.
+    fn has_kept(&self) -> bool {
+        let sinks = &self.settings.sinks[..self.plan.sinks];
+        let from_the_start = sinks.iter().all(|sink| sink.overflow == Overflow::Backpressure);
+        let ever_since = self.changes.as_ref().is_none_or(|changes| changes.gave_way == 0);
+        from_the_start && ever_since && !self.plan.live
+    }
+
     /// Offsets that the node takes for acknowledged and lost.
     fn acked_loss(&self) -> u64 {
         let sinks = 0..self.plan.sinks as u16;
@@ -404,6 +415,11 @@ impl World {
         let (at, index) = self.net.get(socket).place?;
         if at == shard { self.nodes[shard].ports.key_of(index, socket) } else { None }
     }
+}
+
+/// Most batches of a partition that may be away, by sink.
+fn inflight_max(config: &Config) -> Vec<u32> {
+    config.sinks.iter().map(|sink| sink.inflight_batches_max).collect()
 }
 
 fn link(index: u32, generation: u32) -> aqueduct::shard::io::LinkKey {

@@ -135,10 +135,16 @@ impl World {
         }
     }
 
-    /// A batch that is given while no other of its partition is away goes on where the log stands, or repeats what lies there:
+    /// A partition is written by one shard at a time. A batch that is given while no other of its partition is away goes on where the log stands, or repeats what lies there:
     /// a number that is left out would stop the partition for good.
     fn check_numbers(&mut self, shard: usize) {
-        for (topic, partition, numbers) in self.nodes[shard].ports.alone.drain(..) {
+        for (topic, partition, numbers) in std::mem::take(&mut self.nodes[shard].ports.alone) {
+            let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != shard);
+            let away: u32 = others.map(|(_, node)| node.ports.away(topic, partition)).sum();
+            assert!(
+                away == 0,
+                "VIOLATION {away} batches of t{topic}-{partition} are away at other shards than {shard}"
+            );
             let Numbers { producer_id, epoch, first, .. } = numbers;
             let Some(cluster) = &self.cluster else { return };
             let place = Place { topic, life: cluster.life(usize::from(topic)), partition };

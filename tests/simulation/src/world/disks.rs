@@ -322,6 +322,11 @@ impl World {
         }
         let DiskDone::Appended { batches, result, .. } = done else { return };
         if let Err(error) = result {
+            for batch in batches {
+                for record in Records::of(&plain(&batch.bytes)) {
+                    self.ledger.refused(usize::from(batch.part.sink), record.value.unwrap_or_default());
+                }
+            }
             return trace!(self, "an append failed: {}", error.text);
         }
         for batch in batches {

@@ -29,6 +29,10 @@ struct Entry {
     first: [BatchId; SINKS],
     /// Whether it lies among the dead letters, by the sink that it was meant for.
     buried: [bool; SINKS],
+    /// Whether it is durable in a buffer on disk, by sink.
+    durable: [bool; SINKS],
+    /// The last life of the node that asked a broker to store it, counted from 1, by sink.
+    asked: [u32; SINKS],
     /// How often an earlier start had left it in a buffer on disk, by sink.
     replayed: [u16; SINKS],
     /// Clients that have received it, a bit each.
@@ -124,6 +128,8 @@ fn origin_of(name: &[u8]) -> usize {
 struct Rules {
     /// An acknowledgement means that it is stored.
     ack_is_stored: bool,
+    /// An acknowledgement means that it is stored, or durable in a buffer on disk.
+    ack_is_durable: bool,
     /// An acknowledgement means that it will be stored, whatever happens to the node.
     ack_is_kept: bool,
     /// Records of a publisher keep their order in a partition.
@@ -158,6 +164,7 @@ impl Ledger {
             waived: [false; SINKS],
             rules: Rules {
                 ack_is_stored: certain && plan.sync,
+                ack_is_durable: certain && !plan.sync && plan.buffer == Buffer::Disk,
                 ack_is_kept: certain && (plan.sync || plan.buffer == Buffer::Disk),
                 ordered: (!kafka || plan.idempotent || plan.inflight_max == 1) && certain,
                 once: !kafka || plan.idempotent,
@@ -247,12 +254,22 @@ impl Ledger {
     /// If it is not.
     pub(crate) fn acked(&mut self, message: &Message, topics: &[String]) {
         self.acked += 1;
-        let check = self.rules.ack_is_stored;
+        let Rules { ack_is_stored, ack_is_durable, .. } = self.rules;
         let sinks = self.sinks;
         let entry = self.entry(message.id);
         entry.acked = true;
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
-            assert!(!check || entry.has(sink), "VIOLATION {:?} is acknowledged and not stored: {entry:?}", message.id);
+            let is_durable = entry.durable[sink] || entry.refused[sink].is_some();
+            assert!(
+                !ack_is_durable || is_durable || entry.has(sink),
+                "VIOLATION {:?} is acknowledged and not durable: {entry:?}",
+                message.id
+            );
+            assert!(
+                !ack_is_stored || entry.has(sink),
+                "VIOLATION {:?} is acknowledged and not stored: {entry:?}",
+                message.id
+            );
         }
     }
 
@@ -334,6 +351,26 @@ impl Ledger {
                 let newer = *self.copies.stamp(newer);
                 self.disorder.push(Disorder { newer, stamp, came_back: replayed[sink] > 0, text });
             }
+        }
+    }
+
+    /// Whether it counts what lies on disk, and who was asked to store what.
+    pub(crate) fn minds_buffers(&self) -> bool {
+        self.rules.ack_is_durable
+    }
+
+    /// It is durable in the buffer of a sink.
+    pub(crate) fn durable(&mut self, sink: usize, value: &[u8]) {
+        if let Ok(id) = MessageId::read(value) {
+            self.entry(id).durable[sink] = true;
+        }
+    }
+
+    /// A broker is asked to store it: it is not displaced any more by this life of the node.
+    pub(crate) fn asked(&mut self, sink: usize, value: &[u8]) {
+        let life = self.life + 1;
+        if let Ok(id) = MessageId::read(value) {
+            self.entry(id).asked[sink] = life;
         }
     }
 
@@ -475,7 +512,10 @@ impl Ledger {
                 // In async an acknowledgement comes before Kafka's word, which may be no.
                 let is_refused = |sink: usize| entry.refused[sink].is_some() && !self.rules.ack_is_stored;
                 let is_there = |sink: usize| found[sink] > 0 || buried[sink] || entry.waived[sink] || is_refused(sink);
-                let lost = (0..self.sinks).filter(|&sink| takes(sink, topic) && !is_there(sink)).count() as u64;
+                let lost = (0..self.sinks).filter(|&sink| takes(sink, topic) && !is_there(sink));
+                let was_asked = lost.clone().any(|sink| entry.asked[sink] > self.life) && !plan.live;
+                assert!(!was_asked, "VIOLATION {id:?} was acknowledged and sent, and is not in a log: {entry:?}");
+                let lost = lost.count() as u64;
                 missing += lost;
                 let excused = !self.rules.ack_is_stored && missing <= given_up;
                 assert!(

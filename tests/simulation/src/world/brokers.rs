@@ -13,7 +13,8 @@ use super::rounds::Service;
 use super::{Event, World, trace};
 use crate::copies::Stamp;
 use crate::kafka::{
-    Cluster, ClusterPlan, Committed, Connect, Expected, Faults, Place, Record, Released, Reply, Token, TopicPlan,
+    Cluster, ClusterPlan, Committed, Connect, Expected, Faults, Place, Record, Records, Released, Reply, Token,
+    TopicPlan, plain,
 };
 use crate::ledger::{Counts, Disorder};
 use crate::message::{MessageId, is_poison};
@@ -183,6 +184,14 @@ impl World {
         }
         link.there = link.there.max(now + delay);
         let at = link.there;
+        if self.ledger.minds_buffers() {
+            let batches = link.requests.back().into_iter().flat_map(|request| &request.batches);
+            for batch in batches {
+                for record in Records::of(&plain(&batch.bytes)) {
+                    self.ledger.asked(usize::from(batch.part.sink), record.value.unwrap_or_default());
+                }
+            }
+        }
         self.at_link(at, Event::Reached, shard, key);
     }
 

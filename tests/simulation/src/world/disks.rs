@@ -341,9 +341,16 @@ impl World {
         }
     }
 
-    /// Tells the ledger what an earlier start had left in a buffer, and is sent again.
+    /// Tells the ledger what is durable in a buffer, and what an earlier start had left there, and is sent again.
     fn take_from_journal(&mut self, done: &JournalDone) {
         let Some(disks) = &mut self.disks else { return };
+        if let (JournalDone::Appended { batches, result: Ok(()), .. }, true) = (done, self.ledger.minds_buffers()) {
+            for (batch, plain) in batches.iter().map(|batch| (batch, with_header(batch))) {
+                for record in Records::of(&crate::kafka::plain(&plain)) {
+                    self.ledger.durable(usize::from(batch.part.sink), record.value.unwrap_or_default());
+                }
+            }
+        }
         let JournalDone::Read { segment, entries, .. } = done else { return };
         if disks.own.contains(&segment.journal) {
             return;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::inbox::{Inbox, RECEIVE_MAXIMUM};
 use crate::ledger::Ledger;
 use crate::message::{Message, MessageId};
 use crate::plan::{ClientPlan, Plan};
@@ -52,15 +53,15 @@ pub(crate) struct Client {
     /// Identifiers of publications it gave up, as long as the session lives.
     burnt: BTreeSet<u16>,
     received: Vec<u8>,
-    subscribed: bool,
+    /// Since which message, in the order of sending.
+    subscribed: Option<u32>,
     subscribe_id: Option<u16>,
     pings: u32,
     /// When it last wrote, nanoseconds.
     pub(crate) wrote: u64,
-    /// QoS 2 deliveries whose PUBREL has not come.
-    holding: BTreeSet<u16>,
-    /// By publisher and topic: the newest delivery that was the first of its message, plus one.
-    newest: Vec<u32>,
+    inbox: Inbox,
+    /// The will of its connection, if it is to be published when that ends.
+    will: Option<Message>,
     aliases: [Option<usize>; 4],
     /// What a taken over or refused connection was told, for the trace.
     pub(crate) goodbye: Option<u8>,
@@ -76,6 +77,7 @@ pub(crate) struct Heard {
 impl Client {
     /// A client that has yet to connect.
     pub(crate) fn new(index: usize, plan: &Plan) -> Self {
+        let own = &plan.clients[index];
         Self {
             index,
             state: State::Away(0),
@@ -86,12 +88,12 @@ impl Client {
             next_packet_id: 0,
             burnt: BTreeSet::new(),
             received: Vec::new(),
-            subscribed: false,
+            subscribed: None,
             subscribe_id: None,
             pings: 0,
             wrote: 0,
-            holding: BTreeSet::new(),
-            newest: vec![0; plan.clients.len() * plan.topics.len()],
+            inbox: Inbox::new(&own.name, own.v5, plan.clients.len(), plan.topics.len()),
+            will: None,
             aliases: [None; 4],
             goodbye: None,
         }
@@ -123,11 +125,11 @@ impl Client {
         let will = own.will_delay_s.map(|delay_s| {
             let message = plan.kinds.message(ledger.next(self.index));
             message.put(&mut payload);
-            // It is published later than what comes after it, or never: what is sent twice may be stored out of turn.
-            ledger.sent(message.id);
-            ledger.sent(message.id);
+            ledger.sent(&message);
+            ledger.will(message.id);
             (message, delay_s)
         });
+        self.will = will.map(|(message, _)| message);
         let will = will.map(|(message, delay_s)| Will {
             qos: message.qos,
             topic: &plan.topics[message.topic],
@@ -139,7 +141,7 @@ impl Client {
             clean: own.clean,
             expiry_s: own.expiry_s,
             keepalive_s: own.keepalive_s,
-            receive_maximum: 10,
+            receive_maximum: RECEIVE_MAXIMUM,
             client_id: &own.name,
             will,
         };
@@ -147,6 +149,7 @@ impl Client {
         self.socket = Some(socket);
         self.state = State::Greeting;
         self.received.clear();
+        self.inbox.begin();
         self.pings = 0;
         self.aliases = [None; 4];
         self.subscribe_id = None;
@@ -154,8 +157,19 @@ impl Client {
         self.open.iter_mut().for_each(|open| open.here = false);
     }
 
+    /// Its server does not publish its will any more.
+    pub(crate) fn forget_will(&mut self) {
+        self.will = None;
+    }
+
     /// Its connection is over.
-    pub(crate) fn lose(&mut self, until: u64) {
+    pub(crate) fn lose(&mut self, plan: &Plan, ledger: &mut Ledger, until: u64) {
+        let own = self.plan(plan);
+        // A client that is back in time keeps a delayed will from being published, unless that ends its session.
+        let is_put_off = own.v5 && own.will_delay_s != Some(0) && own.expiry_s > 0 && !own.clean;
+        if let (Some(will), State::In | State::Doomed, false) = (self.will.take(), self.state, is_put_off) {
+            ledger.will_is_due(will);
+        }
         self.state = State::Away(until);
         self.socket = None;
         self.deaf_until = 0;
@@ -179,7 +193,8 @@ impl Client {
     }
 
     /// The node it spoke to has lost all it knew.
-    pub(crate) fn node_killed(&self, ledger: &mut Ledger) {
+    pub(crate) fn node_killed(&mut self, ledger: &mut Ledger) {
+        self.will = None;
         self.open.iter().for_each(|open| ledger.forgotten(open.message.id));
     }
 
@@ -200,6 +215,17 @@ impl Client {
         }
     }
 
+    /// Messages at QoS 1 and 2 that it is to receive and has not: what was acknowledged since it subscribed, in a session that goes
+    /// on.
+    pub(crate) fn missing(&self, plan: &Plan, ledger: &Ledger) -> Vec<MessageId> {
+        match (&self.plan(plan).filter, self.subscribed) {
+            (Some((filter, 1..)), Some(since)) => {
+                ledger.unheard(plan, self.index, since, |topic| matches(filter, topic))
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// PINGREQ.
     pub(crate) fn ping(&mut self, out: &mut Vec<u8>) {
         out.extend([0xc0, 0]);
@@ -209,7 +235,7 @@ impl Client {
     /// Asks for what its plan says, if it has not yet.
     pub(crate) fn subscribe(&mut self, plan: &Plan, out: &mut Vec<u8>) {
         let own = self.plan(plan);
-        if let (Some((filter, qos)), false, None) = (&own.filter, self.subscribed, self.subscribe_id) {
+        if let (Some((filter, qos)), false, None) = (&own.filter, self.subscribed.is_some(), self.subscribe_id) {
             let id = self.packet_id();
             wire::put_subscribe(out, own.v5, id, filter, *qos);
             self.subscribe_id = Some(id);
@@ -230,7 +256,7 @@ impl Client {
     fn put(&mut self, plan: &Plan, ledger: &mut Ledger, open: &Open, dup: bool, out: &mut Vec<u8>) {
         let own = self.plan(plan);
         let message = open.message;
-        ledger.sent(message.id);
+        ledger.sent(&message);
         let mut topic = plan.topics[message.topic].as_str();
         let mut alias = 0;
         if own.aliases {
@@ -263,6 +289,7 @@ impl Client {
             at += len;
         }
         received.drain(..at);
+        self.inbox.answered();
         if received.is_empty() {
             // The buffer goes back for its capacity.
             std::mem::swap(&mut received, bytes);
@@ -285,13 +312,13 @@ impl Client {
                 self.open.remove(at);
             }
             0x62 => {
-                self.holding.remove(&id());
+                self.inbox.release(id());
                 wire::put_id(out, 0x70, id());
             }
             0x90 => {
                 assert!(self.subscribe_id == Some(id()), "VIOLATION {name}: a SUBACK for nothing");
                 self.subscribe_id = None;
-                self.subscribed = body.last().is_some_and(|&code| code < 0x80);
+                self.subscribed = body.last().is_some_and(|&code| code < 0x80).then_some(ledger.sends());
             }
             0xd0 => {
                 assert!(self.pings > 0, "VIOLATION {name}: a PINGRESP for nothing");
@@ -309,14 +336,15 @@ impl Client {
         let present = body[0] == 1;
         if body[1] != 0 {
             self.goodbye = Some(body[1]);
+            self.will = None;
             self.state = State::Doomed;
             return;
         }
         assert!(!(present && own.clean), "VIOLATION {}: a session after a clean start", own.name);
         self.state = State::In;
         if !present {
-            self.subscribed = false;
-            self.holding.clear();
+            self.subscribed = None;
+            self.inbox.forget();
             self.burnt.clear();
             // What was received is stored; its PUBREL would find nothing.
             self.open.retain(|open| !open.received);
@@ -372,20 +400,27 @@ impl Client {
         let id = MessageId::read(delivery.payload).unwrap_or_else(|why| panic!("VIOLATION {name} received {why}"));
         let message = plan.kinds.message(id);
         assert!(delivery.topic == plan.topics[message.topic], "VIOLATION {name}: {id:?} came as {}", delivery.topic);
-        ledger.delivered(&message, &plan.topics);
+        let is_wanted = own.filter.as_ref().is_some_and(|(filter, _)| matches(filter, delivery.topic));
+        assert!(is_wanted, "VIOLATION {name} did not subscribe to {}", delivery.topic);
+        let is_first = ledger.delivered(&message, self.index, &plan.topics);
         match delivery.qos {
             0 => {}
             1 => wire::put_id(out, 0x40, delivery.id),
-            _ => {
-                wire::put_id(out, 0x50, delivery.id);
-                let fresh = self.holding.insert(delivery.id);
-                assert!(fresh || delivery.dup, "VIOLATION {name}: delivery {} is used twice at once", delivery.id);
-                if !fresh {
-                    return;
-                }
-            }
+            _ => wire::put_id(out, 0x50, delivery.id),
         }
-        let newest = &mut self.newest[usize::from(id.client) * plan.topics.len() + message.topic];
-        *newest = (*newest).max(id.seq + 1);
+        let is_new = self.inbox.take(&delivery);
+        if is_new && is_first && message.qos > 0 {
+            self.inbox.first_copy(id, message.topic, message.qos);
+        }
+    }
+}
+
+/// Whether a filter takes a topic.
+fn matches(filter: &str, topic: &str) -> bool {
+    match (filter.split_once('/'), topic.split_once('/')) {
+        _ if filter == "#" => true,
+        (Some((level, filter)), Some((own, topic))) => (level == "+" || level == own) && matches(filter, topic),
+        (None, None) => filter == "+" || filter == topic,
+        _ => false,
     }
 }

@@ -33,7 +33,7 @@ mod questions;
 mod storing;
 mod timeline;
 
-pub use batch::{Record, Records, plain};
+pub use batch::{Record, Records, plain, with_header};
 pub use counts::Counts;
 pub use faults::Faults;
 pub use held::Token;
@@ -192,6 +192,8 @@ pub struct Released {
     pub reply: Reply,
     /// The response frame; empty unless the reply is [`Reply::At`].
     pub frame: Vec<u8>,
+    /// Which batches of the request the frame calls stored, a bit each.
+    pub told: u128,
 }
 
 #[derive(Debug)]
@@ -225,10 +227,12 @@ pub struct Cluster {
     broken: Vec<usize>,
     /// Partition and batch.
     committed: Vec<(u32, u32)>,
-    /// Values of records that were refused for good.
-    refused: Vec<Vec<u8>>,
+    /// Topics and values of records that were refused for good.
+    refused: Vec<(usize, Vec<u8>)>,
     counts: Counts,
     producer_id_next: i64,
+    /// What the newest answer calls stored: see [`Cluster::told`].
+    told: u128,
     // Kept for their capacity.
     spare_frames: Vec<Vec<u8>>,
     spare_answers: Vec<Answer>,
@@ -266,6 +270,7 @@ impl Cluster {
             refused: Vec::new(),
             counts: Counts::default(),
             producer_id_next,
+            told: 0,
             spare_frames: Vec::new(),
             spare_answers: Vec::new(),
             scratch: Scratch::default(),
@@ -343,6 +348,11 @@ impl Cluster {
         }
     }
 
+    /// Which batches of the request just received its answer calls stored, a bit each, in the order of the request.
+    pub fn told(&self) -> u128 {
+        self.told
+    }
+
     /// When [`Self::tick`] is to be called at the latest.
     pub fn next_event(&self) -> Option<Mono> {
         [self.timeline.next(), self.waiting.until].into_iter().flatten().min()
@@ -382,9 +392,9 @@ impl Cluster {
         self.rescue(now.mono);
     }
 
-    /// The values of records that have been refused for good since: those at fault, or whatever stood in a batch whose refusal
+    /// Topics and values of records that have been refused for good since: those at fault, or whatever stood in a batch whose refusal
     /// was for another reason than its records.
-    pub fn refused(&mut self) -> impl Iterator<Item = Vec<u8>> {
+    pub fn refused(&mut self) -> impl Iterator<Item = (usize, Vec<u8>)> {
         self.refused.drain(..)
     }
 
@@ -407,11 +417,21 @@ impl Cluster {
         }
     }
 
-    /// Whether duplicates in a partition may be nobody's fault: its brokers forgot producers, said that they had, refused for
-    /// its form a batch that they had stored before; or a former leader, which did not know better, refused a sequence.
-    pub fn is_excused(&self, place: Place) -> bool {
+    /// Whether a producer, by its id and epoch, is not to blame for duplicates in a partition: its brokers forgot it, said that
+    /// they had, refused for its form a batch that they had stored before; or a former leader, which did not know better, refused
+    /// a sequence.
+    pub fn is_excused(&self, place: Place, producer: (i64, i16)) -> bool {
+        self.has_forgotten(place, producer) || self.partition(place).misled.contains(&producer)
+    }
+
+    /// Whether some copy of a partition has forgotten a producer, by its id and epoch.
+    pub fn has_forgotten(&self, place: Place, producer: (i64, i16)) -> bool {
+        self.partition(place).forgotten.contains(&producer)
+    }
+
+    fn partition(&self, place: Place) -> &Partition {
         let life = &self.topics[usize::from(place.topic)].lives[usize::from(place.life)];
-        self.partitions[life.partitions[place.partition as usize] as usize].excused
+        &self.partitions[life.partitions[place.partition as usize] as usize]
     }
 
     /// What a partition's leader expects next of a producer in an epoch; `None` while nobody leads.
@@ -460,6 +480,7 @@ impl Cluster {
         out: &mut Vec<u8>,
     ) -> Handled {
         self.counts.requests += 1;
+        self.told = 0;
         if self.random.chance(self.faults.close_before) {
             self.counts.closed += 1;
             return Handled::Done(Reply::Close { handled: false });

@@ -3,6 +3,8 @@
 //! The verdict is drawn as things happen: a success that is told before the record is stored, a record nobody sent, an order
 //! that is not the publisher's, are violations at that step. What is only known at the end is judged there.
 
+use crate::copies::{BatchId, Copies, Stamp, under_one_number};
+use crate::kafka::{Cluster, Record};
 use crate::message::{Message, MessageId};
 use crate::plan::{Buffer, Plan, SINKS_MAX as SINKS, TOPICS_MAX, topic_index};
 
@@ -11,26 +13,42 @@ use crate::plan::{Buffer, Plan, SINKS_MAX as SINKS, TOPICS_MAX, topic_index};
 struct Entry {
     /// Times it was written to a socket.
     sent: u16,
+    /// How much had been sent before.
+    since: u32,
     /// Its publisher was told of success, or at QoS 2 of reception.
     acked: bool,
     /// Its publisher was told of a failure.
     nacked: bool,
-    /// In which life of the node a broker first refused it for good.
-    refused: Option<u32>,
+    /// In which life of the node a broker first refused it for good, by sink.
+    refused: [Option<u32>; SINKS],
     /// Its publisher's session was lost while it was open, or the node was killed: QoS 2 may make another record.
     forgotten: u16,
     /// Records, by sink.
     stored: [u16; SINKS],
-    /// Deliveries to subscribers.
-    delivered: u16,
-    /// Sinks that may have been there or not when it was taken.
+    /// The batch of the first of them.
+    first: [BatchId; SINKS],
+    /// Whether it lies among the dead letters, by the sink that it was meant for.
+    buried: [bool; SINKS],
+    /// Whether it is durable in a buffer on disk, by sink.
+    durable: [bool; SINKS],
+    /// The last life of the node that asked a broker to store it, counted from 1, by sink.
+    asked: [u32; SINKS],
+    /// How often an earlier start had left it in a buffer on disk, by sink.
+    replayed: [u16; SINKS],
+    /// Clients that have received it, a bit each.
+    heard: u16,
+    /// It is published when its client is gone, later than what that has published, or never.
+    is_will: bool,
+    /// Sinks that may have been there or not when it was sent last.
     waived: [bool; SINKS],
+    /// The same of any time it was sent.
+    ever_waived: [bool; SINKS],
 }
 
 impl Entry {
-    /// Whether it is stored for a sink, or among the dead letters.
-    fn has(&self, sink: usize, dead: Option<usize>) -> bool {
-        self.waived[sink] || self.stored[sink] > 0 || dead.is_some_and(|dead| self.stored[dead] > 0)
+    /// Whether it is stored for a sink, or among the dead letters for that sink.
+    fn has(&self, sink: usize) -> bool {
+        self.waived[sink] || self.stored[sink] > 0 || self.buried[sink]
     }
 }
 
@@ -38,8 +56,8 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     entries: Vec<Vec<Entry>>,
-    /// By client, topic and partition: the newest first copy, plus one.
-    newest: Vec<u32>,
+    /// By client, topic and partition: the newest first copy, plus one, and its batch.
+    newest: Vec<(u32, BatchId)>,
     partitions: usize,
     sinks: usize,
     /// The sink of the dead letters, if there is one.
@@ -48,25 +66,61 @@ pub(crate) struct Ledger {
     pub(crate) acked: u64,
     /// Records stored.
     pub(crate) stored: u64,
-    /// A record that was stored out of order, and that an earlier life was not refused: its topic, its partition, and what to say of it. The
-    /// cluster may have an excuse.
-    pub(crate) disorder: Option<(usize, usize, String)>,
+    /// Records that were stored out of order, and that an earlier life was not refused. The cluster may have an excuse.
+    pub(crate) disorder: Vec<Disorder>,
+    /// Under which numbers it is all stored.
+    pub(crate) copies: Copies,
     rules: Rules,
+    /// How much was written to sockets.
+    sends: u32,
+    /// Wills that are to be published by this life of the node.
+    due_wills: Vec<Message>,
     /// How often the node was killed.
     life: u32,
     /// Sinks that are not there, or not at every shard.
     waived: [bool; SINKS],
 }
 
-/// How often each message was found, by sink.
+/// A record that was stored out of order.
 #[derive(Debug)]
-pub(crate) struct Counts(Vec<Vec<[u16; SINKS]>>);
+pub(crate) struct Disorder {
+    /// The batch with a newer one, that was stored before.
+    pub(crate) newer: Stamp,
+    /// Its own.
+    pub(crate) stamp: Stamp,
+    /// An earlier start had left it in a buffer on disk.
+    pub(crate) came_back: bool,
+    /// What to say of it.
+    pub(crate) text: String,
+}
+
+/// How often a message was found, by sink.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    copies: [u16; SINKS],
+    /// Whether among the dead letters, by the sink that it was meant for.
+    buried: [bool; SINKS],
+}
+
+/// How often each message was found.
+#[derive(Debug)]
+pub(crate) struct Counts(Vec<Vec<Found>>);
 
 impl Counts {
-    /// It was found in the log of a sink.
-    pub(crate) fn count(&mut self, sink: usize, id: MessageId) {
-        self.0[usize::from(id.client)][id.seq as usize][sink] += 1;
+    /// It was found in the log of a sink; a dead letter names its `origin`.
+    pub(crate) fn count(&mut self, sink: usize, id: MessageId, origin: Option<&[u8]>) {
+        let found = &mut self.0[usize::from(id.client)][id.seq as usize];
+        found.copies[sink] += 1;
+        if let Some(origin) = origin {
+            found.buried[origin_of(origin)] = true;
+        }
     }
+}
+
+/// The sink of this name.
+fn origin_of(name: &[u8]) -> usize {
+    let sink = (0..SINKS).find(|sink| name == format!("s{sink}").as_bytes());
+    sink.unwrap_or_else(|| panic!("VIOLATION a dead letter of {}", String::from_utf8_lossy(name)))
 }
 
 /// What the configuration promises.
@@ -74,6 +128,8 @@ impl Counts {
 struct Rules {
     /// An acknowledgement means that it is stored.
     ack_is_stored: bool,
+    /// An acknowledgement means that it is stored, or durable in a buffer on disk.
+    ack_is_durable: bool,
     /// An acknowledgement means that it will be stored, whatever happens to the node.
     ack_is_kept: bool,
     /// Records of a publisher keep their order in a partition.
@@ -94,17 +150,21 @@ impl Ledger {
         let certain = plan.acks_all;
         Self {
             entries: vec![Vec::new(); plan.clients.len()],
-            newest: vec![0; plan.clients.len() * TOPICS_MAX * partitions],
+            newest: vec![(0, BatchId::default()); plan.clients.len() * TOPICS_MAX * partitions],
             partitions,
             sinks: plan.sinks,
             dead: plan.dead_letters.then_some(plan.sinks),
             acked: 0,
             stored: 0,
-            disorder: None,
+            disorder: Vec::new(),
+            copies: Copies::default(),
+            sends: 0,
+            due_wills: Vec::new(),
             life: 0,
             waived: [false; SINKS],
             rules: Rules {
                 ack_is_stored: certain && plan.sync,
+                ack_is_durable: certain && !plan.sync && plan.buffer == Buffer::Disk,
                 ack_is_kept: certain && (plan.sync || plan.buffer == Buffer::Disk),
                 ordered: (!kafka || plan.idempotent || plan.inflight_max == 1) && certain,
                 once: !kafka || plan.idempotent,
@@ -122,11 +182,20 @@ impl Ledger {
     }
 
     /// It is about to be written to a socket.
-    pub(crate) fn sent(&mut self, id: MessageId) {
-        let waived = self.waived;
-        let entry = self.entry(id);
+    pub(crate) fn sent(&mut self, message: &Message) {
+        let (waived, sends) = (self.waived, self.sends);
+        self.sends += 1;
+        let entry = self.entry(message.id);
         entry.sent += 1;
-        entry.waived.iter_mut().zip(waived).for_each(|(own, waived)| *own |= waived);
+        if entry.sent == 1 {
+            entry.since = sends;
+        }
+        // At QoS 2 what is sent again is what was taken before, and goes nowhere else.
+        let keeps = message.qos == 2;
+        for (sink, waived) in waived.into_iter().enumerate() {
+            entry.ever_waived[sink] |= waived;
+            entry.waived[sink] = if keeps { entry.ever_waived[sink] } else { waived };
+        }
     }
 
     /// A sink goes, or is there again at every shard. What nobody has acknowledged when it goes may come too late for it.
@@ -134,8 +203,49 @@ impl Ledger {
         self.waived[sink] = waived;
         if waived {
             let entries = self.entries.iter_mut().flatten();
-            entries.filter(|entry| !entry.acked).for_each(|entry| entry.waived[sink] = true);
+            entries.filter(|entry| !entry.acked).for_each(|entry| {
+                (entry.waived[sink], entry.ever_waived[sink]) = (true, true);
+            });
         }
+    }
+
+    /// How much was written to sockets so far.
+    pub(crate) fn sends(&self) -> u32 {
+        self.sends
+    }
+
+    /// Messages at QoS 1 and 2 to these topics that were acknowledged, were first sent after so many, and that a client has not
+    /// received.
+    pub(crate) fn unheard(
+        &self,
+        plan: &Plan,
+        client: usize,
+        since: u32,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Vec<MessageId> {
+        let mut unheard = Vec::new();
+        for (publisher, entries) in (0..).zip(&self.entries) {
+            for (seq, entry) in (0..).zip(entries) {
+                if !entry.acked || entry.since < since || entry.heard >> client & 1 == 1 {
+                    continue;
+                }
+                let message = plan.kinds.message(MessageId { client: publisher, seq });
+                if message.qos > 0 && is_wanted(&plan.topics[message.topic]) {
+                    unheard.push(message.id);
+                }
+            }
+        }
+        unheard
+    }
+
+    /// It is a will.
+    pub(crate) fn will(&mut self, id: MessageId) {
+        self.entry(id).is_will = true;
+    }
+
+    /// The connection of a will has ended, of which its server does not fall silent.
+    pub(crate) fn will_is_due(&mut self, will: Message) {
+        self.due_wills.push(will);
     }
 
     /// Its publisher is told that it is safe.
@@ -144,13 +254,19 @@ impl Ledger {
     /// If it is not.
     pub(crate) fn acked(&mut self, message: &Message, topics: &[String]) {
         self.acked += 1;
-        let check = self.rules.ack_is_stored;
-        let (sinks, dead) = (self.sinks, self.dead);
+        let Rules { ack_is_stored, ack_is_durable, .. } = self.rules;
+        let sinks = self.sinks;
         let entry = self.entry(message.id);
         entry.acked = true;
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
+            let is_durable = entry.durable[sink] || entry.refused[sink].is_some();
             assert!(
-                !check || entry.has(sink, dead),
+                !ack_is_durable || is_durable || entry.has(sink),
+                "VIOLATION {:?} is acknowledged and not durable: {entry:?}",
+                message.id
+            );
+            assert!(
+                !ack_is_stored || entry.has(sink),
                 "VIOLATION {:?} is acknowledged and not stored: {entry:?}",
                 message.id
             );
@@ -163,16 +279,17 @@ impl Ledger {
     }
 
     /// A broker has refused it for good, so that nobody has to store it; a buffer on disk may bring it back after a crash.
-    pub(crate) fn refused(&mut self, value: &[u8]) {
+    pub(crate) fn refused(&mut self, sink: usize, value: &[u8]) {
         let Ok(id) = MessageId::read(value) else { return };
         let known = self.entries.get_mut(usize::from(id.client)).and_then(|entries| entries.get_mut(id.seq as usize));
         if let Some(entry) = known {
-            entry.refused.get_or_insert(self.life);
+            entry.refused[sink].get_or_insert(self.life);
         }
     }
 
     /// The node is killed.
     pub(crate) fn next_life(&mut self) {
+        self.due_wills.clear();
         self.life += 1;
     }
 
@@ -186,11 +303,14 @@ impl Ledger {
     ///
     /// # Panics
     /// If it should not be there, or not there.
-    pub(crate) fn stored(&mut self, plan: &Plan, topic: usize, partition: usize, key: Option<&[u8]>, value: &[u8]) {
+    pub(crate) fn stored(&mut self, plan: &Plan, batch: BatchId, record: &Record<'_>) {
+        let (key, value) = (record.key, record.value.unwrap_or_default());
         if self.entries.is_empty() {
             // A world that plays a script: what comes of it is judged against other worlds.
             return;
         }
+        let stamp = *self.copies.stamp(batch);
+        let (topic, partition) = (usize::from(stamp.place.topic), stamp.place.partition as usize);
         let sink = plan.sink_of(topic);
         let id = MessageId::read(value)
             .unwrap_or_else(|why| panic!("VIOLATION topic {topic}, partition {partition}: {why}"));
@@ -201,41 +321,101 @@ impl Ledger {
         let is_dead = self.dead == Some(sink);
         let named = !plan.live || is_dead || topic == usize::from(topic_index(sink as u16, &message.qos.to_string()));
         assert!(named, "VIOLATION {id:?} is in topic {topic}");
-        assert!(is_dead || takes(sink, &plan.topics[message.topic]), "VIOLATION {id:?} is in topic t{sink}");
+        let meant_for = if is_dead { record.origin.map(origin_of) } else { Some(sink) };
+        let is_taken = meant_for.is_some_and(|sink| takes(sink, &plan.topics[message.topic]));
+        assert!(is_taken, "VIOLATION {id:?} is in topic t{sink}, meant for sink {meant_for:?}");
         let name = plan.clients[usize::from(id.client)].name.as_bytes();
         assert!(key == Some(name), "VIOLATION {id:?} has the key {key:?}");
         self.stored += 1;
         let rules = self.rules;
         let entry = self.entry(id);
         entry.stored[sink] += 1;
+        if let (true, Some(of)) = (is_dead, meant_for) {
+            entry.buried[of] = true;
+        }
         let copies = entry.stored[sink];
+        match copies {
+            1 => entry.first[sink] = batch,
+            _ => self.copies.again(id, sink, batch),
+        }
         if copies == 1 && rules.ordered && !is_dead {
             let at = (usize::from(id.client) * TOPICS_MAX + topic) * self.partitions + partition;
-            let newest = &mut self.newest[at];
-            let Entry { sent, refused, .. } = self.entries[usize::from(id.client)][id.seq as usize];
-            let refused_before = refused.is_some_and(|life| life < self.life);
-            if id.seq + 1 < *newest && sent == 1 && !refused_before {
+            let (newest, newer) = self.newest[at];
+            let Entry { sent, refused, replayed, is_will, .. } = self.entries[usize::from(id.client)][id.seq as usize];
+            let refused_before = refused[sink].is_some_and(|life| life < self.life);
+            if id.seq >= newest {
+                self.newest[at] = (id.seq + 1, batch);
+            } else if sent == 1 && !is_will && !refused_before {
                 let text =
-                    format!("{id:?} is stored after {} of the same publisher in partition {partition}", *newest - 1);
-                self.disorder.get_or_insert((topic, partition, text));
+                    format!("{id:?} is stored after {} of the same publisher in partition {partition}", newest - 1);
+                let newer = *self.copies.stamp(newer);
+                self.disorder.push(Disorder { newer, stamp, came_back: replayed[sink] > 0, text });
             }
-            *newest = (*newest).max(id.seq + 1);
         }
     }
 
-    /// A subscriber has received it.
+    /// Whether it counts what lies on disk, and who was asked to store what.
+    pub(crate) fn minds_buffers(&self) -> bool {
+        self.rules.ack_is_durable
+    }
+
+    /// It is durable in the buffer of a sink.
+    pub(crate) fn durable(&mut self, sink: usize, value: &[u8]) {
+        if let Ok(id) = MessageId::read(value) {
+            self.entry(id).durable[sink] = true;
+        }
+    }
+
+    /// A broker is asked to store it: it is not displaced any more by this life of the node.
+    pub(crate) fn asked(&mut self, sink: usize, value: &[u8]) {
+        let life = self.life + 1;
+        if let Ok(id) = MessageId::read(value) {
+            self.entry(id).asked[sink] = life;
+        }
+    }
+
+    /// An earlier start had left it in a buffer on disk: it may have been sent already, and is sent again.
+    pub(crate) fn replayed(&mut self, sink: usize, value: &[u8]) {
+        let id = MessageId::read(value).unwrap_or_else(|why| panic!("VIOLATION the buffer of sink {sink}: {why}"));
+        self.entry(id).replayed[sink] += 1;
+    }
+
+    /// A subscriber has received it. Whether that is its first copy of what was sent once, in its publisher's turn.
     ///
     /// # Panics
     /// If nobody sent it, or it is not stored.
-    pub(crate) fn delivered(&mut self, message: &Message, topics: &[String]) {
+    pub(crate) fn delivered(&mut self, message: &Message, client: usize, topics: &[String]) -> bool {
         let check = self.rules.delivered_is_stored && message.qos > 0;
-        let (sinks, dead) = (self.sinks, self.dead);
+        let sinks = self.sinks;
         let known = self.entries[usize::from(message.id.client)].len() > message.id.seq as usize;
         assert!(known, "VIOLATION {:?} is delivered and was never sent", message.id);
         let entry = self.entry(message.id);
-        entry.delivered = entry.delivered.saturating_add(1);
+        let is_first = entry.heard >> client & 1 == 0 && entry.sent == 1 && !entry.is_will;
+        entry.heard |= 1 << client;
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
-            assert!(!check || entry.has(sink, dead), "VIOLATION {:?} is delivered and not stored", message.id);
+            // It may have been taken when it was sent for the first time.
+            let has = entry.has(sink) || entry.ever_waived[sink];
+            assert!(!check || has, "VIOLATION {:?} is delivered and not stored", message.id);
+        }
+        is_first
+    }
+
+    /// The end, where no sink gave anything up: wills that were due are stored, at QoS 1 and 2, unless Kafka does not take them.
+    ///
+    /// # Panics
+    /// If one is not there.
+    pub(crate) fn judge_wills(&self, plan: &Plan) {
+        let is_hopeless = |will: &Message| will.poison || will.len == plan.kinds.large_len;
+        for will in self.due_wills.iter().filter(|will| will.qos > 0 && !is_hopeless(will)) {
+            let entry = &self.entries[usize::from(will.id.client)][will.id.seq as usize];
+            for sink in (0..self.sinks).filter(|&sink| takes(sink, &plan.topics[will.topic])) {
+                let is_there = entry.has(sink) || entry.refused[sink].is_some();
+                assert!(
+                    is_there,
+                    "VIOLATION the will {:?} was due and is not stored for sink {sink}: {entry:?}",
+                    will.id
+                );
+            }
         }
     }
 
@@ -243,21 +423,27 @@ impl Ledger {
     ///
     /// # Panics
     /// If records were made more often than was asked for and admitted.
-    pub(crate) fn judge(&self, plan: &Plan, possible_duplicates: u64) {
+    pub(crate) fn judge(&self, plan: &Plan, possible_duplicates: u64, cluster: Option<&Cluster>) {
         if !self.rules.once {
             return;
         }
+        let is_excused = |stamp: &Stamp| cluster.is_some_and(|c| c.is_excused(stamp.place, stamp.producer));
         let (mut extra, mut first) = (0, None);
         for (client, entries) in self.entries.iter().enumerate() {
             for (seq, entry) in entries.iter().enumerate() {
                 let message = plan.kinds.message(MessageId { client: client as u16, seq: seq as u32 });
-                let may = self.records_max(plan, &message, entry);
                 let found = entry.stored.into_iter().enumerate();
-                // Each record that fails may make one there.
-                let may_be = |sink| if self.dead == Some(sink) { may * self.sinks as u16 } else { may };
-                for (sink, copies) in found.filter(|&(sink, copies)| copies > may_be(sink)) {
-                    extra += u64::from(copies - may_be(sink));
-                    first.get_or_insert((message, entry));
+                for (sink, copies) in found.filter(|&(_, copies)| copies > 1) {
+                    let may = self.records_max(plan, &message, entry, sink);
+                    if copies <= may {
+                        continue;
+                    }
+                    let stamps = self.copies.of(message.id, sink, entry.first[sink]);
+                    self.judge_copies(message.id, may, &stamps, cluster);
+                    if !stamps.iter().any(is_excused) {
+                        extra += u64::from(copies - may);
+                        first.get_or_insert((message, entry));
+                    }
                 }
             }
         }
@@ -267,16 +453,36 @@ impl Ledger {
         );
     }
 
-    /// How many records a message may make: at QoS 2 a resend makes no second one, unless the receiver has forgotten the first, or
-    /// has said no to it; where another sink failed that is a no.
-    fn records_max(&self, plan: &Plan, message: &Message, entry: &Entry) -> u16 {
+    /// Whether the writers had a reason for each copy beyond those that the message may have.
+    fn judge_copies(&self, id: MessageId, may: u16, copies: &[Stamp], cluster: Option<&Cluster>) {
+        let forgotten = |stamp: &Stamp| cluster.is_some_and(|c| c.has_forgotten(stamp.place, stamp.producer));
+        let under_one = under_one_number(copies, forgotten);
+        assert!(
+            under_one <= usize::from(may),
+            "VIOLATION {id:?} may have {may} records, and {under_one} lie under one producer id and epoch: {copies:?}"
+        );
+        let known = self.copies.known(copies);
+        assert!(
+            known <= usize::from(may),
+            "VIOLATION {id:?} may have {may} records, and was sent again after the word that {known} are stored: {copies:?}"
+        );
+    }
+
+    /// How many records a message may make for a sink: at QoS 2 a resend makes no second one, unless the receiver has forgotten the
+    /// first, or has said no to it; where another sink failed that is a no. And what was found in a buffer on disk is sent again.
+    fn records_max(&self, plan: &Plan, message: &Message, entry: &Entry, sink: usize) -> u16 {
         let once = message.qos == 2 && !plan.rejects_late && plan.sinks == 1;
-        if once { 1 + entry.forgotten } else { entry.sent }
+        let may = if once { 1 + entry.forgotten } else { entry.sent };
+        match self.dead == Some(sink) {
+            // Each record that fails may make one there.
+            true => may * self.sinks as u16 + entry.replayed.iter().sum::<u16>(),
+            false => may + entry.replayed[sink],
+        }
     }
 
     /// Room to count every message in every log.
     pub(crate) fn counts(&self) -> Counts {
-        Counts(self.entries.iter().map(|entries| vec![[0; SINKS]; entries.len()]).collect())
+        Counts(self.entries.iter().map(|entries| vec![Found::default(); entries.len()]).collect())
     }
 
     /// The end, against a second reading of the logs. `given_up`: records that were displaced, or that the disk does not give
@@ -289,24 +495,27 @@ impl Ledger {
         for (client, entries) in self.entries.iter().enumerate() {
             for (seq, entry) in entries.iter().enumerate() {
                 let id = MessageId { client: client as u16, seq: seq as u32 };
-                let found = read.0[client][seq];
+                let Found { copies: found, buried } = read.0[client][seq];
                 let all = (0..SINKS).all(|sink| match self.rules.ends_tell {
                     true => found[sink] == entry.stored[sink],
                     // What a killed node had written and not heard of may be there too.
                     false => found[sink] >= entry.stored[sink] && found[sink] <= entry.sent,
                 });
-                let is_dead = self.dead.is_some_and(|dead| found[dead] > 0);
-                assert!(all, "VIOLATION {id:?} is {found:?} times in the logs: {entry:?}");
+                assert!(
+                    all && (!self.rules.ends_tell || buried == entry.buried),
+                    "VIOLATION {id:?} is {found:?} times in the logs: {entry:?}"
+                );
                 if !entry.acked || !self.rules.ack_is_kept {
                     continue;
                 }
                 let topic = &plan.topics[plan.kinds.message(id).topic];
-                let is_lost = |&sink: &usize| takes(sink, topic) && found[sink] == 0 && !is_dead && !entry.waived[sink];
-                let lost = (0..self.sinks).filter(is_lost).count() as u64;
                 // In async an acknowledgement comes before Kafka's word, which may be no.
-                if entry.refused.is_some() && !self.rules.ack_is_stored {
-                    continue;
-                }
+                let is_refused = |sink: usize| entry.refused[sink].is_some() && !self.rules.ack_is_stored;
+                let is_there = |sink: usize| found[sink] > 0 || buried[sink] || entry.waived[sink] || is_refused(sink);
+                let lost = (0..self.sinks).filter(|&sink| takes(sink, topic) && !is_there(sink));
+                let was_asked = lost.clone().any(|sink| entry.asked[sink] > self.life) && !plan.live;
+                assert!(!was_asked, "VIOLATION {id:?} was acknowledged and sent, and is not in a log: {entry:?}");
+                let lost = lost.count() as u64;
                 missing += lost;
                 let excused = !self.rules.ack_is_stored && missing <= given_up;
                 assert!(

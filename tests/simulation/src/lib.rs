@@ -14,7 +14,9 @@
 //! run, byte for byte: there is no clock, no thread and no iteration over a hash map in here.
 
 mod client;
+mod copies;
 pub mod disk;
+mod inbox;
 pub mod kafka;
 mod ledger;
 pub mod message;

@@ -269,11 +269,6 @@ impl Plan {
         self.partition_bytes.is_none_or(|bytes| bytes >= CLIENT_FLIGHT_BYTES)
     }
 
-    /// Most batches of a partition without an answer, whatever is configured when.
-    pub fn inflight_bound(&self) -> u32 {
-        if self.changes_inflight() { 5 } else { self.inflight_max }
-    }
-
     /// Partitions that a topic may grow to.
     pub fn partitions_max(&self) -> u32 {
         self.partitions + 2

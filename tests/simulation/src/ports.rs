@@ -42,10 +42,10 @@ pub(crate) struct Link {
     pub(crate) arrived: usize,
     /// The broker works on one.
     pub(crate) busy: bool,
-    /// Answers on their way back.
-    pub(crate) answers_coming: VecDeque<Vec<u8>>,
+    /// Answers on their way back, and which batches of their requests they call stored, a bit each.
+    pub(crate) answers_coming: VecDeque<(Vec<u8>, u128)>,
     /// Answers that have come back and wait for the shard's next round.
-    pub(crate) answers: VecDeque<Vec<u8>>,
+    pub(crate) answers: VecDeque<(Vec<u8>, u128)>,
     /// When the newest event of each direction happens: later ones follow.
     pub(crate) there: u64,
     /// See `there`.
@@ -130,14 +130,40 @@ pub(crate) struct Ports {
     pub(crate) sequences: Sequences,
     /// Chances of a million, of a read and a send that are cut short.
     pub(crate) short: (u32, u32),
-    /// Most batches of a partition that may be away.
-    pub(crate) inflight_max: u32,
+    /// Most batches of a partition that may be away, by the slot of its sink.
+    inflight_max: Vec<u32>,
+    /// The same after the change that the shard is told of.
+    inflight_next: Vec<u32>,
 }
 
 impl Ports {
     /// A shard's side of a world in which reads and sends are cut short `short` times of a million.
-    pub(crate) fn new(short: (u32, u32), inflight_max: u32) -> Self {
+    pub(crate) fn new(short: (u32, u32), inflight_max: Vec<u32>) -> Self {
         Self { short, inflight_max, ..Self::default() }
+    }
+
+    /// The shard hears of a change: as many batches may be away then.
+    pub(crate) fn prepare(&mut self, inflight_max: Vec<u32>) {
+        self.inflight_next = inflight_max;
+    }
+
+    /// The shard is told to make the change: some time in this round it does.
+    pub(crate) fn apply(&mut self) {
+        let next = self.inflight_next.iter().enumerate();
+        next.for_each(|(slot, &max)| match self.inflight_max.get_mut(slot) {
+            Some(before) => *before = max.max(*before),
+            None => self.inflight_max.push(max),
+        });
+    }
+
+    /// The shard has made the change.
+    pub(crate) fn applied(&mut self) {
+        self.inflight_max.clone_from(&self.inflight_next);
+    }
+
+    /// Batches of a topic's partition that are away.
+    pub(crate) fn away(&self, topic: u16, partition: u32) -> u32 {
+        self.away.get(&(topic, partition)).copied().unwrap_or_default()
     }
 
     /// Gives a socket a key.
@@ -304,7 +330,8 @@ impl Io for Port<'_> {
             let part = (topic_index(batch.part.sink, &batch.topic_name), batch.part.partition);
             let away = self.own.away.entry(part).or_default();
             *away += 1;
-            assert!(*away <= self.own.inflight_max, "VIOLATION {away} batches of {part:?} are away");
+            let max = self.own.inflight_max[usize::from(batch.part.sink)];
+            assert!(*away <= max, "VIOLATION {away} batches of {part:?} are away, {max} may be");
             let numbers = Numbers::of(&batch.bytes);
             if *away == 1 {
                 self.own.alone.push((part.0, part.1, numbers));

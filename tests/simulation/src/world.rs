@@ -75,6 +75,8 @@ struct Node {
     writable: Vec<usize>,
     gone: Vec<usize>,
     services: VecDeque<Service>,
+    /// Deliveries that gave way to newer ones, when it was last asked.
+    deliveries_dropped: u64,
     /// Reported to be drained, with what it dropped.
     drained: Option<(u64, u64)>,
 }
@@ -101,7 +103,7 @@ pub(crate) struct World {
     held: Held,
     disks: Option<Disks>,
     changes: Option<Changes>,
-    /// Possible duplicates that ended nodes had counted, and records they had found in their buffers.
+    /// Possible duplicates that ended nodes had counted.
     admitted: u64,
     /// Records that ended nodes had displaced, and counted, or could not read.
     given_up: u64,
@@ -259,7 +261,7 @@ impl World {
             let machine = Shard::new(id, self.settings.clone(), writers, seed, Mono(self.now));
             let machine = machine.with_journals(starts);
             let short = (self.faults.short_recv, self.faults.short_send);
-            let ports = Ports::new(short, self.plan.inflight_bound());
+            let ports = Ports::new(short, inflight_max(&self.config));
             self.nodes.push(Node {
                 shard: machine,
                 ports,
@@ -269,6 +271,7 @@ impl World {
                 writable: Vec::new(),
                 gone: Vec::new(),
                 services: VecDeque::new(),
+                deliveries_dropped: 0,
                 drained: None,
             });
             self.wake_shard(usize::from(shard), self.now);
@@ -333,7 +336,7 @@ impl World {
         if let Some(disks) = &mut self.disks {
             self.power_cuts += u64::from(disks.crash(&mut self.random));
         }
-        self.clients.iter().for_each(|client| client.node_killed(&mut self.ledger));
+        self.clients.iter_mut().for_each(|client| client.node_killed(&mut self.ledger));
         self.down = true;
         let again = self.now + self.random.between(10_000_000, 300_000_000);
         self.at(again, Event::Start);
@@ -352,11 +355,10 @@ impl World {
         self.net.tidy(socket);
     }
 
-    /// What may be stored twice without blame: what brokers may have stored, and what an earlier life had left on disk.
+    /// What may be stored twice, as the shards have counted it.
     fn possible_duplicates(&self) -> u64 {
         let sinks = 0..self.plan.sinks_in_all() as u16;
-        let doubtful = |node: &Node, sink| node.shard.written(sink).possible_duplicate + node.shard.replayed(sink);
-        let of = |node: &Node| sinks.clone().map(|sink| doubtful(node, sink)).sum::<u64>();
+        let of = |node: &Node| sinks.clone().map(|sink| node.shard.written(sink).possible_duplicate).sum::<u64>();
         self.nodes.iter().map(of).sum()
     }
 
@@ -376,6 +378,14 @@ impl World {
         let all = 0..if named { self.plan.sinks as u16 } else { 0 };
         let failed = |node: &Node| all.clone().map(|sink| node.shard.given_up(sink)).sum::<u64>();
         self.nodes.iter().map(|node| of(node) + failed(node)).sum::<u64>() + unread
+    }
+
+    /// Whether no sink has ever been told to give up what it takes, or to refuse it: then no other takes it either.
+    fn has_kept(&self) -> bool {
+        let sinks = &self.settings.sinks[..self.plan.sinks];
+        let from_the_start = sinks.iter().all(|sink| sink.overflow == Overflow::Backpressure);
+        let ever_since = self.changes.as_ref().is_none_or(|changes| changes.gave_way == 0);
+        from_the_start && ever_since && !self.plan.live
     }
 
     /// Offsets that the node takes for acknowledged and lost.
@@ -405,6 +415,11 @@ impl World {
         let (at, index) = self.net.get(socket).place?;
         if at == shard { self.nodes[shard].ports.key_of(index, socket) } else { None }
     }
+}
+
+/// Most batches of a partition that may be away, by sink.
+fn inflight_max(config: &Config) -> Vec<u32> {
+    config.sinks.iter().map(|sink| sink.inflight_batches_max).collect()
 }
 
 fn link(index: u32, generation: u32) -> aqueduct::shard::io::LinkKey {

@@ -17,6 +17,9 @@ use bytes::Bytes;
 use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy};
 use zstd::bulk;
 
+/// The header of dead letters that names their sink.
+const ORIGIN: &[u8] = b"aqueduct.sink";
+
 /// Bytes in front of the records.
 const HEADER_LEN: usize = 61;
 
@@ -51,6 +54,8 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// The value, if there is one.
     pub value: Option<&'a [u8]>,
+    /// Of a dead letter: the name of the sink it was meant for.
+    pub origin: Option<&'a [u8]>,
 }
 
 /// The batch with its records as they were before compression, for [`Records`]. Length and checksum stay what they were.
@@ -74,6 +79,16 @@ pub fn plain(bytes: &[u8]) -> Cow<'_, [u8]> {
     let records = records.unwrap_or_else(|error| panic!("records compressed by codec {codec}: {error}"));
     assert!(records.len() > bytes.len() - HEADER_LEN, "compression by codec {codec} was not worth it");
     Cow::Owned([&bytes[..HEADER_LEN], &records].concat())
+}
+
+/// A batch that has no header yet, with as much of one as [`plain`] and [`Records`] read.
+pub fn with_header(batch: &aqueduct::buffer::Batch) -> Vec<u8> {
+    let mut bytes = batch.bytes.clone();
+    let codec = batch.packed.map_or(0, |codec| codec as u16);
+    bytes[21..23].copy_from_slice(&codec.to_be_bytes());
+    bytes[27..35].copy_from_slice(&batch.base_timestamp_ms.to_be_bytes());
+    bytes[57..61].copy_from_slice(&batch.records.to_be_bytes());
+    bytes
 }
 
 /// Whether its records are compressed in a way that brokers before 2.1 refuse.
@@ -213,12 +228,14 @@ impl<'a> Iterator for Records<'a> {
         let offset_delta = self.varint();
         assert_eq!(offset_delta, i64::from(index), "offset delta of record {index}");
         let (key, value) = (self.nullable(), self.nullable());
+        let mut origin = None;
         for _ in 0..self.varint() {
-            self.nullable().expect("the name of a header is not null");
-            self.nullable();
+            let name = self.nullable().expect("the name of a header is not null");
+            let value = self.nullable();
+            origin = if name == ORIGIN { value } else { origin };
         }
         assert_eq!(self.next_at, from + length as usize, "record {index} is not as long as it says");
-        Some(Record { index, timestamp_ms, key, value })
+        Some(Record { index, timestamp_ms, key, value, origin })
     }
 }
 

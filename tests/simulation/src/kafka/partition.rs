@@ -12,6 +12,8 @@
 //!
 //! Invariants, checked at every election and truncation: who leads has all that was committed, and nobody cuts it off.
 
+use std::collections::BTreeSet;
+
 use aqueduct::clock::Mono;
 
 use super::batch::{Batch, Record, Records};
@@ -88,8 +90,10 @@ pub(super) struct Partition {
     /// Batches that are committed: so many at the beginning of the leader's log.
     committed: usize,
     committed_last: Option<u32>,
-    /// Duplicates may be nobody's fault: see `Cluster::is_excused`.
-    pub(super) excused: bool,
+    /// Ids and epochs of producers that were told what is not so: see `Cluster::is_excused`.
+    pub(super) misled: BTreeSet<(i64, i16)>,
+    /// Those that some copy has forgotten.
+    pub(super) forgotten: BTreeSet<(i64, i16)>,
     /// When its producers were last looked through for old ones.
     pub(super) expired_at: Mono,
     /// The newest request that named it.
@@ -107,7 +111,8 @@ impl Partition {
             committed: 0,
             committed_last: None,
             stamp: 0,
-            excused: false,
+            misled: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             expired_at: Mono::default(),
         }
     }

@@ -226,6 +226,12 @@ impl Answer {
         self.results.iter().filter(|result| result.required >= 0).count() as u32
     }
 
+    /// Which batches of the request it calls stored, a bit each.
+    pub(super) fn told(&self) -> u128 {
+        let told = self.results.iter().enumerate().filter(|(_, result)| result.error == code::NONE);
+        told.fold(0, |bits, (at, _)| bits | 1 << at)
+    }
+
     pub(super) fn failed(&self) -> bool {
         self.results.iter().any(|result| result.error != code::NONE)
     }

@@ -112,18 +112,15 @@ impl Producers {
         known.last_timestamp_ms = batch.max_timestamp_ms;
     }
 
-    /// Forgets all of them; whether there was one.
-    pub(super) fn forget(&mut self) -> bool {
-        let any = !self.0.is_empty();
-        self.0.clear();
-        any
+    /// Forgets all of them; their ids and epochs.
+    pub(super) fn forget(&mut self) -> impl Iterator<Item = (i64, i16)> {
+        self.0.drain(..).map(|producer| (producer.id, producer.epoch))
     }
 
-    /// Forgets those whose last record is older than `expiry_ms`; whether there was one.
-    pub(super) fn expire(&mut self, wall_ms: i64, expiry_ms: i64) -> bool {
-        let before = self.0.len();
-        self.0.retain(|producer| wall_ms - producer.last_timestamp_ms < expiry_ms);
-        self.0.len() < before
+    /// Forgets those whose last record is older than `expiry_ms`; their ids and epochs.
+    pub(super) fn expire(&mut self, wall_ms: i64, expiry_ms: i64) -> impl Iterator<Item = (i64, i16)> {
+        let old = self.0.extract_if(.., move |producer| wall_ms - producer.last_timestamp_ms >= expiry_ms);
+        old.map(|producer| (producer.id, producer.epoch))
     }
 }
 

@@ -112,7 +112,7 @@ impl Cluster {
         };
         if faults::is_final(result.error, batch.producer_id >= 0) {
             let at_fault = answer.at_fault.iter().skip(before).map(|&(_, index)| index);
-            self.note_refusal(result.error, &plain, &at_fault.collect::<Vec<_>>());
+            self.note_refusal(topic, result.error, &plain, &at_fault.collect::<Vec<_>>());
         }
         let told = matches!(result.error, code::INVALID_TIMESTAMP | code::INVALID_RECORD);
         if at_fault && (!told || self.random.chance(self.faults.silent_errors)) {
@@ -124,7 +124,7 @@ impl Cluster {
 
     /// Notes whose records an answer condemns. A batch that is refused because of its records is sent again in parts, so that
     /// only those at fault are; without a word of which, one that is alone.
-    fn note_refusal(&mut self, error: i16, plain: &[u8], at_fault: &[i32]) {
+    fn note_refusal(&mut self, topic: usize, error: i16, plain: &[u8], at_fault: &[i32]) {
         let records = Records::of(plain);
         let is_alone = records.clone().count() == 1;
         let condemns = |index: i32| match faults::IN_PARTS.contains(&error) {
@@ -132,7 +132,7 @@ impl Cluster {
             false => true,
         };
         let condemned = records.filter(|record| condemns(record.index as i32));
-        self.refused.extend(condemned.filter_map(|record| record.value.map(<[u8]>::to_vec)));
+        self.refused.extend(condemned.filter_map(|record| Some((topic, record.value?.to_vec()))));
     }
 
     /// Everything that is decided before the log is touched.
@@ -163,7 +163,7 @@ impl Cluster {
         let strict = self.plan.strangers_begin_at_0;
         let verdict = self.partitions[id as usize].producers(broker).judge(batch, strict);
         let stored = matches!(verdict, Verdict::Stored(_));
-        if let Some(error) = self.injected(stored, id) {
+        if let Some(error) = self.injected(stored, id, batch) {
             return Err(error);
         }
         if acks == -1 && (led.isr.count_ones() as usize) < self.insync_min(id) {
@@ -173,14 +173,16 @@ impl Cluster {
         if too_large || malformed != code::NONE {
             if stored {
                 self.counts.refused_though_stored += 1;
-                self.partitions[id as usize].excused = true;
+                self.mislead(id, batch);
             }
             return Err(if too_large { code::MESSAGE_TOO_LARGE } else { malformed });
         }
         match verdict {
             Verdict::Refused(error) => {
                 // A former leader misses what the new one has, and says so to a producer that is in order.
-                self.partitions[id as usize].excused |= self.controller.leds[id as usize].leader != Some(broker);
+                if self.controller.leds[id as usize].leader != Some(broker) {
+                    self.mislead(id, batch);
+                }
                 Err(error)
             }
             taken => Ok(taken),
@@ -189,21 +191,27 @@ impl Cluster {
 
     fn forget_producers(&mut self, now: Mono, broker: usize, id: u32) {
         let partition = &mut self.partitions[id as usize];
-        let mut forgot = self.random.chance(self.faults.amnesia) && partition.producers(broker).forget();
+        let mut forgotten = Vec::new();
+        if self.random.chance(self.faults.amnesia) {
+            forgotten.extend(partition.producers(broker).forget());
+        }
         if let Some(expiry_ms) = self.plan.producer_expiry_ms
             && now.since(partition.expired_at) > EXPIRY_CHECK_NS
         {
             partition.expired_at = now;
-            forgot |= partition.producers(broker).expire(self.wall_ms, expiry_ms);
+            forgotten.extend(partition.producers(broker).expire(self.wall_ms, expiry_ms));
         }
-        if forgot {
-            partition.excused = true;
-            self.counts.amnesias += 1;
-        }
+        self.counts.amnesias += u64::from(!forgotten.is_empty());
+        partition.forgotten.extend(forgotten);
+    }
+
+    /// The producer of a batch is told what makes it number anew what is stored already.
+    fn mislead(&mut self, id: u32, batch: &Batch) {
+        self.partitions[id as usize].misled.insert((batch.producer_id, batch.producer_epoch));
     }
 
     /// An error without a reason.
-    fn injected(&mut self, stored: bool, id: u32) -> Option<i16> {
+    fn injected(&mut self, stored: bool, id: u32, batch: &Batch) -> Option<i16> {
         let error = if self.random.chance(self.faults.refuse_passing) {
             self.random.one_of(&faults::PASSING)
         } else if self.random.chance(self.faults.refuse_any) {
@@ -217,7 +225,7 @@ impl Cluster {
             return None;
         }
         if faults::FORGETFUL.contains(&error) {
-            self.partitions[id as usize].excused = true;
+            self.mislead(id, batch);
         }
         Some(error)
     }
@@ -332,10 +340,11 @@ impl Cluster {
         let Waits::Replicas { answer, .. } = held.waits else { return };
         let mut frame = self.spare_frames.pop().unwrap_or_default();
         let reply = self.finish(now, answer, &mut frame);
-        self.released.push(Released { token, reply, frame });
+        self.released.push(Released { token, reply, frame, told: self.told });
     }
 
     fn finish(&mut self, now: Mono, mut answer: Answer, out: &mut Vec<u8>) -> Reply {
+        self.told = answer.told();
         let reply = match (answer.acks, answer.failed()) {
             // Nobody could be told, so the connection is closed.
             (0, true) => Reply::Close { handled: true },

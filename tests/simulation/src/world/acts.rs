@@ -153,7 +153,7 @@ impl World {
             self.net.tidy(socket);
         }
         let until = self.now + self.random.between(MS, 50 * MS);
-        self.clients[client].lose(until);
+        self.clients[client].lose(&self.plan, &mut self.ledger, until);
     }
 
     fn mischief(&mut self) -> Option<Mischief> {

@@ -11,11 +11,14 @@ use aqueduct::shard::io::{LinkKey, Request};
 use super::agenda::Sleeper;
 use super::rounds::Service;
 use super::{Event, World, trace};
+use crate::copies::Stamp;
 use crate::kafka::{
-    Cluster, ClusterPlan, Committed, Connect, Expected, Faults, Place, Released, Reply, Token, TopicPlan,
+    Cluster, ClusterPlan, Committed, Connect, Expected, Faults, Place, Record, Records, Released, Reply, Token,
+    TopicPlan, plain,
 };
+use crate::ledger::{Counts, Disorder};
 use crate::message::{MessageId, is_poison};
-use crate::plan::{Buffer, Plan, topic_index};
+use crate::plan::{Plan, topic_index};
 use crate::random::Random;
 use crate::sequences::{Numbers, ahead};
 
@@ -133,14 +136,20 @@ impl World {
         }
     }
 
-    /// A batch that is given while no other of its partition is away goes on where the log stands, or repeats what lies there:
+    /// A partition is written by one shard at a time. A batch that is given while no other of its partition is away goes on where the log stands, or repeats what lies there:
     /// a number that is left out would stop the partition for good.
     fn check_numbers(&mut self, shard: usize) {
-        for (topic, partition, numbers) in self.nodes[shard].ports.alone.drain(..) {
+        for (topic, partition, numbers) in std::mem::take(&mut self.nodes[shard].ports.alone) {
+            let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != shard);
+            let away: u32 = others.map(|(_, node)| node.ports.away(topic, partition)).sum();
+            assert!(
+                away == 0,
+                "VIOLATION {away} batches of t{topic}-{partition} are away at other shards than {shard}"
+            );
             let Numbers { producer_id, epoch, first, .. } = numbers;
             let Some(cluster) = &self.cluster else { return };
             let place = Place { topic, life: cluster.life(usize::from(topic)), partition };
-            if producer_id < 0 || !self.plan.acks_all || cluster.is_excused(place) {
+            if producer_id < 0 || !self.plan.acks_all || cluster.is_excused(place, (producer_id, epoch)) {
                 continue;
             }
             let gap = match cluster.expects(place, producer_id, epoch) {
@@ -175,6 +184,14 @@ impl World {
         }
         link.there = link.there.max(now + delay);
         let at = link.there;
+        if self.ledger.minds_buffers() {
+            let batches = link.requests.back().into_iter().flat_map(|request| &request.batches);
+            for batch in batches {
+                for record in Records::of(&plain(&batch.bytes)) {
+                    self.ledger.asked(usize::from(batch.part.sink), record.value.unwrap_or_default());
+                }
+            }
+        }
         self.at_link(at, Event::Reached, shard, key);
     }
 
@@ -239,15 +256,16 @@ impl World {
             println!("{:>12.6} shard {shard} -> broker {broker}: {sent}", self.now as f64 / 1e9);
         }
         let reply = cluster.receive(now, broker, &request.head, &request.cuts, batches, &mut frame);
+        let told = cluster.told();
         link.taken += 1;
         link.busy = true;
         self.take_committed();
         trace!(self, "  {reply:?}");
-        self.reply(shard, key, reply, frame);
+        self.reply(shard, key, reply, (frame, told));
         self.look_at_cluster();
     }
 
-    fn reply(&mut self, shard: usize, key: LinkKey, reply: Reply, frame: Vec<u8>) {
+    fn reply(&mut self, shard: usize, key: LinkKey, reply: Reply, answer: (Vec<u8>, u128)) {
         match reply {
             Reply::At(Mono(at)) => {
                 self.at_link(at, Event::Left, shard, key);
@@ -255,15 +273,15 @@ impl World {
                 let Some(link) = self.nodes[shard].ports.link(key) else { return };
                 link.back = link.back.max(back);
                 let back = link.back;
-                link.answers_coming.push_back(frame);
+                link.answers_coming.push_back(answer);
                 self.at_link(back, Event::Done, shard, key);
             }
             Reply::Close { .. } => self.break_link(shard, key, "closed by the broker"),
             Reply::Held(token) => {
-                self.frame = frame;
+                self.frame = answer.0;
                 self.held.insert(token, (shard, key));
             }
-            Reply::Never | Reply::Unanswered => self.frame = frame,
+            Reply::Never | Reply::Unanswered => self.frame = answer.0,
         }
     }
 
@@ -273,9 +291,20 @@ impl World {
         if link.down.is_some() {
             return;
         }
-        let Some(frame) = link.answers_coming.pop_front() else { return };
-        link.answers.push_back(frame);
+        let Some(answer) = link.answers_coming.pop_front() else { return };
+        link.answers.push_back(answer);
         self.serve(shard, Service::Answer(key));
+    }
+
+    /// A shard hears which batches of its request are stored.
+    pub(super) fn note_told(&mut self, request: &Request, told: u128) {
+        let Some(cluster) = &self.cluster else { return };
+        for (_, batch) in request.batches.iter().enumerate().filter(|(at, _)| told >> at & 1 == 1) {
+            let topic = topic_index(batch.part.sink, &batch.topic_name);
+            let place = Place { topic, life: cluster.life(usize::from(topic)), partition: batch.part.partition };
+            let Numbers { producer_id, epoch, first, .. } = Numbers::of(&batch.bytes);
+            self.ledger.copies.told(Stamp { place, producer: (producer_id, epoch), first });
+        }
     }
 
     /// An answer has left the broker, which takes up the next request.
@@ -348,9 +377,9 @@ impl World {
         let mut released: Vec<Released> = Vec::new();
         cluster.tick(now, &mut released);
         self.take_committed();
-        for Released { token, reply, frame } in released {
+        for Released { token, reply, frame, told } in released {
             if let Some((shard, key)) = self.held.remove(&token) {
-                self.reply(shard, key, reply, frame);
+                self.reply(shard, key, reply, (frame, told));
             }
         }
         self.look_at_cluster();
@@ -382,58 +411,51 @@ impl World {
     pub(super) fn take_committed(&mut self) {
         let (plan, ledger, trace, now) = (&self.plan, &mut self.ledger, self.trace, self.now);
         let Some(cluster) = &mut self.cluster else { return };
-        cluster.refused().for_each(|value| ledger.refused(&value));
+        cluster.refused().for_each(|(topic, value)| ledger.refused(plan.sink_of(topic), &value));
         cluster.committed(|batch| {
             if trace {
                 println!("{:>12.6} committed: {}", now as f64 / 1e9, shown(batch));
             }
+            let stored = ledger.copies.begin(batch.into());
             for record in batch.records() {
-                let (topic, partition) = (usize::from(batch.place.topic), batch.place.partition as usize);
-                ledger.stored(plan, topic, partition, record.key, record.value.unwrap_or_default());
+                ledger.stored(plan, stored, &record);
             }
         });
         // What an earlier life had displaced, could not read, or was about to bury, may come back from a buffer on disk.
         let (given_up, buried) = (self.given_up, &self.buried);
-        let came_back = |topic: usize| {
-            // All sinks have the same grave, behind them.
-            let sink = plan.sink_of(topic);
-            let buried = buried.iter().enumerate().any(|(of, &n)| n > 0 && (of == sink || sink == plan.sinks));
-            plan.buffer != Buffer::Memory && (given_up > 0 || buried)
-        };
-        if let Some((topic, partition, text)) = ledger.disorder.take().filter(|&(topic, ..)| !came_back(topic)) {
-            let place = Place { topic: topic as u16, life: cluster.life(topic), partition: partition as u32 };
-            assert!(cluster.is_excused(place), "VIOLATION {text}");
+        let had_left = |topic: u16| given_up > 0 || buried[plan.sink_of(usize::from(topic))] > 0;
+        for Disorder { newer, stamp, came_back, text } in ledger.disorder.drain(..) {
+            let is_excused = |stamp: &Stamp| cluster.is_excused(stamp.place, stamp.producer);
+            let is_excused = is_excused(&stamp) || is_excused(&newer) || (came_back && had_left(stamp.place.topic));
+            assert!(is_excused, "VIOLATION {text}");
         }
     }
 
     /// How often each message lies in the logs of the cluster.
-    pub(super) fn count_cluster(&self, mut found: impl FnMut(usize, MessageId)) {
-        self.for_each_record(|topic, partition, _, value| match MessageId::read(value) {
-            Ok(id) => found(self.plan.sink_of(topic), id),
+    pub(super) fn count_cluster(&self, found: &mut Counts) {
+        self.for_each_record(|topic, partition, record| match MessageId::read(record.value.unwrap_or_default()) {
+            Ok(id) => found.count(self.plan.sink_of(topic), id, record.origin),
             Err(why) => panic!("VIOLATION t{topic}-{partition}: {why}"),
         });
     }
 
-    /// Every record of the cluster, partition by partition: topic, partition, key and value.
-    pub(super) fn for_each_record(&self, mut show: impl FnMut(usize, u32, Option<&[u8]>, &[u8])) {
+    /// Every record of the cluster, partition by partition: topic, partition and record.
+    pub(super) fn for_each_record(&self, mut show: impl FnMut(usize, u32, &Record<'_>)) {
         let Some(cluster) = &self.cluster else { return };
         for topic in 0..self.plan.kafka_topics().len() {
             cluster.for_each_batch(topic, |batch| {
                 for record in batch.records() {
-                    show(topic, batch.place.partition, record.key, record.value.unwrap_or_default());
+                    show(topic, batch.place.partition, &record);
                 }
             });
         }
     }
+}
 
-    /// Whether the cluster has given a reason for records that are there twice.
-    pub(super) fn duplicates_are_excused(&self) -> bool {
-        let Some(cluster) = &self.cluster else { return false };
-        let places = (0..self.plan.kafka_topics().len())
-            .flat_map(|topic| (0..cluster.partitions(topic)).map(move |p| (topic as u16, p)));
-        places.into_iter().any(|(topic, partition)| {
-            cluster.is_excused(Place { topic, life: cluster.life(usize::from(topic)), partition })
-        })
+impl From<&Committed<'_>> for Stamp {
+    fn from(batch: &Committed<'_>) -> Self {
+        let &Committed { place, producer_id, producer_epoch, base_sequence: first, .. } = batch;
+        Self { place, producer: (producer_id, producer_epoch), first }
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Changes {
     wakes: u64,
     /// By sink: whether it has ever been told to displace its oldest records.
     displaced: Vec<bool>,
+    /// How often a sink was told to do anything else than wait when it is full.
+    pub(super) gave_way: usize,
     /// How many were made.
     pub(super) made: u64,
 }
@@ -76,6 +78,7 @@ impl Changes {
             random,
             wakes: u64::MAX,
             displaced: config.sinks.iter().map(displaces).collect(),
+            gave_way: config.sinks.iter().filter(|sink| gives_way(sink)).count(),
             made: 0,
         }
     }
@@ -181,6 +184,10 @@ impl Changes {
     }
 }
 
+fn gives_way(sink: &Sink) -> bool {
+    sink.overflow != Overflow::Backpressure
+}
+
 fn displaces(sink: &Sink) -> bool {
     sink.overflow == Overflow::DropOldest
 }
@@ -260,8 +267,6 @@ impl World {
 
     fn close_buffer(&mut self, sink: u16, is_gone: bool) {
         if let Some(disks) = &mut self.disks {
-            // What it had found at the start may have been there twice, and nobody remembers.
-            self.admitted += self.nodes.iter().map(|node| node.shard.replayed(sink)).sum::<u64>();
             disks.close_one(sink, is_gone);
         }
     }
@@ -327,6 +332,7 @@ impl World {
         let number = snapshot.number;
         changes.stage = Stage::Applying { snapshot, waits_for: (0..self.nodes.len()).collect() };
         changes.displaced.iter_mut().zip(&changes.file.sinks).for_each(|(ever, sink)| *ever |= displaces(sink));
+        changes.gave_way += changes.file.sinks.iter().filter(|sink| gives_way(sink)).count();
         if !changes.second {
             self.ledger.waive(SECOND, true);
         }

@@ -1,12 +1,15 @@
 //! The disk under the embedded log, and the writers of a shard.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fs, process};
 
 use aqueduct::clock::{Mono, Now};
 use aqueduct::config::{Config, Connector, ConnectorKind};
-use aqueduct::log::journal::{JournalId, JournalSpec, JournalStart, open_journals, remove_passed};
+use aqueduct::log::journal::{
+    JournalDone, JournalId, JournalSpec, JournalStart, ReadBack, SegmentId, open_journals, remove_passed,
+};
 use aqueduct::log::{DiskDone, LogId, LogLimits, LogReader, Opened, TopicSpec};
 use aqueduct::shard::ShardId;
 use aqueduct::sink::Writer;
@@ -16,8 +19,10 @@ use aqueduct::sink::kafka::Produce;
 use super::agenda::Sleeper;
 use super::rounds::Service;
 use super::{World, trace};
+use crate::copies::Stamp;
 use crate::disk::{Crash, Disk, DiskFaults, DiskPlan, open_logs};
-use crate::kafka::{Records, plain};
+use crate::kafka::{Place, Records, plain, with_header};
+use crate::ledger::Disorder;
 use crate::message::MessageId;
 use crate::plan::{Destination, Plan};
 use crate::random::Random;
@@ -32,6 +37,10 @@ pub(super) struct Disks {
     topics: Vec<TopicSpec>,
     buffers: Vec<JournalSpec>,
     starts: Vec<Vec<JournalStart>>,
+    /// Journals that a start of this node's life writes to.
+    own: BTreeSet<JournalId>,
+    /// Entries of earlier starts that were read since this one.
+    replayed: BTreeSet<(SegmentId, u64)>,
     faults: DiskFaults,
     random: Random,
     opened: Option<Opened>,
@@ -73,6 +82,8 @@ impl Disks {
             topics: if is_log { (0..plan.sinks).map(topic).collect() } else { Vec::new() },
             buffers: if is_log { Vec::new() } else { (0..plan.sinks).map(buffer).collect() },
             starts: Vec::new(),
+            own: BTreeSet::new(),
+            replayed: BTreeSet::new(),
             faults: faults(plan.disk_trouble, random),
             random: random.split(),
             dir,
@@ -91,6 +102,8 @@ impl Disks {
         let buffers = open_journals(&self.buffers, shards, JournalId(0), || random.next_u64() as u32)
             .unwrap_or_else(|error| panic!("VIOLATION the buffers cannot be opened: {error}"));
         self.starts = buffers.starts;
+        self.replayed.clear();
+        self.own = self.starts.iter().flatten().map(|start| start.own).collect();
         let catalogue = opened.as_ref().map(|opened| opened.catalogue.clone());
         let random = self.random.split();
         let disk = Disk::read(DiskPlan::default(), usize::from(shards), catalogue, buffers.journals, random);
@@ -107,7 +120,9 @@ impl Disks {
         let opened = open_journals(std::slice::from_ref(spec), shards, first, || random.next_u64() as u32);
         let opened = opened.unwrap_or_else(|error| panic!("VIOLATION the buffer cannot be opened: {error}"));
         disk.add(opened.journals);
-        opened.starts.into_iter().flatten().collect()
+        let starts: Vec<JournalStart> = opened.starts.into_iter().flatten().collect();
+        self.own.extend(starts.iter().map(|start| start.own));
+        starts
     }
 
     /// The sink does not come after all, or `is_gone`.
@@ -302,19 +317,52 @@ impl World {
 
     /// Tells the ledger what is durable.
     fn take_written(&mut self, done: &DiskDone) {
+        if let DiskDone::Journal(done) = done {
+            return self.take_from_journal(done);
+        }
         let DiskDone::Appended { batches, result, .. } = done else { return };
         if let Err(error) = result {
+            for batch in batches {
+                for record in Records::of(&plain(&batch.bytes)) {
+                    self.ledger.refused(usize::from(batch.part.sink), record.value.unwrap_or_default());
+                }
+            }
             return trace!(self, "an append failed: {}", error.text);
         }
         for batch in batches {
-            let (sink, partition) = (usize::from(batch.part.sink), batch.part.partition as usize);
+            let place = Place { topic: batch.part.sink, life: 0, partition: batch.part.partition };
+            let stored = self.ledger.copies.begin(Stamp { place, producer: (-1, -1), first: -1 });
             for record in Records::of(&plain(&batch.bytes)) {
-                let value = record.value.unwrap_or_default();
-                self.ledger.stored(&self.plan, sink, partition, record.key, value);
+                self.ledger.stored(&self.plan, stored, &record);
             }
         }
-        if let Some((_, _, text)) = self.ledger.disorder.take() {
+        if let Some(Disorder { text, .. }) = self.ledger.disorder.pop() {
             panic!("VIOLATION {text}");
+        }
+    }
+
+    /// Tells the ledger what is durable in a buffer, and what an earlier start had left there, and is sent again.
+    fn take_from_journal(&mut self, done: &JournalDone) {
+        let Some(disks) = &mut self.disks else { return };
+        if let (JournalDone::Appended { batches, result: Ok(()), .. }, true) = (done, self.ledger.minds_buffers()) {
+            for (batch, plain) in batches.iter().map(|batch| (batch, with_header(batch))) {
+                for record in Records::of(&crate::kafka::plain(&plain)) {
+                    self.ledger.durable(usize::from(batch.part.sink), record.value.unwrap_or_default());
+                }
+            }
+        }
+        let JournalDone::Read { segment, entries, .. } = done else { return };
+        if disks.own.contains(&segment.journal) {
+            return;
+        }
+        for (number, entry) in entries {
+            let ReadBack::Whole(batch, _) = entry else { continue };
+            if !disks.replayed.insert((*segment, *number)) {
+                continue;
+            }
+            for record in Records::of(&plain(&with_header(batch))) {
+                self.ledger.replayed(usize::from(batch.part.sink), record.value.unwrap_or_default());
+            }
         }
     }
 }

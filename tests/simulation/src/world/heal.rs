@@ -4,6 +4,8 @@ use aqueduct::shard::control::Command;
 
 use super::rounds::Service;
 use super::{World, trace};
+use crate::client::Client;
+use crate::message::MessageId;
 use crate::random::Random;
 
 /// How long it may take until every publication has its answer once nothing fails any more, simulated nanoseconds. The longest
@@ -11,6 +13,8 @@ use crate::random::Random;
 const LIVENESS_NS: u64 = 120_000_000_000;
 /// By then the brokers have copied from each other what nobody waits for.
 const QUIET_NS: u64 = 2_000_000_000;
+/// By then everything is delivered.
+const DELIVERED_NS: u64 = 10_000_000_000;
 /// How long a drain may take then.
 const DRAIN_NS: u64 = 30_000_000_000;
 
@@ -37,6 +41,7 @@ impl World {
             world.nodes.iter().all(|node| node.shard.stored_records() == 0)
         });
         self.run_until("no change is under way", LIVENESS_NS, World::is_unchanging);
+        let missing = self.wait_for_deliveries();
         self.drain();
         self.run_until("all shards are drained", DRAIN_NS, |world| {
             world.nodes.iter().all(|node| node.drained.is_some())
@@ -46,6 +51,27 @@ impl World {
             self.run_until("the cluster is whole", DRAIN_NS, |world| world.now >= quiet && world.is_whole());
         }
         self.judge_shards();
+        let dropped: u64 = self.nodes.iter().map(|node| node.deliveries_dropped).sum();
+        let lost = missing.len() as u64;
+        let first = missing.first();
+        assert!(lost <= dropped, "VIOLATION {lost} deliveries are missing, {dropped} gave way; the first: {first:?}");
+    }
+
+    /// Until everybody has what he is to have, or it is clear that he will not get it. Clients and messages that are missing.
+    fn wait_for_deliveries(&mut self) -> Vec<(usize, MessageId)> {
+        let end = self.now + DELIVERED_NS;
+        loop {
+            let missing = |client: &Client| {
+                let index = client.index;
+                client.missing(&self.plan, &self.ledger).into_iter().map(move |id| (index, id))
+            };
+            let missing: Vec<_> = self.clients.iter().flat_map(missing).collect();
+            if missing.is_empty() || self.now > end {
+                return missing;
+            }
+            let next = self.now + DELIVERED_NS / 50;
+            self.run_until("some time has passed", LIVENESS_NS, |world| world.now >= next);
+        }
     }
 
     fn is_whole(&self) -> bool {
@@ -89,6 +115,8 @@ impl World {
     fn drain(&mut self) {
         trace!(self, "the shards drain");
         self.closing = true;
+        // A server that shuts down keeps wills to itself.
+        self.clients.iter_mut().for_each(Client::forget_will);
         for shard in 0..self.nodes.len() {
             self.nodes[shard].services.push_back(Service::Command(Command::Scrape { token: 1 }));
             self.nodes[shard].services.push_back(Service::Command(Command::Drain));
@@ -113,8 +141,9 @@ impl World {
     fn judge(&mut self) {
         self.take_committed();
         let admitted = self.admitted + self.possible_duplicates();
-        if !self.duplicates_are_excused() {
-            self.ledger.judge(&self.plan, admitted);
+        self.ledger.judge(&self.plan, admitted, self.cluster.as_ref());
+        if self.plan.acks_all && self.has_kept() {
+            self.ledger.judge_wills(&self.plan);
         }
         if self.plan.acks_all {
             let lost = self.acked_loss();
@@ -124,9 +153,9 @@ impl World {
             );
         }
         let mut found = self.ledger.counts();
-        self.count_cluster(|sink, id| found.count(sink, id));
+        self.count_cluster(&mut found);
         if let Some(disks) = &self.disks {
-            disks.count(|sink, id| found.count(sink, id));
+            disks.count(|sink, id| found.count(sink, id, None));
         }
         let given_up = self.given_up + self.records_given_up();
         self.ledger.judge_logs(&self.plan, &found, given_up);

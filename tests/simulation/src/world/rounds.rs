@@ -3,10 +3,10 @@
 use aqueduct::clock::Mono;
 use aqueduct::log::DiskDone;
 use aqueduct::shard::ShardId;
-use aqueduct::shard::control::{Command, ControlMsg};
+use aqueduct::shard::control::{Command, ControlMsg, Step};
 use aqueduct::shard::io::{Input, LinkKey, ListenerId, Machine as _, Request};
 
-use super::{Event, Node, World, trace};
+use super::{Event, Node, World, inflight_max, trace};
 use crate::ports::{Parcel, Port};
 
 /// How often everything is recounted, in rounds of a shard.
@@ -137,7 +137,14 @@ impl World {
 
     fn take_rare(&mut self, shard: usize, service: Service) {
         match service {
-            Service::Command(command) => self.on(shard, Kind::Other, Input::Command(command)),
+            Service::Command(command) => {
+                match &command {
+                    Command::Prepare(change) => self.nodes[shard].ports.prepare(inflight_max(&change.snapshot.config)),
+                    Command::Apply { .. } => self.nodes[shard].ports.apply(),
+                    _ => {}
+                }
+                self.on(shard, Kind::Other, Input::Command(command));
+            }
             Service::LinkUp(key) => self.on(shard, Kind::Other, Input::LinkUp(key)),
             Service::Stray(link, request) => {
                 self.nodes[shard].ports.returned(&request);
@@ -163,10 +170,13 @@ impl World {
     fn take_answer(&mut self, shard: usize, link: LinkKey) {
         let ports = &mut self.nodes[shard].ports;
         let Some(state) = ports.link(link).filter(|state| state.up && state.down.is_none()) else { return };
-        let (Some(body), Some(request)) = (state.answers.pop_front(), state.requests.pop_front()) else { return };
+        let (Some((body, told)), Some(request)) = (state.answers.pop_front(), state.requests.pop_front()) else {
+            return;
+        };
         state.taken -= 1;
         state.arrived -= 1;
         ports.returned(&request);
+        self.note_told(&request, told);
         self.on(shard, Kind::Response, Input::Response { link, body: &body, request });
         self.frame = body;
     }
@@ -292,12 +302,18 @@ impl World {
 
     fn hear_control(&mut self, shard: usize, message: ControlMsg) {
         match message {
-            ControlMsg::Changed(step) => self.on_step(shard, step),
+            ControlMsg::Changed(step) => {
+                if matches!(step, Step::Applied(_)) {
+                    self.nodes[shard].ports.applied();
+                }
+                self.on_step(shard, step);
+            }
             ControlMsg::Note { level, text } => trace!(self, "shard {shard} says: {level:?} {text}"),
             ControlMsg::Drained { acked_records_dropped, unacked_records_dropped } => {
                 self.nodes[shard].drained = Some((acked_records_dropped, unacked_records_dropped));
             }
             ControlMsg::Sample { sample, .. } => {
+                self.nodes[shard].deliveries_dropped = sample.own.deliveries_dropped_queue_full;
                 for sink in &sample.sinks {
                     let ended = sink.ended() + sink.queuing + sink.inflight;
                     assert!(

@@ -57,7 +57,9 @@ fn drawn(seed: u64) -> Faults {
 impl World {
     fn records(&self) -> Records {
         let mut records = Records::default();
-        self.for_each_record(|sink, partition, key, value| records.note(sink, partition, key, value));
+        self.for_each_record(|sink, partition, record| {
+            records.note(sink, partition, record.key, record.value.unwrap_or_default());
+        });
         if let Some(disks) = &self.disks {
             disks.for_each_record(|sink, partition, key, value| records.note(sink, partition, key, value));
         }

@@ -115,7 +115,8 @@ impl World {
         let result = response.partitions().next().expect("an answer");
         let error = result.error_code.code();
         // A former leader that does not know better misses what the new one has.
-        let misled = error == code::OUT_OF_ORDER_SEQUENCE_NUMBER && self.rig.cluster.partitions[partition].excused;
+        let misled =
+            error == code::OUT_OF_ORDER_SEQUENCE_NUMBER && !self.rig.cluster.partitions[partition].misled.is_empty();
         assert!(misled || ![45, 47, 59].contains(&error), "producer state was lost: {error}");
         if error == code::NONE {
             self.lanes[partition].next += 1;

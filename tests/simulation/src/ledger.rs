@@ -439,7 +439,9 @@ impl Ledger {
                         continue;
                     }
                     let stamps = self.copies.of(message.id, sink, entry.first[sink]);
-                    self.judge_copies(message.id, may, &stamps, cluster);
+                    // MQTT 3.1.1 is told no by the end of its connection, and sends again what may be there.
+                    let asked = if plan.clients[client].v5 { may } else { may.max(entry.sent * self.sinks as u16) };
+                    self.judge_copies(message.id, (may, asked), &stamps, cluster);
                     if !stamps.iter().any(is_excused) {
                         extra += u64::from(copies - may);
                         first.get_or_insert((message, entry));
@@ -454,12 +456,12 @@ impl Ledger {
     }
 
     /// Whether the writers had a reason for each copy beyond those that the message may have.
-    fn judge_copies(&self, id: MessageId, may: u16, copies: &[Stamp], cluster: Option<&Cluster>) {
+    fn judge_copies(&self, id: MessageId, (may, asked): (u16, u16), copies: &[Stamp], cluster: Option<&Cluster>) {
         let forgotten = |stamp: &Stamp| cluster.is_some_and(|c| c.has_forgotten(stamp.place, stamp.producer));
         let under_one = under_one_number(copies, forgotten);
         assert!(
-            under_one <= usize::from(may),
-            "VIOLATION {id:?} may have {may} records, and {under_one} lie under one producer id and epoch: {copies:?}"
+            under_one <= usize::from(asked),
+            "VIOLATION {id:?} may have {asked} records, and {under_one} lie under one producer id and epoch: {copies:?}"
         );
         let known = self.copies.known(copies);
         assert!(
@@ -510,7 +512,9 @@ impl Ledger {
                 }
                 let topic = &plan.topics[plan.kinds.message(id).topic];
                 // In async an acknowledgement comes before Kafka's word, which may be no.
-                let is_refused = |sink: usize| entry.refused[sink].is_some() && !self.rules.ack_is_stored;
+                let by_its_grave = self.dead.is_some_and(|dead| entry.refused[dead].is_some());
+                let is_refused =
+                    |sink: usize| (entry.refused[sink].is_some() || by_its_grave) && !self.rules.ack_is_stored;
                 let is_there = |sink: usize| found[sink] > 0 || buried[sink] || entry.waived[sink] || is_refused(sink);
                 let lost = (0..self.sinks).filter(|&sink| takes(sink, topic) && !is_there(sink));
                 let was_asked = lost.clone().any(|sink| entry.asked[sink] > self.life) && !plan.live;

@@ -112,7 +112,12 @@ fn kafka_reads_every_compression() {
             let (last, others) = bytes.split_last().expect("batches");
             (others.iter().sum::<u32>(), *last)
         });
-        assert!(most.0 < least.0 && most.1 < least.1, "{most:?} bytes at the highest level, {least:?} at the lowest");
+        // Batches are not cut at the same record in every sink, which is worth some bytes.
+        let is_less = |most: u32, least: u32| most * 100 < least * 98;
+        assert!(
+            is_less(most.0, least.0) && is_less(most.1, least.1),
+            "{most:?} bytes at the highest level, {least:?} at the lowest"
+        );
     }
 }
 

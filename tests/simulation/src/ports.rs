@@ -132,7 +132,7 @@ pub(crate) struct Ports {
     pub(crate) short: (u32, u32),
     /// Most batches of a partition that may be away, by the slot of its sink.
     inflight_max: Vec<u32>,
-    /// The same after the change that the shard is told of.
+    /// The same after the change that the shard was told of, until it has made it.
     inflight_next: Vec<u32>,
 }
 
@@ -142,23 +142,26 @@ impl Ports {
         Self { short, inflight_max, ..Self::default() }
     }
 
-    /// The shard hears of a change: as many batches may be away then.
+    /// The shard hears of a change: it may have as many batches away as then, of a sink that comes already before it makes the
+    /// change, because another shard may have made it.
     pub(crate) fn prepare(&mut self, inflight_max: Vec<u32>) {
         self.inflight_next = inflight_max;
     }
 
-    /// The shard is told to make the change: some time in this round it does.
-    pub(crate) fn apply(&mut self) {
-        let next = self.inflight_next.iter().enumerate();
-        next.for_each(|(slot, &max)| match self.inflight_max.get_mut(slot) {
-            Some(before) => *before = max.max(*before),
-            None => self.inflight_max.push(max),
-        });
+    /// The change is taken back.
+    pub(crate) fn withdraw(&mut self) {
+        self.inflight_next.clear();
     }
 
     /// The shard has made the change.
     pub(crate) fn applied(&mut self) {
-        self.inflight_max.clone_from(&self.inflight_next);
+        self.inflight_max = std::mem::take(&mut self.inflight_next);
+    }
+
+    /// Batches of a partition that a sink may have away.
+    fn inflight_max(&self, sink: u16) -> u32 {
+        let of = |limits: &[u32]| limits.get(usize::from(sink)).copied().unwrap_or_default();
+        of(&self.inflight_max).max(of(&self.inflight_next))
     }
 
     /// Batches of a topic's partition that are away.
@@ -328,9 +331,9 @@ impl Io for Port<'_> {
     fn request(&mut self, key: LinkKey, request: Request) {
         for batch in &request.batches {
             let part = (topic_index(batch.part.sink, &batch.topic_name), batch.part.partition);
+            let max = self.own.inflight_max(batch.part.sink);
             let away = self.own.away.entry(part).or_default();
             *away += 1;
-            let max = self.own.inflight_max[usize::from(batch.part.sink)];
             assert!(*away <= max, "VIOLATION {away} batches of {part:?} are away, {max} may be");
             let numbers = Numbers::of(&batch.bytes);
             if *away == 1 {

@@ -140,7 +140,7 @@ impl World {
             Service::Command(command) => {
                 match &command {
                     Command::Prepare(change) => self.nodes[shard].ports.prepare(inflight_max(&change.snapshot.config)),
-                    Command::Apply { .. } => self.nodes[shard].ports.apply(),
+                    Command::Withdraw { .. } => self.nodes[shard].ports.withdraw(),
                     _ => {}
                 }
                 self.on(shard, Kind::Other, Input::Command(command));

@@ -15,6 +15,7 @@ pub mod node;
 pub mod peer;
 pub mod port;
 pub mod scratch;
+pub mod small_disk;
 pub mod sockets;
 pub mod token;
 pub mod wait;

@@ -5,8 +5,6 @@
 //! discarded because of how the connector feels.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +12,7 @@ use std::time::{Duration, Instant};
 use aqueduct_tests::support::kafka::{Frozen, Kafka};
 use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Node, Plan};
+use aqueduct_tests::support::small_disk::SmallDisk;
 use aqueduct_tests::support::{peer, wait};
 
 const CLIENTS: u32 = 4;
@@ -219,29 +218,17 @@ fn a_hybrid_buffer_spills_and_keeps_the_order() {
 /// 5 s once there is space.
 #[test]
 fn a_full_disk_stops_acknowledgements_and_nothing_else() {
-    let Some(disk) = SmallDisk::mount("12m") else { return };
+    let Some(disk) = SmallDisk::in_memory("12m") else { return };
     let Some(kafka) = Kafka::shared() else { return };
     let _alone = alone();
     kafka.create_topic("full", 4);
     let node = Plan::kafka(kafka.bootstrap(), "full")
         .sink("value = \"${payload}\"\nquery_mode = \"async\"\nbuffer.mode = \"disk\"\nbuffer.segment_bytes = \"1MB\"")
-        .sink(&format!("buffer.dir = \"{}\"", disk.path.display()))
+        .sink(&format!("buffer.dir = \"{}\"", disk.path().display()))
         .start();
     publish(&node, 0..10, 40);
     let broker = hang(kafka);
-    let mut clients: Vec<Client> =
-        (0..CLIENTS).map(|client| Client::connect(node.mqtt(), Version::V5, &format!("client-{client}"))).collect();
-    let mut acked = 10;
-    let full = 'full: loop {
-        for (number, client) in (0..).zip(&mut clients) {
-            client.publish("t", &payload(number, acked, 20_000), 1);
-            if client.packet_within(Duration::from_secs(2)).is_none() {
-                break 'full number;
-            }
-        }
-        acked += 1;
-        assert!(acked < 2_000, "12 MB were enough for {acked} times 80 KB");
-    };
+    let Filled { mut clients, acked, full } = fill(&node, 10);
     assert!(node.metrics().sink("buffer_failures_total") > 0.0);
     disk.grow("64m");
     let begin = Instant::now();
@@ -255,35 +242,51 @@ fn a_full_disk_stops_acknowledgements_and_nothing_else() {
     check_all_in_order(kafka, "full", acked + 1);
 }
 
-/// A file system in memory of a few megabytes.
-struct SmallDisk {
-    path: PathBuf,
+/// The disk of the buffer is full and the node is killed: it starts without a byte to write, and sends what lies there.
+#[test]
+fn a_node_starts_on_a_full_disk_and_sends_what_lies_there() {
+    let Some(disk) = SmallDisk::ext4(16 << 20) else { return };
+    let Some(kafka) = Kafka::shared() else { return };
+    let _alone = alone();
+    kafka.create_topic("refilled", 4);
+    let mut node = Plan::kafka(kafka.bootstrap(), "refilled")
+        .sink("value = \"${payload}\"\nquery_mode = \"async\"\nbuffer.mode = \"disk\"\nbuffer.segment_bytes = \"1MB\"")
+        .sink(&format!("buffer.dir = \"{}\"", disk.path().display()))
+        .start();
+    publish(&node, 0..10, 40);
+    let broker = hang(kafka);
+    let Filled { acked, .. } = fill(&node, 10);
+    node.kill();
+    disk.fill();
+    node.start_again();
+    let replayed = node.metrics().sink("buffer_replayed_total");
+    assert!(replayed >= f64::from((acked - 10) * CLIENTS), "{replayed} of {acked} each");
+    drop(broker);
+    wait::until("the files are gone", 60, || (node.metrics().sink("buffer_disk_records") == 0.0).then_some(()));
+    publish(&node, acked..acked + 1, 20_000);
+    check_all_in_order(kafka, "refilled", acked + 1);
+    assert!(node.terminate().success());
 }
 
-impl SmallDisk {
-    /// `None` (and a line on stderr) where this user may not mount; with `AQUEDUCT_REQUIRE_ROOT=1` that is a failure.
-    fn mount(size: &str) -> Option<Self> {
-        let path = std::env::temp_dir().join(format!("aqueduct-full-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        if !mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], &path) {
-            peer::skip("AQUEDUCT_REQUIRE_ROOT", "a tmpfs cannot be mounted here; that takes root");
-            return None;
+/// Clients that have published until the disk took no more.
+struct Filled {
+    clients: Vec<Client>,
+    /// What each has had acknowledged.
+    acked: u32,
+    /// The one whose next message, `acked`, is not; those before it have had theirs.
+    full: u32,
+}
+
+fn fill(node: &Node, from: u32) -> Filled {
+    let mut clients: Vec<Client> =
+        (0..CLIENTS).map(|client| Client::connect(node.mqtt(), Version::V5, &format!("client-{client}"))).collect();
+    for acked in from..2_000 {
+        for (number, client) in (0..).zip(&mut clients) {
+            client.publish("t", &payload(number, acked, 20_000), 1);
+            if client.packet_within(Duration::from_secs(2)).is_none() {
+                return Filled { clients, acked, full: number };
+            }
         }
-        Some(Self { path })
     }
-
-    fn grow(&self, size: &str) {
-        assert!(mount(&["-o", &format!("remount,size={size}")], &self.path), "a tmpfs can grow");
-    }
-}
-
-fn mount(arguments: &[&str], path: &Path) -> bool {
-    Command::new("mount").args(arguments).arg(path).status().is_ok_and(|status| status.success())
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
-        let _ = std::fs::remove_dir(&self.path);
-    }
+    panic!("a small disk was enough for 2,000 times 80 KB");
 }

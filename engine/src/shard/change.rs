@@ -21,6 +21,7 @@ use super::{Settings, Shard};
 use crate::clock::Mono;
 use crate::log::journal::JournalCounts;
 use crate::metrics::{Latency, SinkCounters};
+use crate::sink::mapping::Mapping;
 use crate::sink::{Sink, Stored, Writer, WriterCounts};
 
 /// How often it is looked whether a sink that left has anything open.
@@ -67,6 +68,7 @@ impl Shard {
         }
         for start in starts {
             let sink = usize::from(start.sink);
+            self.sinks[sink].mapping = Mapping::of(start.topic_partitions);
             self.sinks[sink].journal = Some(Stored::held(journal(start, &settings.sinks[sink])));
         }
         self.share_journal_memory();

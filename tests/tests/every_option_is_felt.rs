@@ -15,6 +15,7 @@ const HOLDS: &str = "tests/tests/kafka_holds_what_was_published.rs";
 const TRUST: &str = "tests/tests/brokers_and_we_know_each_other.rs";
 const BUFFERS: &str = "tests/tests/buffers_keep_what_kafka_does_not_take.rs";
 const WRITER: &str = "engine/src/sink/kafka/tests.rs";
+const GIVEN_UP: &str = "engine/src/sink/kafka/tests/given_up.rs";
 const HEALTH: &str = "engine/src/sink/kafka/tests/health.rs";
 const KERBEROS: &str = "tests/tests/kerberos_lets_us_in.rs";
 const LINKS: &str = "engine/src/sink/kafka/tests/links.rs";
@@ -112,8 +113,8 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
     ("sinks", "compression", RECORDS, "kafka_reads_every_compression"),
     ("sinks", "compression_level", RECORDS, "kafka_reads_every_compression"),
     ("sinks", "max_inflight", WRITER, "large_batches_fill_the_window_and_no_more"),
-    ("sinks", "max_retries", WRITER, "a_batch_that_was_refused_too_often_takes_the_tail_with_it"),
-    ("sinks", "max_batch_age", WRITER, "a_batch_that_is_too_old_takes_the_tail_with_it"),
+    ("sinks", "max_retries", GIVEN_UP, "a_batch_that_was_refused_too_often_takes_the_tail_with_it"),
+    ("sinks", "max_batch_age", GIVEN_UP, "a_batch_that_is_too_old_takes_the_tail_with_it"),
     ("sinks", "health_check_interval", TOWARDS_KAFKA, "a_dead_broker_is_noticed_without_traffic"),
     ("sinks", "buffer.mode", BUFFERS, "what_lies_on_disk_outlives_the_node"),
     ("sinks", "buffer.dir", BUFFERS, "a_full_disk_stops_acknowledgements_and_nothing_else"),

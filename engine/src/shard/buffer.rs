@@ -57,7 +57,12 @@ impl Sink {
         let (topic, partition) = self.target(slot);
         let held = stored.journal.held_bytes(topic, partition);
         let waiting = self.accumulator.waiting_bytes(slot) + bytes;
-        held > 0 && held + waiting as u64 > self.accumulator.limits().partition_bytes_max as u64
+        let limits = self.accumulator.limits();
+        let max = match stored.journal.has_adopted(topic, partition) {
+            true => limits.partition_adopted_bytes_max,
+            false => limits.partition_bytes_max,
+        };
+        held > 0 && held + waiting as u64 > max as u64
     }
 }
 

@@ -233,7 +233,9 @@ impl Settings {
         for sink in &mut self.sinks {
             sink.limits.target_bytes = sizes.target_bytes.min(sink.limits.bytes_max);
             sink.merge_bytes = sizes.merge_bytes;
-            sink.limits.partition_bytes_max = sizes.partition_bytes.unwrap_or(sink.limits.partition_bytes_max);
+            if let Some(bytes) = sizes.partition_bytes {
+                (sink.limits.partition_bytes_max, sink.limits.partition_adopted_bytes_max) = (bytes, bytes);
+            }
         }
         self.sizes = Some(sizes);
         self
@@ -295,6 +297,7 @@ impl SinkSettings {
                     BufferMode::Memory | BufferMode::Hybrid => sink.inflight_batches_max,
                 },
                 partition_bytes_max: partition_bytes_max(sink, plan.shards),
+                partition_adopted_bytes_max: usize::try_from(sink.per_partition_limit_bytes).unwrap_or(usize::MAX),
                 ahead_bytes: plan.memory.ahead_bytes,
             },
             packing: Packing { codec: sink.compression, level: sink.compression_level },

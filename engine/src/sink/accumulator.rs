@@ -38,6 +38,8 @@ pub struct BatchLimits {
     pub inflight_max: u32,
     /// Bytes that may wait per partition before `overflow` acts.
     pub partition_bytes_max: usize,
+    /// The same where this shard has taken over what an earlier start had left, perhaps of all its shards.
+    pub partition_adopted_bytes_max: usize,
     /// Bytes that may wait at this shard while Kafka keeps up, before clients wait instead.
     pub ahead_bytes: usize,
 }

@@ -213,7 +213,10 @@ impl LiveTopics {
         if !partitioner.is_by_key() {
             return Some(told);
         }
-        let count = mapping.count(told, now, || held.is_idle(name, slots));
+        if mapping.is_new() && held.stores(name, told) {
+            mapping.follow();
+        }
+        let count = mapping.count(told, now, || held.is_idle(name, slots, told));
         note(&mut self.remapped, topic, mapping);
         count
     }
@@ -224,7 +227,8 @@ impl LiveTopics {
         let topics = &mut self.topics;
         self.remapped.retain(|&topic| {
             let LiveTopic { name, mapping, slots, .. } = &mut topics[usize::from(topic)];
-            mapping.is_waiting() && !mapping.settle(now, || held.is_idle(name, slots))
+            let told = mapping.next().unwrap_or_default();
+            mapping.is_waiting() && !mapping.settle(now, || held.is_idle(name, slots, told))
         });
         self.remapped.len() < waiting
     }
@@ -266,12 +270,15 @@ pub struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Whether no record of a topic with these slots is open.
-    fn is_idle(self, name: &str, slots: &[u32]) -> bool {
-        let stored = |partition| self.journal.is_some_and(|journal| journal.holds(name, partition));
-        (0..)
-            .zip(slots)
-            .all(|(partition, &slot)| slot == NO_SLOT || self.accumulator.is_slot_idle(slot) && !stored(partition))
+    /// Whether no record of a topic with these slots, and by now with so many partitions, is open.
+    fn is_idle(self, name: &str, slots: &[u32], partitions: u32) -> bool {
+        let filled = slots.iter().any(|&slot| slot != NO_SLOT && !self.accumulator.is_slot_idle(slot));
+        !filled && !self.stores(name, partitions)
+    }
+
+    /// Whether records of a topic lie on disk.
+    fn stores(self, name: &str, partitions: u32) -> bool {
+        self.journal.is_some_and(|journal| !journal.holds_nothing() && (0..partitions).any(|p| journal.holds(name, p)))
     }
 
     /// Whether no record of the sink is open.

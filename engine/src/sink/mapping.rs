@@ -32,6 +32,17 @@ impl Mapping {
         Self { count, next: None }
     }
 
+    /// Whether nothing was placed by it yet.
+    #[inline]
+    pub fn is_new(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What waits was placed by a number that nobody knows any more.
+    pub fn follow(&mut self) {
+        self.count = ANOTHER;
+    }
+
     /// The number to place a record by, where `told` is the newest; `None` while the record has to wait.
     #[inline]
     pub fn count(&mut self, told: u32, now: Mono, is_idle: impl FnOnce() -> bool) -> Option<u32> {
@@ -65,6 +76,11 @@ impl Mapping {
     #[inline]
     pub fn is_waiting(&self) -> bool {
         self.next.is_some()
+    }
+
+    /// The next number, if records wait for it.
+    pub fn next(&self) -> Option<u32> {
+        self.next.map(|(next, _)| next)
     }
 
     /// Until when they wait at the most.

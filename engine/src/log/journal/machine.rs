@@ -545,6 +545,11 @@ impl Journal {
         self.backlogs.find(topic, partition).map_or(0, |id| self.backlogs[id].held_bytes)
     }
 
+    /// Whether a partition has entries of earlier starts, perhaps of all their shards.
+    pub fn has_adopted(&self, topic: &str, partition: u32) -> bool {
+        self.backlogs.find(topic, partition).is_some_and(|id| self.backlogs[id].adopted > 0)
+    }
+
     /// Whether everything taken is durable, and what has been passed is noted on disk.
     pub fn is_safe(&self) -> bool {
         let noted = self.directories.iter().all(Directory::is_noted);

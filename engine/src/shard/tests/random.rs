@@ -74,6 +74,7 @@ fn random_sink(random: &mut Random, filter: &str) -> SinkSettings {
         linger_ns: pick(random, &[0, 5_000_000, 300_000_000]),
         inflight_max: 1 + random.below(5),
         partition_bytes_max: pick(random, &[8 << 10, 100 << 10, 1 << 30]),
+        partition_adopted_bytes_max: 1 << 30,
         ahead_bytes: pick(random, &[0, 20 << 10, 1 << 30]),
     };
     SinkSettings {

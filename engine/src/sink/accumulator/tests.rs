@@ -45,6 +45,7 @@ fn limits() -> BatchLimits {
         linger_ns: 5 * MS,
         inflight_max: 2,
         partition_bytes_max: 64 << 10,
+        partition_adopted_bytes_max: 64 << 10,
         ahead_bytes: usize::MAX,
     }
 }

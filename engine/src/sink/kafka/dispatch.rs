@@ -169,7 +169,11 @@ impl Produce {
         while let Some(next) = queue.front() {
             let same = next.batch.as_ref().and_then(|b| self.terms.get(usize::from(b.part.sink))) == Some(&Some(terms));
             bytes += next.merged_bytes_max();
-            if !same || !next.merges() || bytes > terms.batch_bytes_max.min(ceiling) {
+            if !same
+                || !next.merges()
+                || !shipment.shares_fate(next, &terms)
+                || bytes > terms.batch_bytes_max.min(ceiling)
+            {
                 break;
             }
             let Some(next) = queue.pop_front() else { break };

@@ -12,6 +12,12 @@ use crate::clock::Mono;
 use crate::shard::control::Level;
 use crate::ticket::{FailReason, Outcome};
 
+/// What is given up first.
+struct Head {
+    terms: Terms,
+    promised: bool,
+}
+
 impl Produce {
     /// Ends what has failed, lets go of partitions with nothing to do, and refuses what can never be numbered.
     pub(super) fn settle_failures(&mut self, now: Mono) {
@@ -39,14 +45,13 @@ impl Produce {
 
     /// Gives up the next batch of a partition if its sink does not want it sent any more, and with it what goes the same way.
     fn expire(&mut self, now: Mono, place: Place) {
-        let Some(head) = self.terms_of_next(place) else { return };
-        let next = self.partition_mut(place).next_at_rest();
-        let Some(why) = next.and_then(|next| next.is_spent(now, &head)) else { return };
+        let Some((head, why)) = self.first_spent(now, place) else { return };
         let mut partition = std::mem::take(self.partition_mut(place));
         let own = self.terms.clone();
         let is_spent = |shipment: &Shipment| {
-            let terms = own_terms(&own, shipment).unwrap_or(head);
-            (terms == head && !terms.promised) || shipment.is_spent(now, &terms).is_some()
+            let terms = own_terms(&own, shipment).unwrap_or(head.terms);
+            let behind_a_gap = !head.promised && terms == head.terms && !shipment.is_promised(&terms);
+            behind_a_gap || shipment.is_spent(now, &terms).is_some()
         };
         let mut doubtful = 0;
         let (spent, settled) = partition.give_up(is_spent, |kept| {
@@ -57,21 +62,37 @@ impl Produce {
         self.say_given_up(place, &spent, why);
         self.after_settling(place, &settled, doubtful);
         for shipment in spent {
-            let terms = own_terms(&own, &shipment).unwrap_or(head);
+            let terms = own_terms(&own, &shipment).unwrap_or(head.terms);
             let why = shipment.is_spent(now, &terms).unwrap_or(why);
             self.complete(shipment, Outcome::Failed(why));
         }
     }
 
-    /// When the next batch of a partition is too old.
-    pub(super) fn expires_at(&self, place: Place) -> Option<Mono> {
-        let terms = self.terms_of_next(place).filter(|terms| terms.age_ns_max < u64::MAX)?;
-        let batch = self.partition(place)?.queue.front()?.batch.as_ref()?;
-        Some(batch.opened + terms.age_ns_max + 1)
+    /// The first batch at rest that is spent: the next to be sent, or one behind those of sinks that are more patient.
+    fn first_spent(&self, now: Mono, place: Place) -> Option<(Head, FailReason)> {
+        self.looked_at(place)?.find_map(|shipment| {
+            let terms = own_terms(&self.terms, shipment)?;
+            let why = shipment.is_spent(now, &terms)?;
+            Some((Head { terms, promised: shipment.is_promised(&terms) }, why))
+        })
     }
 
-    fn terms_of_next(&self, place: Place) -> Option<Terms> {
-        own_terms(&self.terms, self.partition(place)?.queue.front()?)
+    /// When the first batch of a partition is too old.
+    pub(super) fn expires_at(&self, place: Place) -> Option<Mono> {
+        let at = |shipment: &Shipment| {
+            let terms = own_terms(&self.terms, shipment).filter(|terms| terms.age_ns_max < u64::MAX)?;
+            Some(shipment.batch.as_ref()?.opened + terms.age_ns_max + 1)
+        };
+        self.looked_at(place)?.filter_map(at).min()
+    }
+
+    /// What may be spent: where all sinks are of one patience, nothing before the next to be sent.
+    fn looked_at(&self, place: Place) -> Option<impl Iterator<Item = &Shipment>> {
+        let patience = |terms: &Terms| (terms.age_ns_max, terms.retries_max);
+        let mut all = self.terms.iter().flatten().map(patience);
+        let first = all.next()?;
+        let n = if all.all(|other| other == first) { 1 } else { usize::MAX };
+        Some(self.partition(place)?.at_rest().take(n))
     }
 
     fn say_given_up(&mut self, place: Place, spent: &VecDeque<Shipment>, why: FailReason) {
@@ -97,7 +118,7 @@ impl Produce {
         let queue = std::mem::take(&mut self.partition_mut(place).queue);
         for shipment in queue {
             let terms = own_terms(&self.terms, &shipment);
-            if terms.is_some_and(|terms| terms.idempotent && !terms.promised) {
+            if terms.is_some_and(|terms| terms.idempotent && !shipment.is_promised(&terms)) {
                 self.complete(shipment, Outcome::Failed(reason));
             } else {
                 self.partition_mut(place).queue.push_back(shipment);

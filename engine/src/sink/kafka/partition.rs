@@ -248,8 +248,10 @@ impl Partition {
 
     /// The broker does not understand its number. Behind a batch that failed that is only to be expected.
     pub(super) fn number_refused(&mut self, at: usize) {
-        self.numbers_lost |= at == 0 && self.hole.is_none();
-        self.refused(at);
+        if at == 0 && self.hole.is_none() {
+            self.numbers_lost = true;
+            self.refused(at);
+        }
         self.again(at, false);
     }
 
@@ -327,9 +329,9 @@ impl Partition {
         self.renumber(possible_duplicate)
     }
 
-    /// The next to be sent, if nothing is away, so that it can be given up.
-    pub(super) fn next_at_rest(&self) -> Option<&Shipment> {
-        self.queue.front().filter(|_| self.flights.is_empty())
+    /// What waits, if nothing is away, so that it can be given up.
+    pub(super) fn at_rest(&self) -> impl Iterator<Item = &Shipment> {
+        self.queue.iter().filter(|_| self.flights.is_empty())
     }
 
     /// Takes out of what waits what `is_spent`. A number that was not used goes to the next record; where that is not sure, the

@@ -26,6 +26,9 @@ pub(super) const MERGE_BELOW_BYTES: usize = 16 << 10;
 /// Bytes that offset and timestamp of a record may grow by when it is merged.
 const GROWTH_BYTES: usize = 14;
 
+/// Batches are merged whose ages differ by less than the most that their sink allows, divided by this: with the oldest all go.
+const AGE_DIVISOR: u64 = 10;
+
 /// Idle carriers kept.
 const CARRIERS_KEPT: usize = 8;
 
@@ -126,7 +129,29 @@ impl Shipment {
     pub(super) fn merges(&self) -> bool {
         let small = self.batch.as_ref().is_some_and(|batch| batch.bytes.len() < MERGE_BELOW_BYTES);
         let plain = self.batch.as_ref().is_some_and(|batch| batch.packed.is_none());
-        small && plain && !self.alone && self.seal.is_none() && matches!(self.cargo, Cargo::Batch)
+        let fresh = self.seal.is_none() && self.refusals == 0;
+        small && plain && fresh && !self.alone && matches!(self.cargo, Cargo::Batch)
+    }
+
+    /// Whether a batch that waits behind it may be given up whenever it is: their publishers were told the same, and its records
+    /// are not much younger.
+    pub(super) fn shares_fate(&self, next: &Self, terms: &Terms) -> bool {
+        let (Some(own), Some(other)) = (self.origin(), next.origin()) else { return false };
+        let close = other.opened.since(own.opened) <= terms.age_ns_max / AGE_DIVISOR;
+        close && self.is_promised(terms) == next.is_promised(terms)
+    }
+
+    /// Whether its publishers were told that its records are kept. A batch that an earlier start left on disk does not say.
+    pub(super) fn is_promised(&self, terms: &Terms) -> bool {
+        self.origin().is_some_and(|batch| batch.told_when_durable || (batch.journal > 0 && terms.promised))
+    }
+
+    /// The batch that was filled, or the first of them.
+    fn origin(&self) -> Option<&Batch> {
+        match &self.cargo {
+            Cargo::Merged(sources) => sources.first().map(|batch| &**batch),
+            Cargo::Batch | Cargo::Piece { .. } => self.batch.as_deref(),
+        }
     }
 
     /// The most bytes it takes in a merged batch.
@@ -202,6 +227,7 @@ impl Shipment {
 fn copy_records(batch: &Batch, first: u32, n: u32, carrier: &mut Batch) -> Result<(), kafka::Error> {
     record_batch::begin(&mut carrier.bytes);
     (carrier.part, carrier.home, carrier.opened) = (batch.part, batch.home, batch.opened);
+    carrier.told_when_durable = batch.told_when_durable || batch.journal > 0;
     carrier.records = n;
     carrier.base_timestamp_ms = batch.base_timestamp_ms;
     let body = batch.bytes.get(record_batch::HEADER_LEN..).unwrap_or_default();

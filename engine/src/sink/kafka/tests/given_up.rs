@@ -78,15 +78,26 @@ fn of_what_was_promised_only_what_is_itself_too_old_goes() {
 /// Two sinks that write one topic share its queues, but not how long their records may wait.
 #[test]
 fn the_age_that_one_sink_allows_is_not_that_of_another() {
+    for first in 0..2 {
+        ages_of_two_sinks(first);
+    }
+}
+
+fn ages_of_two_sinks(first: u64) {
     let other = "max_batch_age = \"1s\"\n[sinks.patient]\nconnector = \"k\"\nsource_topics = [\"#\"]\ntopic = \"t\"";
     let mut rig = connected(IMPATIENT, other);
     rig.world.stalled = vec![true; 2];
-    (0..4).for_each(|number| rig.submit((number % 2) as u16, 0, vec![value(number, 20_000)]));
+    (0..4).for_each(|number| rig.submit(((number + first) % 2) as u16, 0, vec![value(number, 20_000)]));
     rig.run_ms(5_000);
     rig.world.stalled = vec![false; 2];
     rig.run_ms(5_000);
     for number in 0..4 {
-        assert_eq!(is_stored(&rig, number), number % 2 == 1, "batch {number}: {:?}", rig.sent[number].outcome);
+        assert_eq!(
+            is_stored(&rig, number),
+            (number as u64 + first) % 2 == 1,
+            "batch {number}: {:?}",
+            rig.sent[number].outcome
+        );
     }
     check(&rig, possible_duplicates(&rig), true);
 }
@@ -137,4 +148,54 @@ fn what_was_promised_waits_for_a_producer_id() {
     rig.run_ms(20_000);
     assert!((0..5).all(|number| is_stored(&rig, number)), "{:?}", outcomes(&rig));
     check(&rig, 0, true);
+}
+
+/// Small batches that wait are merged, but not the young with the old: with the oldest record all of a batch go.
+#[test]
+fn what_is_young_does_not_go_with_what_is_old() {
+    let sink = "ack_timeout = \"300ms\"\nmax_batch_age = \"10s\"\nquery_mode = \"async\"";
+    let mut rig = connected(IMPATIENT, sink);
+    rig.world.stalled = vec![true; 2];
+    for number in 0..8 {
+        rig.submit(0, 0, vec![value(number, 100)]);
+        rig.run_ms(1_000);
+    }
+    rig.world.stalled = vec![false; 2];
+    rig.world.cluster.faults.passing = 1_000_000;
+    rig.run_ms(4_500);
+    rig.world.cluster.faults.passing = 0;
+    rig.run_ms(5_000);
+    let gone = rig.sent.iter().take_while(|sent| sent.outcome == Some(Outcome::Failed(FailReason::Expired))).count();
+    assert!((1..=4).contains(&gone) && (gone..8).all(|number| is_stored(&rig, number)), "{:?}", outcomes(&rig));
+    check(&rig, possible_duplicates(&rig), true);
+}
+
+/// A sink that becomes sync does not forget what it promised before.
+#[test]
+fn what_was_promised_stays_promised_when_its_sink_becomes_sync() {
+    let mut rig = connected(IMPATIENT, "ack_timeout = \"300ms\"\nmax_batch_age = \"5s\"");
+    rig.promised = true;
+    rig.world.stalled = vec![true; 2];
+    rig.submit(0, 0, vec![value(0, 20_000)]);
+    rig.run_ms(3_500);
+    rig.submit(0, 0, vec![value(1, 20_000)]);
+    rig.run_ms(2_000);
+    rig.world.stalled = vec![false; 2];
+    rig.run_ms(3_000);
+    assert_eq!(rig.sent[0].outcome, Some(Outcome::Failed(FailReason::Expired)));
+    assert!(is_stored(&rig, 1));
+}
+
+/// Behind a batch that failed numbers are refused that are only wrong because of it; that is no refusal of what bears them.
+#[test]
+fn what_stands_behind_a_culprit_uses_up_no_retries() {
+    let mut rig = connected("", "max_retries = 0");
+    rig.submit(0, 0, vec![value(0, 20_000)]);
+    rig.run_ms(100);
+    let mut poisoned = value(1, 20_000);
+    poisoned[0] = super::POISON;
+    rig.submit(0, 0, vec![poisoned]);
+    (2..5).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
+    rig.run_ms(5_000);
+    assert!((2..5).all(|number| is_stored(&rig, number)), "{:?}", outcomes(&rig));
 }

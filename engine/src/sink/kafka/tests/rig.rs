@@ -185,6 +185,8 @@ pub(super) struct Rig {
     /// The shard that fills the batches packs the large ones.
     packer: Packer,
     packing: Packing,
+    /// Its batches are filled by an async sink.
+    pub(super) promised: bool,
     woken_at: u64,
 }
 
@@ -221,7 +223,8 @@ impl Rig {
         };
         let packing = Packing { codec: config.sinks[0].compression, level: None };
         let (sent, notes, packer) = (Vec::new(), Vec::new(), Packer::default());
-        Self { writer, world, sent, notes, packer, packing, woken_at: u64::MAX }
+        let promised = config.sinks[0].query_mode == crate::config::QueryMode::Async;
+        Self { writer, world, sent, notes, packer, packing, promised, woken_at: u64::MAX }
     }
 
     /// How the sink stands now.
@@ -277,7 +280,7 @@ impl Rig {
             base_timestamp_ms: 1_700_000_000_000,
             max_timestamp_ms: 1_700_000_000_000 + values.len() as i64 - 1,
             opened: Mono(self.world.now),
-            told_when_durable: false,
+            told_when_durable: self.promised,
             journal: 0,
         });
         if batch.bytes.len() >= PACK_HERE_BYTES {

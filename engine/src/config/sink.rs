@@ -291,7 +291,7 @@ options! {
         /// None: as many as it takes.
         "max_retries" => retries_max: Option<u32> = Optional(Count::within(0, 1_000_000)), absent("10"), live;
         /// How old a batch may get before it is given up in the same way; nothing is while it is on its way. An async sink gives up
-        /// only what is itself too old. None: as old as it takes.
+        /// only what is itself too old, to within a tenth. None: as old as it takes.
         "max_batch_age" => batch_age_max_ms: Option<u64> = Optional(Millis::within(SECOND, 30 * DAY)), absent("10m"), live;
         /// Silence after which a broker that leads partitions of the topic is asked whether it is there, so that a dead one is noticed
         /// before the next record. Of the sinks of a connector the shortest counts.

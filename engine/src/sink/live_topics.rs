@@ -213,9 +213,6 @@ impl LiveTopics {
         if !partitioner.is_by_key() {
             return Some(told);
         }
-        if mapping.is_new() && held.stores(name, told) {
-            mapping.follow();
-        }
         let count = mapping.count(told, now, || held.is_idle(name, slots, told));
         note(&mut self.remapped, topic, mapping);
         count

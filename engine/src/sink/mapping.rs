@@ -32,17 +32,6 @@ impl Mapping {
         Self { count, next: None }
     }
 
-    /// Whether nothing was placed by it yet.
-    #[inline]
-    pub fn is_new(&self) -> bool {
-        self.count == 0
-    }
-
-    /// What waits was placed by a number that nobody knows any more.
-    pub fn follow(&mut self) {
-        self.count = ANOTHER;
-    }
-
     /// The number to place a record by, where `told` is the newest; `None` while the record has to wait.
     #[inline]
     pub fn count(&mut self, told: u32, now: Mono, is_idle: impl FnOnce() -> bool) -> Option<u32> {

@@ -15,6 +15,7 @@ const LIMITS: BatchLimits = BatchLimits {
     linger_ns: 5_000_000,
     inflight_max: 5,
     partition_bytes_max: 1 << 30,
+    partition_adopted_bytes_max: 1 << 30,
     ahead_bytes: usize::MAX,
 };
 

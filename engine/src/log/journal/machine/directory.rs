@@ -10,8 +10,6 @@ use crate::log::journal::op::{JournalId, SegmentId};
 const POSITIONS_MS: u64 = 500;
 /// How long a disk is left alone that has just refused them.
 const RETRY_MS: u64 = 500;
-/// Failures in a row after which nobody waits for it any more.
-const HOPELESS: u32 = 3;
 
 /// A directory, and how far it has been passed.
 #[derive(Debug)]
@@ -28,8 +26,6 @@ pub(super) struct Directory {
     dirty_since: Option<Mono>,
     /// No positions before this, after some that failed.
     retry_at: Mono,
-    /// How often they have failed in a row.
-    failures: u32,
     writing: bool,
     /// Files to be removed once the next positions are durable.
     pub(super) condemned: Vec<SegmentId>,
@@ -48,7 +44,6 @@ impl Directory {
             count,
             dirty_since: None,
             retry_at: Mono::default(),
-            failures: 0,
             writing: false,
             condemned: Vec::new(),
             going: Vec::new(),
@@ -60,10 +55,9 @@ impl Directory {
         self.dirty_since.get_or_insert(now);
     }
 
-    /// Whether what is on disk says everything, or the disk takes nothing more: who waits to leave does not wait for that. What was
-    /// passed is only sent again then.
+    /// Whether what is on disk says everything.
     pub(super) fn is_noted(&self) -> bool {
-        !self.writing && (self.dirty_since.is_none() || self.failures >= HOPELESS)
+        self.dirty_since.is_none() && !self.writing
     }
 
     /// When positions are to be written; `None` if they say nothing new, or are being written.
@@ -97,11 +91,9 @@ impl Directory {
         self.writing = false;
         let Err(error) = result else {
             self.count += 1;
-            self.failures = 0;
             return std::mem::take(&mut self.going);
         };
         self.touch(now);
-        self.failures += 1;
         self.retry_at = now.plus_ms(RETRY_MS);
         let goes = if error.is_full() { self.going.len().min(1) } else { 0 };
         self.going.drain(..goes).collect()
@@ -125,12 +117,12 @@ mod tests {
         let (mut directory, now) = (Directory::new(JournalId(0), 7, 4), Mono::from_ms(10_000));
         directory.touch(now);
         assert_eq!((directory.due_at(false), directory.due_at(true)), (Some(now.plus_ms(500)), Some(now)));
-        for failures in 1..4 {
+        for _ in 0..3 {
             assert_eq!((directory.next_count(), directory.next_slot()), (5, 1));
             directory.begin();
             assert_eq!(directory.due_at(true), None);
             assert!(directory.end(now, Err(&error(5))).is_empty());
-            assert_eq!(directory.is_noted(), failures == HOPELESS, "who leaves does not wait for a broken disk");
+            assert!(!directory.is_noted());
             assert_eq!(directory.due_at(true), Some(now.plus_ms(500)), "not at once, even in a hurry");
         }
         directory.begin();

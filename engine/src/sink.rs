@@ -106,15 +106,13 @@ impl Sink {
     /// waited for.
     #[inline]
     pub fn partitions_for_keys(&mut self, told: u32, now: Mono) -> Option<u32> {
-        let held =
-            Held { accumulator: &self.accumulator, journal: self.journal.as_ref().map(|stored| &stored.journal) };
+        let held = Held::of(&self.accumulator, self.journal.as_ref());
         self.mapping.count(told, now, || held.is_nothing())
     }
 
     /// Takes other numbers of partitions into use where nothing is open any more; whether any was.
     pub fn settle_mappings(&mut self, now: Mono) -> bool {
-        let held =
-            Held { accumulator: &self.accumulator, journal: self.journal.as_ref().map(|stored| &stored.journal) };
+        let held = Held::of(&self.accumulator, self.journal.as_ref());
         let own = self.mapping.settle(now, || held.is_nothing());
         self.live.as_mut().is_some_and(|live| live.settle(now, held)) || own
     }
@@ -172,7 +170,7 @@ impl Sink {
             Found::Never(why) => return Some(Aim::Never(why)),
         };
         let journal = self.journal.as_ref();
-        let held = Held { accumulator: &self.accumulator, journal: journal.map(|stored| &stored.journal) };
+        let held = Held::of(&self.accumulator, journal);
         let Some(count) = live.count(topic, told, now, held) else { return Some(Aim::Later) };
         let (partitioner, slots) = live.parts(topic);
         let view = View { count, sink, topic: Some(slots), writer, accumulator: &self.accumulator, journal, now };

@@ -56,13 +56,12 @@ impl Sink {
         let Some(stored) = &self.journal else { return false };
         let (topic, partition) = self.target(slot);
         let held = stored.journal.held_bytes(topic, partition);
-        let waiting = self.accumulator.waiting_bytes(slot) + bytes;
         let limits = self.accumulator.limits();
-        let max = match stored.journal.has_adopted(topic, partition) {
-            true => limits.partition_adopted_bytes_max,
-            false => limits.partition_bytes_max,
-        };
-        held > 0 && held + waiting as u64 > max as u64
+        let all = held + (self.accumulator.waiting_bytes(slot) + bytes) as u64;
+        if held == 0 || all <= limits.partition_bytes_max as u64 {
+            return false;
+        }
+        all > limits.partition_adopted_bytes_max as u64 || !stored.journal.has_adopted(topic, partition)
     }
 }
 

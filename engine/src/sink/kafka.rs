@@ -67,6 +67,9 @@ pub struct Produce {
     producer_id: ProducerId,
     /// Some sink numbers its batches.
     idempotent: bool,
+    /// When queues are looked through next for what is spent. `None`: all sinks are of one patience, so nothing is spent before the
+    /// head of its queue.
+    look_through_at: Option<Mono>,
     /// Longest pause before a batch is sent again, milliseconds.
     backoff_ms_max: u64,
     /// Partitions with something to do.
@@ -105,6 +108,7 @@ impl Produce {
         Some(Self {
             shards: usize::from(shards),
             idempotent: settings.terms.iter().flatten().any(|terms| terms.idempotent),
+            look_through_at: given_up::look_through(&settings.terms, None),
             backoff_ms_max: settings.cluster.terms.patience.reconnect_delay_ms,
             topics: topic_states(&settings),
             uses: 0,
@@ -176,8 +180,9 @@ impl Produce {
         let asks = self.producer_id.due_at().filter(|_| self.idempotent && self.cluster.takes_questions());
         let pauses = self.listed.iter().filter_map(|&place| self.partition(place)?.pause_ends(now)).min();
         let ages = self.listed.iter().filter_map(|&place| self.expires_at(place)).filter(|&at| at > now).min();
+        let look = self.look_through_at.filter(|_| !self.listed.is_empty());
         self.gives_up_at = self.cluster.gives_up_at(now);
-        clock::earliest([self.cluster.deadline(now), asks, pauses, ages, self.gives_up_at])
+        clock::earliest([self.cluster.deadline(now), asks, pauses, ages, look, self.gives_up_at])
     }
 
     /// The next batch with an outcome.

@@ -16,6 +16,7 @@ use crate::log::journal::Journal;
 use crate::shard::placement::base_of;
 use crate::ticket::FailReason;
 
+use super::Stored;
 use super::accumulator::Accumulator;
 use super::mapping::Mapping;
 use super::partitioning::Partitioner;
@@ -261,12 +262,17 @@ fn note(remapped: &mut Vec<u16>, topic: u16, mapping: &Mapping) {
 #[derive(Debug, Clone, Copy)]
 pub struct Held<'a> {
     /// Those that are being filled, or have no outcome yet.
-    pub accumulator: &'a Accumulator,
+    accumulator: &'a Accumulator,
     /// Those on disk.
-    pub journal: Option<&'a Journal>,
+    journal: Option<&'a Journal>,
 }
 
-impl Held<'_> {
+impl<'a> Held<'a> {
+    /// The records of a sink with these parts.
+    pub fn of(accumulator: &'a Accumulator, stored: Option<&'a Stored>) -> Self {
+        Self { accumulator, journal: stored.map(|stored| &stored.journal) }
+    }
+
     /// Whether no record of a topic with these slots, and by now with so many partitions, is open.
     fn is_idle(self, name: &str, slots: &[u32], partitions: u32) -> bool {
         let filled = slots.iter().any(|&slot| slot != NO_SLOT && !self.accumulator.is_slot_idle(slot));

@@ -4,6 +4,7 @@
 //! its manner (acks, numbering) with nothing on its way; see [`super::settings::Manner`].
 
 use super::Produce;
+use super::given_up::look_through;
 use super::settings::{SinkTerms, Terms, cluster_terms};
 use crate::shard::control::{SlotState, Snapshot};
 use crate::sink::WriterCounts;
@@ -25,6 +26,7 @@ impl Produce {
             self.terms[at] = Some(Terms { topic, ..terms });
             self.patience_ns[at] = new.patience_ns[at];
         }
+        self.look_through_at = look_through(&self.terms, self.look_through_at);
     }
 
     /// Works by `snapshot` from now on; it was prepared.
@@ -43,6 +45,7 @@ impl Produce {
         }
         self.patience_ns = new.patience_ns;
         let terms = &self.terms;
+        self.look_through_at = look_through(terms, self.look_through_at);
         self.idempotent = terms.iter().flatten().any(|terms| terms.idempotent);
         for (at, state) in self.topics.iter_mut().enumerate() {
             // A topic of the configuration has limits that its sinks share; others are written by whoever names them.
@@ -65,6 +68,7 @@ impl Produce {
         if let Some(topic) = terms.and_then(|terms| terms.topic) {
             self.unfix_topic(topic);
         }
+        self.look_through_at = look_through(&self.terms, self.look_through_at);
     }
 }
 

@@ -12,6 +12,9 @@ use crate::clock::Mono;
 use crate::shard::control::Level;
 use crate::ticket::{FailReason, Outcome};
 
+/// How often queues are looked through where what is spent may stand behind what is not.
+const LOOK_THROUGH_EVERY_MS: u64 = 100;
+
 /// What is given up first.
 struct Head {
     terms: Terms,
@@ -21,6 +24,9 @@ struct Head {
 impl Produce {
     /// Ends what has failed, lets go of partitions with nothing to do, and refuses what can never be numbered.
     pub(super) fn settle_failures(&mut self, now: Mono) {
+        let look = self.look_through_at.as_mut().filter(|at| **at <= now);
+        let depth = if look.is_some() { usize::MAX } else { 1 };
+        look.into_iter().for_each(|at| *at = now.plus_ms(LOOK_THROUGH_EVERY_MS));
         let mut at = 0;
         while let Some(&place) = self.listed.get(at) {
             if self.partition_mut(place).can_settle() {
@@ -29,7 +35,7 @@ impl Produce {
             if self.producer_id.denied().is_some() {
                 self.refuse_unnumbered(place);
             }
-            self.expire(now, place);
+            self.expire(now, place, depth);
             if self.topics[usize::from(place.topic)].ends_at.is_some_and(|end| place.partition >= end) {
                 self.give_up(place);
             }
@@ -43,9 +49,10 @@ impl Produce {
         }
     }
 
-    /// Gives up the next batch of a partition if its sink does not want it sent any more, and with it what goes the same way.
-    fn expire(&mut self, now: Mono, place: Place) {
-        let Some((head, why)) = self.first_spent(now, place) else { return };
+    /// Gives up the first of the next `depth` batches of a partition that its sink does not want sent any more, and with it what goes
+    /// the same way.
+    fn expire(&mut self, now: Mono, place: Place, depth: usize) {
+        let Some((head, why)) = self.first_spent(now, place, depth) else { return };
         let mut partition = std::mem::take(self.partition_mut(place));
         let own = self.terms.clone();
         let is_spent = |shipment: &Shipment| {
@@ -68,31 +75,19 @@ impl Produce {
         }
     }
 
-    /// The first batch at rest that is spent: the next to be sent, or one behind those of sinks that are more patient.
-    fn first_spent(&self, now: Mono, place: Place) -> Option<(Head, FailReason)> {
-        self.looked_at(place)?.find_map(|shipment| {
+    fn first_spent(&self, now: Mono, place: Place, depth: usize) -> Option<(Head, FailReason)> {
+        self.partition(place)?.at_rest().take(depth).find_map(|shipment| {
             let terms = own_terms(&self.terms, shipment)?;
             let why = shipment.is_spent(now, &terms)?;
             Some((Head { terms, promised: shipment.is_promised(&terms) }, why))
         })
     }
 
-    /// When the first batch of a partition is too old.
+    /// When the next batch of a partition is too old.
     pub(super) fn expires_at(&self, place: Place) -> Option<Mono> {
-        let at = |shipment: &Shipment| {
-            let terms = own_terms(&self.terms, shipment).filter(|terms| terms.age_ns_max < u64::MAX)?;
-            Some(shipment.batch.as_ref()?.opened + terms.age_ns_max + 1)
-        };
-        self.looked_at(place)?.filter_map(at).min()
-    }
-
-    /// What may be spent: where all sinks are of one patience, nothing before the next to be sent.
-    fn looked_at(&self, place: Place) -> Option<impl Iterator<Item = &Shipment>> {
-        let patience = |terms: &Terms| (terms.age_ns_max, terms.retries_max);
-        let mut all = self.terms.iter().flatten().map(patience);
-        let first = all.next()?;
-        let n = if all.all(|other| other == first) { 1 } else { usize::MAX };
-        Some(self.partition(place)?.at_rest().take(n))
+        let next = self.partition(place)?.queue.front()?;
+        let terms = own_terms(&self.terms, next).filter(|terms| terms.age_ns_max < u64::MAX)?;
+        Some(next.batch.as_ref()?.opened + terms.age_ns_max + 1)
     }
 
     fn say_given_up(&mut self, place: Place, spent: &VecDeque<Shipment>, why: FailReason) {
@@ -125,6 +120,13 @@ impl Produce {
             }
         }
     }
+}
+
+/// When queues are looked through next: where the sinks of a connector are of different patience, and not later than planned.
+pub(super) fn look_through(terms: &[Option<Terms>], planned: Option<Mono>) -> Option<Mono> {
+    let mut all = terms.iter().flatten().map(|terms| (terms.age_ns_max, terms.retries_max));
+    let first = all.next()?;
+    all.any(|other| other != first).then(|| planned.unwrap_or_default())
 }
 
 fn own_terms(terms: &[Option<Terms>], shipment: &Shipment) -> Option<Terms> {

@@ -284,12 +284,7 @@ pub(super) fn write_part(
     counts: &mut Counts,
 ) -> Result<(), DiskError> {
     let room = faults.bytes_max.map_or(u64::MAX, |most| most.saturating_sub(*used));
-    let fails = random.chance(faults.write_fails);
-    let taken = match (fails, bytes.len() as u64 > room) {
-        (true, _) => random.below(bytes.len() as u64) as usize,
-        (false, true) => room as usize,
-        (false, false) => bytes.len(),
-    };
+    let (taken, result) = take(bytes.len(), room, faults, random, counts);
     let before = file.len();
     file.write(at, &bytes[..taken]);
     if taken < bytes.len() && !random.chance(faults.cut_fails) {
@@ -297,11 +292,25 @@ pub(super) fn write_part(
     }
     *used += file.len() as u64;
     *used -= before as u64;
-    if taken == bytes.len() {
-        return Ok(());
+    result
+}
+
+/// How many of `len` bytes the disk takes, and what it says.
+fn take(
+    len: usize,
+    room: u64,
+    faults: &DiskFaults,
+    random: &mut Random,
+    counts: &mut Counts,
+) -> (usize, Result<(), DiskError>) {
+    let fails = random.chance(faults.write_fails);
+    let taken = if fails { random.below(len as u64) } else { room.min(len as u64) } as usize;
+    if taken == len {
+        return (taken, Ok(()));
     }
     counts.failed_writes += 1;
-    Err(if fails { error("write", EIO, "input/output error") } else { error("write", ENOSPC, "no space left") })
+    let (errno, text) = if fails { (EIO, "input/output error") } else { (ENOSPC, "no space left") };
+    (taken, Err(error("write", errno, text)))
 }
 
 /// Replaces what a file holds, or the part of it that the disk takes: beyond what it held that needs room.
@@ -315,22 +324,14 @@ pub(super) fn write_over(
 ) -> Result<(), DiskError> {
     let before = file.len() as u64;
     let room = faults.bytes_max.map_or(u64::MAX, |most| before + most.saturating_sub(*used));
-    let fails = random.chance(faults.write_fails);
-    let taken = match fails {
-        true => random.below(bytes.len() as u64),
-        false => room.min(bytes.len() as u64),
-    } as usize;
+    let (taken, result) = take(bytes.len(), room, faults, random, counts);
     file.write(0, &bytes[..taken]);
     if taken == bytes.len() {
         file.cut(taken);
     }
     *used += file.len() as u64;
     *used -= before;
-    if taken == bytes.len() {
-        return Ok(());
-    }
-    counts.failed_writes += 1;
-    Err(if fails { error("write", EIO, "input/output error") } else { error("write", ENOSPC, "no space left") })
+    result
 }
 
 fn place(catalogue: Option<&Catalogue>, log: LogId) -> &LogPlace {

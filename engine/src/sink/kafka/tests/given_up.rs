@@ -89,6 +89,14 @@ fn ages_of_two_sinks(first: u64) {
     rig.world.stalled = vec![true; 2];
     (0..4).for_each(|number| rig.submit(((number + first) % 2) as u16, 0, vec![value(number, 20_000)]));
     rig.run_ms(5_000);
+    for number in 0..4 {
+        let is_impatient = (number as u64 + first) % 2 == 0;
+        assert_eq!(
+            rig.sent[number].outcome.is_some(),
+            is_impatient,
+            "batch {number} is not kept waiting for the other sink"
+        );
+    }
     rig.world.stalled = vec![false; 2];
     rig.run_ms(5_000);
     for number in 0..4 {

@@ -9,7 +9,11 @@ use crate::sink::accumulator::BatchLimits;
 
 /// A hybrid sink of which nothing leaves. Earlier starts have left records of partition 0 on disk.
 fn hybrid() -> Rig {
-    let limits = BatchLimits { linger_ns: 500_000_000, inflight_max: 0, ..sink().limits };
+    hybrid_within(sink().limits)
+}
+
+fn hybrid_within(limits: BatchLimits) -> Rig {
+    let limits = BatchLimits { linger_ns: 500_000_000, inflight_max: 0, ..limits };
     let (buffer, overflow, query_mode) = (BufferMode::Hybrid, Overflow::DropOldest, QueryMode::Async);
     let mut rig = Rig::new(settings(vec![SinkSettings { limits, buffer, overflow, query_mode, ..sink() }]));
     rig.shard = rig.shard.with_journals(vec![rig::found(0, JournalId(0), 3)]);
@@ -58,4 +62,20 @@ fn what_waits_in_memory_alone_gives_way_and_nothing_that_fills_behind_the_disk()
     }
     assert!((1..4).all(|partition| rig.waiting(partition) == 0), "all that lay in memory alone has given way");
     assert!(rig.shard.sink_counters[0].dropped_queue_full > 0);
+}
+
+/// A shard may hold what all shards of an earlier start had left: that is within the limit of the partition, though beyond one shard's
+/// share of it, and nothing of it gives way.
+#[test]
+fn what_a_shard_took_over_for_all_is_not_measured_by_its_share() {
+    for (adopted, dropped) in [(1_000_000, 0), (100, 1)] {
+        let limits = BatchLimits { partition_bytes_max: 100, partition_adopted_bytes_max: adopted, ..sink().limits };
+        let mut rig = hybrid_within(BatchLimits { bytes_max: 10_000, ..limits });
+        let is_first = |id: &String| kafka::partitioner::partition_for_key(id.as_bytes(), 4) == 0;
+        let client = (0..50).map(|n| format!("c{n}")).find(is_first).expect("one of fifty");
+        let conn = rig.connect(&client, 4);
+        rig.publish_one(conn, 1, 10);
+        let gone = rig.shard.sink_counters[0].dropped_queue_full;
+        assert_eq!(gone.min(1), dropped, "with {adopted}: {gone} records gave way");
+    }
 }

@@ -116,6 +116,18 @@ impl Shard {
         }
     }
 
+    /// Checks that nothing is left: for a shard whose clients have gone, whose sessions have expired and whose records all have
+    /// their outcome.
+    pub fn audit_empty(&self) {
+        assert_eq!(self.conns.iter().flatten().count(), 0, "connections");
+        assert_eq!(self.sessions.len(), 0, "sessions");
+        assert_eq!(self.budget.used_bytes(), 0, "charged for what is received");
+        assert_eq!(self.deliver.budget.used_bytes(), 0, "charged for deliveries");
+        for (settings, counters) in self.settings.sinks.iter().zip(&self.sink_counters) {
+            assert_eq!(counters.ended(), counters.matched, "{}: {counters:?}", settings.name);
+        }
+    }
+
     /// Charges for the lists of entries in journals: what lies on disk when a drain has ended is sent after the next start.
     pub fn index_bytes(&self) -> usize {
         self.stored_bytes().1

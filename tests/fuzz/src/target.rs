@@ -16,6 +16,7 @@ mod mqtt_connection;
 mod mqtt_decode;
 mod record_batch;
 mod second_opinion;
+mod shard_clients;
 mod template;
 mod tls_files;
 mod token_answer;
@@ -72,6 +73,14 @@ pub static TARGETS: &[Target] = &[
         shape: shape::PACKETS_BEHIND_2,
         words: mqtt_decode::PROPERTIES,
         bytes_max: 512,
+        is_decoder: false,
+    },
+    Target {
+        name: "shard_clients",
+        run: shard_clients::run,
+        shape: shape::PACKETS_BEHIND_2,
+        words: mqtt_decode::PROPERTIES,
+        bytes_max: 1024,
         is_decoder: false,
     },
     Target {

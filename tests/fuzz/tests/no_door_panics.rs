@@ -60,6 +60,7 @@ doors! {
     mqtt_decode_v3
     mqtt_decode_v5
     record_batch
+    shard_clients
     template
     tls_files
     token_answer

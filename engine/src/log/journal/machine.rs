@@ -597,6 +597,13 @@ impl Journal {
         self.backlogs.iter().flat_map(|backlog| &backlog.window).for_each(|ready| show(&ready.batch));
     }
 
+    /// Shows what waits, partition by partition and oldest first, where all of it is in memory.
+    pub fn each_backlog(&self, mut show: impl FnMut(&mut dyn Iterator<Item = &Batch>)) {
+        for backlog in self.backlogs.iter().filter(|backlog| backlog.is_in_memory()) {
+            show(&mut backlog.window.iter().map(|ready| &*ready.batch));
+        }
+    }
+
     fn enqueue(&mut self, id: BacklogId, entry: Entry) {
         self.segments.entry(entry.segment).or_default().live += 1;
         self.entries += 1;

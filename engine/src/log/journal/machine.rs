@@ -467,7 +467,8 @@ impl Journal {
         let id = self.backlogs.find(topic, partition)?;
         let backlog = &mut self.backlogs[id];
         let resurrect = is_planted(Plant::ResurrectDropped).then(|| backlog.queue.front().copied()).flatten();
-        let (entry, ready) = backlog.pop()?;
+        let newest = is_planted(Plant::DropNewest) && backlog.is_in_memory() && !backlog.reading;
+        let (entry, ready) = if newest { backlog.pop_newest() } else { backlog.pop() }?;
         let runs = if entry.segment.journal == own { backlog.take_saved(entry.number) } else { Vec::new() };
         let (records, bytes) = (entry.records, entry.bytes);
         let mut gone = Gone { topic: topic.into(), partition, records, bytes, runs, batch: None };

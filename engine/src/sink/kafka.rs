@@ -33,6 +33,7 @@ use crate::buffer::Batch;
 use crate::clock::{self, Mono, Now};
 use crate::config::Config;
 use crate::metrics::Health;
+use crate::plants::{Plant, is_planted};
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{Input, Io, Request};
@@ -316,7 +317,9 @@ impl Produce {
         state.ends_at = count;
         for partition in 0..state.partitions.len() as u32 {
             let place = Place { topic, partition };
-            self.partition_mut(place).forget_numbers();
+            if !is_planted(Plant::KeepEpoch) {
+                self.partition_mut(place).forget_numbers();
+            }
             self.partition_mut(place).acked_end.forget();
             self.list(place);
         }

@@ -2,14 +2,14 @@
 //! node still holds the connections of before.
 //!
 //! Setup: two shards, 2,000 connected clients of which each has a publication acknowledged. Action: all connect again at once and
-//! publish at once. Expectation: everybody is let in within a minute, the old connections are told why they end (0x8E, session
-//! taken over), and everything acknowledged is there, once.
+//! publish at once; once more where the node lets in only so many a second. Expectation: everybody is let in within a minute, the old
+//! connections are told why they end (0x8E, session taken over), and everything acknowledged is there, once.
 
 use std::time::{Duration, Instant};
 
 use aqueduct_tests::support::kafka;
 use aqueduct_tests::support::mqtt::{Client, Connect, Packet, Version};
-use aqueduct_tests::support::node::Plan;
+use aqueduct_tests::support::node::{Node, Plan};
 
 const CLIENTS: usize = 2_000;
 /// MQTT 5 3.14.2.1: session taken over.
@@ -17,13 +17,43 @@ const TAKEN_OVER: u8 = 0x8E;
 
 #[test]
 fn all_clients_come_back_at_once() {
-    let node = Plan::embedded().node("shards = 2\npin = false").sink("value = \"${payload}\"").start();
+    let node = plan().start();
+    come_back(&node);
+    assert_eq!(paced(&node), 0.0, "the default lets them all in at once");
+}
+
+/// The limit of each shard in a second is far below what comes: the rest waits in the kernel's queue, and its turn comes.
+#[test]
+fn a_limit_lets_them_in_one_after_the_other() {
+    // Of both shards, and each lets in a second's worth at once.
+    const RATE: usize = 2 * 100;
+    let node = plan().section("[mqtt]\nconnect_rate = 100").start();
+    let took = come_back(&node);
+    // One second's worth comes at once, and the last second need not end.
+    let at_least = Duration::from_secs((CLIENTS / RATE - 2) as u64);
+    assert!(took > at_least, "{CLIENTS} at {RATE} a second: all were in after {took:?}");
+    assert!(paced(&node) > 0.0, "the limit has told that it was reached");
+}
+
+fn plan() -> Plan {
+    Plan::embedded().node("shards = 2\npin = false").sink("value = \"${payload}\"")
+}
+
+/// How often connections were left in the kernel's queue.
+fn paced(node: &Node) -> f64 {
+    node.metrics().sum("aqueduct_accepts_paced_total", &[])
+}
+
+/// All clients connect and publish, and again while the connections of before still stand; how long the second time took until all were
+/// let in.
+fn come_back(node: &Node) -> Duration {
     let ids: Vec<String> = (0..CLIENTS).map(|i| format!("device-{i}")).collect();
-    let mut before = storm(&node, &ids);
+    let mut before = storm(node, &ids);
     publish(&mut before, "before");
     let began = Instant::now();
-    let mut after = storm(&node, &ids);
-    assert!(began.elapsed() < Duration::from_secs(60), "all were back after {:?}", began.elapsed());
+    let mut after = storm(node, &ids);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(60), "all were back after {took:?}");
     for (client, id) in before.iter_mut().zip(&ids) {
         let last = client.packet();
         assert!(matches!(last, Packet::Disconnect { reason: TAKEN_OVER, .. }), "{id}: {last:?}");
@@ -37,10 +67,11 @@ fn all_clients_come_back_at_once() {
     values.dedup();
     assert_eq!(values.len(), 2 * CLIENTS, "each once");
     assert_eq!(node.metrics().sum("aqueduct_connections", &[]), CLIENTS as f64);
+    took
 }
 
 /// Opens all connections and sends every CONNECT before the first answer is read.
-fn storm(node: &aqueduct_tests::support::node::Node, ids: &[String]) -> Vec<Client> {
+fn storm(node: &Node, ids: &[String]) -> Vec<Client> {
     let mut clients: Vec<Client> = ids.iter().map(|_| Client::open(node.mqtt(), Version::V5)).collect();
     for (client, id) in clients.iter_mut().zip(ids) {
         client.send(&Connect::new(Version::V5, id).encode());

@@ -4,6 +4,8 @@
 //! judges what Kafka holds in the end. The clients live in this process, which no fault touches, and reach the product over
 //! the loopback; the product reaches Kafka through `proxy`, the ledger past it.
 
+mod admin;
+pub mod certificates;
 mod client;
 mod clock;
 pub mod counts;
@@ -12,7 +14,9 @@ pub mod fault;
 pub mod load;
 mod memory;
 mod nemesis;
+pub mod poison;
 pub mod proxy;
+pub mod rack;
 pub mod report;
 pub mod schedule;
 mod world;
@@ -23,6 +27,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use miette::{IntoDiagnostic, Result, WrapErr, bail, miette};
 
+use self::certificates::Certificates;
 use self::disk::Disk;
 use self::fault::{Fault, KINDS, Obstacle};
 use self::load::{Load, LoadPlan, LoadReport};
@@ -39,7 +44,6 @@ use crate::reaper::{self, Duty};
 use crate::scrape::Scrape;
 use crate::system::kafka::{Cluster, ClusterPlan};
 use crate::system::{Connector, System};
-use crate::verify::Reader;
 
 /// Brokers are given up sooner than by default, so that a run of a minute sees it happen.
 const BROKER_SETTINGS: &str =
@@ -51,6 +55,26 @@ const PRODUCT_SETTINGS: [&str; 4] = [
     "sinks.s1.ack_timeout=2s",
     "sinks.s2.ack_timeout=2s",
 ];
+/// As above, where partitions are added: their number is asked for in time.
+const GROWTH_SETTINGS: [&str; 2] =
+    ["sinks.s1.partition_count_refresh_interval=1s", "connectors.k.min_metadata_refresh_interval=500ms"];
+/// Where partitions are added, the ledger judges by the time at which records came whether those of a client stay in order.
+const GROWTH_TOPIC_SETTINGS: [(&str, &str); 1] = [("message.timestamp.type", "LogAppendTime")];
+/// Where something may be denied: the brokers among themselves may do everything, the product has to say who it is.
+const DENIAL_BROKER_SETTINGS: &str = concat!(
+    "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer;",
+    "allow.everyone.if.no.acl.found=true;super.users=User:ANONYMOUS;",
+    "listener.security.protocol.map=CLIENT:PLAINTEXT,FRONT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT;",
+    "listener.name.front.sasl.enabled.mechanisms=PLAIN;",
+    "listener.name.front.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required ",
+    // A semicolon would end the setting.
+    "user_alice=\"alice-secret\"\\u003b"
+);
+const DENIAL_SETTINGS: [&str; 3] = [
+    "connectors.k.authentication.mechanism=plain",
+    "connectors.k.authentication.username=alice",
+    "connectors.k.authentication.password=alice-secret",
+];
 /// Failure where something would be skipped for want of root.
 const REQUIRE_ROOT: &str = "AQUEDUCT_REQUIRE_ROOT";
 /// Two, so that a record in the wrong one is seen.
@@ -58,6 +82,7 @@ const KAFKA_TOPICS: [&str; 2] = ["chaos-a", "chaos-b"];
 
 /// Arguments of `chaos`.
 #[derive(Debug, Args)]
+#[command(after_help = faults_help())]
 pub struct ChaosArgs {
     /// Decides faults, times and targets; without it, and without a plan, the clock does, and the seed is printed
     #[arg(long, value_name = "N")]
@@ -65,7 +90,7 @@ pub struct ChaosArgs {
     /// Brokers of the cluster
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9))]
     pub brokers: u32,
-    /// Kinds of faults to draw from [default: all that fit]
+    /// Kinds of faults to draw from [default: all that fit, but for those that are a matter of their own]
     #[arg(long, value_delimiter = ',', value_name = "KINDS")]
     pub faults: Vec<String>,
     /// Draw faults for so long
@@ -128,6 +153,11 @@ pub fn run(args: &ChaosArgs) -> Result<bool> {
     Ok(report.clean != args.expect_bad)
 }
 
+fn faults_help() -> String {
+    let names = KINDS.map(|(name, _)| name).join(", ");
+    format!("Faults: {names}. What each is stands in bench-harness/README.md.")
+}
+
 impl ChaosArgs {
     /// Whether the product keeps what Kafka does not take in files.
     fn has_buffer_on_disk(&self) -> bool {
@@ -152,13 +182,8 @@ fn scheduled(args: &ChaosArgs) -> Result<(Option<u64>, Schedule)> {
         return Ok((None, schedule));
     }
     let kinds = if args.faults.is_empty() {
-        // A clock that is wrong for longer than Kafka accepts is a matter of its own.
-        let quiet = |fault: &Fault| !matches!(fault, Fault::Idle | Fault::Memory(_) | Fault::Clock(_));
-        KINDS
-            .iter()
-            .map(|(_, fault)| *fault)
-            .filter(|fault| quiet(fault) && fault.fits(connector, args.brokers))
-            .collect()
+        let fits = |fault: &Fault| fault.is_drawn_unasked() && fault.fits(connector, args.brokers);
+        KINDS.iter().map(|(_, fault)| *fault).filter(fits).collect()
     } else {
         args.faults.iter().map(|name| name.parse()).collect::<Result<Vec<Fault>>>()?
     };
@@ -264,13 +289,21 @@ impl Stage {
             restarts: 0,
             tracer: None,
             group: None,
+            replicas: args.replicas.unwrap_or(args.brokers.min(3) as i16),
+            topic_settings: Vec::new(),
+            book: dir.join("book"),
+            gone: None,
+            poisoner: None,
+            poisoned: None,
+            certificates: None,
         };
         if args.system_args.connector == Connector::Kafka {
-            start_kafka(args, &mut world, dir)?;
+            start_kafka(args, &faults, &mut world, dir)?;
         }
         world.setup.set.insert(0, "node.pin=false".to_owned());
         world.start_product()?;
-        Ok(Self { world, routes, book: dir.join("book") })
+        let book = world.book.clone();
+        Ok(Self { world, routes, book })
     }
 
     /// Load, faults, drain, read-back.
@@ -284,7 +317,12 @@ impl Stage {
         let book = Book::read(&self.book)?;
         let windows: Vec<Window> = strikes.iter().map(|strike| strike.window.clone()).collect();
         let findings = ledger::audit(&self.world.bootstrap()?, &self.routes, &book, &windows)?;
+        let counted = scrape.as_ref().map_or(0, |scrape| scrape.sum("aqueduct_sink_kafka_acked_loss_total"));
+        let alarm = self.world.alarm(counted, &findings.lost, &book)?;
         let mut report = self.blank(args, seed, schedule, findings);
+        (report.alarm, report.poison) = (alarm, self.world.poison()?);
+        let certificates = self.world.certificates.as_ref().zip(scrape.as_ref());
+        report.renewal = certificates.map(|(certificates, scrape)| certificates.renewal(scrape));
         (report.rss_peak_bytes, report.descriptors) = (rss_peak_bytes, descriptors);
         report.weigh(&Evidence { load: &load, strikes: &strikes, book: &book, scrape });
         Ok(report)
@@ -346,34 +384,54 @@ impl Stage {
             rss_peak_bytes: 0,
             descriptors: 0,
             own: None,
+            alarm: None,
+            poison: None,
+            renewal: None,
             faults: Vec::new(),
             clean: false,
         }
     }
 }
 
-/// Kafka with the proxy in front of it, and its topics.
-fn start_kafka(args: &ChaosArgs, world: &mut World, dir: &Path) -> Result<()> {
+/// Kafka with the proxy in front of it, and its topics, as the faults need them.
+fn start_kafka(args: &ChaosArgs, faults: &[Fault], world: &mut World, dir: &Path) -> Result<()> {
+    let (mut of_brokers, mut of_product) = (vec![BROKER_SETTINGS.to_owned()], PRODUCT_SETTINGS.to_vec());
+    if faults.iter().any(|fault| matches!(fault, Fault::AddPartitions(_))) {
+        of_product.extend(GROWTH_SETTINGS);
+        world.topic_settings.extend(GROWTH_TOPIC_SETTINGS);
+    }
+    if faults.contains(&Fault::DenyTopic) {
+        of_brokers.push(DENIAL_BROKER_SETTINGS.to_owned());
+        of_product.extend(DENIAL_SETTINGS);
+    }
+    let poisoned = faults.contains(&Fault::Poison);
+    if poisoned {
+        of_product.extend(poison::SETTINGS);
+        world.topic_settings.extend(poison::TOPIC_SETTINGS);
+    }
+    of_brokers.extend(args.broker_set.iter().cloned());
     let proxy = FaultProxy::start(args.brokers)?;
-    let settings: Vec<String> =
-        [BROKER_SETTINGS.to_owned()].into_iter().chain(args.broker_set.iter().cloned()).collect();
     let plan = ClusterPlan {
         brokers: args.brokers,
-        settings: settings.join(";"),
+        settings: of_brokers.join(";"),
         front: Some(proxy.first_port()),
-        secure: false,
+        secure: faults.contains(&Fault::Certificates),
     };
     let kafka_dir = args.system_args.kafka_dir.clone().unwrap_or_else(|| dir.join("kafka"));
     let cluster = Cluster::start_as(&kafka_dir, &plan)?;
     proxy.stand_before(cluster.back.clone());
-    let replicas = args.replicas.unwrap_or(args.brokers.min(3) as i16);
-    let reader = Reader::connect(&cluster.bootstrap)?;
-    for topic in KAFKA_TOPICS {
-        reader.create_replicated_topic(topic, world.setup.partitions, replicas)?;
-    }
     world.setup.bootstrap = Some(proxy.bootstrap());
-    let own = PRODUCT_SETTINGS.iter().map(|set| (*set).to_owned());
-    world.setup.set = own.chain(world.setup.set.drain(..)).collect();
+    let mut own: Vec<String> = of_product.into_iter().map(str::to_owned).collect();
+    if let Some(hosts) = &cluster.mtls {
+        // The proxy knows Kafka's frames, not those of TLS.
+        world.setup.bootstrap = Some(hosts.clone());
+        let certificates = Certificates::create(dir.join("certificates"), cluster.certificates())?;
+        own.extend(certificates.settings());
+        world.certificates = Some(certificates);
+    }
+    own.append(&mut world.setup.set);
+    world.setup.set = own;
     (world.cluster, world.proxy) = (Some(cluster), Some(proxy));
-    Ok(())
+    let dead_letters = poisoned.then_some(poison::DEAD_LETTERS);
+    KAFKA_TOPICS.into_iter().chain(dead_letters).try_for_each(|topic| world.create_topic(topic))
 }

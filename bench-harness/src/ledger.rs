@@ -3,8 +3,8 @@
 //! Truth comes before the deed: a message is written down as sent before its bytes reach a socket, and as acknowledged after
 //! the answer was read, by a process that no fault touches. Afterwards every partition is read from its beginning, and every
 //! record has to be one of the messages, whole, where it belongs. `message` is what travels, `book` what was written down,
-//! `batch` and `fetch` read Kafka's bytes by themselves (because a client library hides producer ids and sequences), `judge`
-//! compares. Nothing here comes from `codecs/`.
+//! `batch`, `fetch` and `link` read Kafka's bytes by themselves (because a client library hides producer ids and sequences),
+//! `judge` compares. Nothing here comes from `codecs/`.
 //!
 //! It leaves out compressed batches, transactions and topics with retention: a run is shorter than any of them matters.
 
@@ -12,6 +12,7 @@ pub mod batch;
 pub mod book;
 pub mod fetch;
 pub mod judge;
+pub(crate) mod link;
 pub mod message;
 pub mod verdict;
 

@@ -43,6 +43,13 @@ impl Scrape {
         self.series.iter().filter(|(series, _)| of_name(series)).map(|(_, value)| *value as u64).sum()
     }
 
+    /// The sum of those series of a family that bear a label, written `name="value"`.
+    pub fn sum_where(&self, name: &str, label: &str) -> u64 {
+        let is_it =
+            |series: &str| series.split_once('{').is_some_and(|(own, labels)| own == name && labels.contains(label));
+        self.series.iter().filter(|(series, _)| is_it(series)).map(|(_, value)| *value as u64).sum()
+    }
+
     /// By how much each series of a counter grew since `earlier`.
     fn growth(&self, earlier: &Self, name: &str) -> Vec<f64> {
         let of_name = |series: &str| series.split('{').next() == Some(name);

@@ -365,7 +365,7 @@ impl Client {
     /// The connection is gone.
     fn lose(&mut self, desk: &mut Desk<'_>) {
         if self.socket.take().is_some() && self.state == State::Active {
-            desk.counts.disconnected(desk.now_ns);
+            desk.counts.disconnected(self.index, desk.now_ns);
         }
         self.wait(desk);
     }

@@ -1,6 +1,7 @@
 //! What the clients counted while they ran: how long acknowledgements took, when there were none, who was sent away.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use hdrhistogram::Histogram;
 
@@ -20,8 +21,8 @@ pub struct Counts {
     last_ack_ns: u64,
     /// Times without any acknowledgement, from and until.
     pub silences: Vec<(u64, u64)>,
-    /// When a client lost its connection.
-    pub disconnects: Vec<u64>,
+    /// When a client lost its connection, and which.
+    pub disconnects: Vec<(u64, u32)>,
     /// PUBLISH packets sent.
     pub publishes: u64,
     /// Those of them that were not the first of their message.
@@ -89,23 +90,44 @@ impl Counts {
         *self.farewells.entry(reason).or_default() += 1;
     }
 
-    pub(super) fn disconnected(&mut self, now_ns: u64) {
-        self.disconnects.push(now_ns);
+    pub(super) fn disconnected(&mut self, client: u32, now_ns: u64) {
+        self.disconnects.push((now_ns, client));
     }
 
     /// Acknowledgements a second of the clients that `counted` names, in whole stretches between two times; `None` if there
     /// is no whole stretch.
     pub fn rate(&self, from_ns: u64, until_ns: u64, counted: impl Fn(u32) -> bool) -> Option<f64> {
+        let bins = self.whole_bins(from_ns, until_ns).count();
+        let sum = self.acks_between(from_ns, until_ns, counted);
+        (bins > 0).then(|| sum as f64 / (bins as f64 * BIN_NS as f64 / 1e9))
+    }
+
+    /// Acknowledgements of the clients that `counted` names, in whole stretches between two times.
+    pub fn acks_between(&self, from_ns: u64, until_ns: u64, counted: impl Fn(u32) -> bool) -> u64 {
+        let Range { start, end } = self.whole_bins(from_ns, until_ns);
+        let counted = (0_u32..).zip(&self.acks).filter(|(client, _)| counted(*client));
+        counted.flat_map(|(_, bins)| bins.iter().take(end).skip(start)).map(|count| u64::from(*count)).sum()
+    }
+
+    /// The longest time within whole stretches between two times in which one of the clients that `counted` names was without an
+    /// acknowledgement while others may have had theirs.
+    pub fn longest_wait_ns(&self, from_ns: u64, until_ns: u64, counted: impl Fn(u32) -> bool) -> u64 {
+        let whole = self.whole_bins(from_ns, until_ns);
+        let mut longest = 0;
+        for (_, bins) in (0_u32..).zip(&self.acks).filter(|(client, _)| counted(*client)) {
+            let mut empty = 0;
+            for bin in whole.clone() {
+                empty = if bins.get(bin).is_some_and(|count| *count > 0) { 0 } else { empty + 1 };
+                longest = longest.max(empty);
+            }
+        }
+        longest * BIN_NS
+    }
+
+    fn whole_bins(&self, from_ns: u64, until_ns: u64) -> Range<usize> {
         let first = from_ns.saturating_sub(self.start_ns).div_ceil(BIN_NS) as usize;
         let end = (until_ns.saturating_sub(self.start_ns) / BIN_NS) as usize;
-        let bins = end.checked_sub(first).filter(|bins| *bins > 0)?;
-        let sum: u64 = (0_u32..)
-            .zip(&self.acks)
-            .filter(|(client, _)| counted(*client))
-            .flat_map(|(_, bins)| bins.iter().take(end).skip(first))
-            .map(|count| u64::from(*count))
-            .sum();
-        Some(sum as f64 / (bins as f64 * BIN_NS as f64 / 1e9))
+        first..end.max(first)
     }
 
     /// The longest time without an acknowledgement that touches a stretch of time.
@@ -124,9 +146,15 @@ impl Counts {
             .map(|at| at - from_ns)
     }
 
+    /// Connections that the clients which `counted` names lost between two times.
+    pub fn disconnects_between(&self, from_ns: u64, until_ns: u64, counted: impl Fn(u32) -> bool) -> u64 {
+        let within = |(at, client): &&(u64, u32)| (from_ns..=until_ns).contains(at) && counted(*client);
+        self.disconnects.iter().filter(within).count() as u64
+    }
+
     /// Connections lost outside of the given stretches of time.
     pub fn disconnects_outside(&self, allowed: &[(u64, u64)]) -> u64 {
-        let outside = |at: &&u64| !allowed.iter().any(|(from, until)| (from..=until).contains(at));
+        let outside = |(at, _): &&(u64, u32)| !allowed.iter().any(|(from, until)| (from..=until).contains(&at));
         self.disconnects.iter().filter(outside).count() as u64
     }
 }
@@ -154,7 +182,14 @@ mod tests {
         assert_eq!(counts.longest_silence_ns(S, 2 * S), 0);
         assert_eq!(counts.time_to_rate_ns(5 * S, 19.0), Some(S));
         assert_eq!(counts.time_to_rate_ns(5 * S, 21.0), None);
-        counts.disconnected(3 * S);
+        assert_eq!(counts.acks_between(S, 4 * S, |client| client == 0), 30);
+        assert_eq!(counts.longest_wait_ns(S, 4 * S, |_| true), 0);
+        assert_eq!(counts.longest_wait_ns(3 * S, 5 * S, |_| true), S);
+        counts.acked(1, 9 * S + S / 2, 9 * S + S / 2);
+        assert_eq!(counts.longest_wait_ns(S, 10 * S, |client| client == 1), 2 * S);
+        counts.disconnected(1, 3 * S);
+        let between = |from: u64, client: u32| counts.disconnects_between(from, 4 * S, |other| other == client);
+        assert_eq!((between(2 * S, 1), between(2 * S, 0), between(4 * S, 1)), (1, 0, 0));
         assert_eq!((counts.disconnects_outside(&[]), counts.disconnects_outside(&[(2 * S, 4 * S)])), (1, 0));
     }
 }

@@ -58,6 +58,18 @@ pub enum Fault {
     Memory(u32),
     /// The product's wall clock is wrong by so many seconds.
     Clock(i64),
+    /// The first topic gets so many partitions more, and keeps them.
+    AddPartitions(u32),
+    /// The first topic is deleted; it is made anew, and empty, at the end.
+    DeleteTopic,
+    /// The product may not write to the first topic, and may do everything else with it.
+    DenyTopic,
+    /// Clients beside those of the ledger send what the first topic never takes.
+    Poison,
+    /// The product's certificate and its authorities are rubbish, and another certificate at the end. It writes over TLS.
+    Certificates,
+    /// The power of all brokers fails at the end, and what came to the first topic from the beginning on is on no disk.
+    RackPowerCut,
 }
 
 /// What is struck, so that one thing is not struck twice at a time.
@@ -69,12 +81,12 @@ pub enum Subject {
     Broker(Who),
     /// All of them.
     Brokers,
-    /// The load or the clock, which go with anything.
+    /// The load, its company or the clock, which go with anything.
     Nothing,
 }
 
 /// The names, with a fault of each; arguments as [`Fault::drawn`] leaves them where they are not drawn.
-pub const KINDS: [(&str, Fault); 17] = [
+pub const KINDS: [(&str, Fault); 23] = [
     ("kill", Fault::Kill),
     ("term", Fault::Term),
     ("idle", Fault::Idle),
@@ -92,6 +104,12 @@ pub const KINDS: [(&str, Fault); 17] = [
     ("sync-error", Fault::SyncError),
     ("memory", Fault::Memory(256)),
     ("clock", Fault::Clock(3_600)),
+    ("add-partitions", Fault::AddPartitions(8)),
+    ("delete-topic", Fault::DeleteTopic),
+    ("deny-topic", Fault::DenyTopic),
+    ("poison", Fault::Poison),
+    ("certificates", Fault::Certificates),
+    ("rack-power-cut", Fault::RackPowerCut),
 ];
 
 const NOT_LEADER: i16 = 6;
@@ -117,6 +135,7 @@ impl Fault {
             Self::SlowLink(_) => Self::SlowLink(who()),
             Self::ProduceError(_) => Self::ProduceError(PRODUCE_ERRORS[random.below(3) as usize]),
             Self::Clock(_) => Self::Clock(CLOCK_JUMPS[random.below(4) as usize]),
+            Self::AddPartitions(_) => Self::AddPartitions(1 + random.below(4) as u32),
             other => other,
         }
     }
@@ -132,8 +151,12 @@ impl Fault {
             | Self::Blackhole(who)
             | Self::Reset(who)
             | Self::SlowLink(who) => Subject::Broker(who),
-            Self::BrokerRoll | Self::BrokerKillAll | Self::LeaderAlone | Self::ProduceError(_) => Subject::Brokers,
-            Self::Idle | Self::Clock(_) => Subject::Nothing,
+            Self::BrokerRoll | Self::BrokerKillAll | Self::LeaderAlone | Self::RackPowerCut | Self::ProduceError(_) => {
+                Subject::Brokers
+            }
+            // All of them have to agree to it.
+            Self::AddPartitions(_) | Self::DeleteTopic | Self::DenyTopic => Subject::Brokers,
+            Self::Idle | Self::Clock(_) | Self::Poison | Self::Certificates => Subject::Nothing,
         }
     }
 
@@ -150,6 +173,23 @@ impl Fault {
     /// Whether only what the product writes to a disk of its own feels it.
     pub fn strikes_disk(self) -> bool {
         matches!(self, Self::DiskFull | Self::PowerCut | Self::SyncError)
+    }
+
+    /// Whether it is to be drawn where nobody asks for it by name.
+    pub fn is_drawn_unasked(self) -> bool {
+        match self {
+            // A clock that is wrong for longer than Kafka accepts is a matter of its own.
+            Self::Idle | Self::Memory(_) | Self::Clock(_) => false,
+            // Clients are sent away, and those without a session send anew what may already be stored.
+            Self::DenyTopic => false,
+            // Its clients do not come back from the product's end.
+            Self::Poison => false,
+            // Nothing that goes wrong on the way to a broker can go wrong over TLS.
+            Self::Certificates => false,
+            // What was acknowledged is gone.
+            Self::DeleteTopic | Self::RackPowerCut => false,
+            _ => true,
+        }
     }
 
     /// Whether it makes sense there at all, as the product is by default.
@@ -222,6 +262,7 @@ impl Display for Fault {
             Self::ProduceError(code) => write!(f, "={code}"),
             Self::Memory(mebibytes) => write!(f, "={mebibytes}"),
             Self::Clock(seconds) => write!(f, "={seconds:+}"),
+            Self::AddPartitions(count) => write!(f, "={count}"),
             _ => Ok(()),
         }
     }
@@ -250,6 +291,10 @@ impl FromStr for Fault {
             Self::ProduceError(_) => Self::ProduceError(argument.parse().map_err(|_| wrong())?),
             Self::Memory(_) => Self::Memory(argument.parse().map_err(|_| wrong())?),
             Self::Clock(_) => Self::Clock(argument.parse().map_err(|_| wrong())?),
+            Self::AddPartitions(_) => {
+                let count = argument.parse().ok().filter(|count| (1..=1_000).contains(count));
+                Self::AddPartitions(count.ok_or_else(wrong)?)
+            }
             _ => return Err(wrong()),
         })
     }

@@ -135,10 +135,11 @@ impl Load {
 }
 
 fn kinds(plan: &LoadPlan) -> Vec<Kind> {
+    // Neighbours in number have different topics: this way sixteen clients bring all eight kinds to each of two.
     let kind = |index: u32| Kind {
-        version: if index & 1 == 0 { Version::V3 } else { Version::V5 },
-        persistent: index & 2 != 0,
-        qos: plan.qos[(index >> 2) as usize % plan.qos.len()],
+        version: if index & 2 == 0 { Version::V3 } else { Version::V5 },
+        persistent: index & 4 != 0,
+        qos: plan.qos[(index >> 3) as usize % plan.qos.len()],
     };
     (0..plan.clients).map(kind).collect()
 }

@@ -22,6 +22,8 @@ pub(super) struct Strike {
     pub(super) window: Window,
     /// When it had begun; a fault may take its time to.
     pub(super) struck_ns: u64,
+    /// When its healing began.
+    pub(super) healing_ns: u64,
     /// When the product dialled the broker anew whose connections are dead, if it did while they were.
     pub(super) redialled_ns: Option<u64>,
     /// What heals it, while that takes its time.
@@ -90,12 +92,14 @@ impl Strike {
             None => action.fault.to_string(),
         };
         let window = Window { name, from_ns, until_ns: u64::MAX };
-        Ok(Self { action, begun, window, struck_ns: mono_ns(), redialled_ns: None, healers: Vec::new() })
+        let struck_ns = mono_ns();
+        Ok(Self { action, begun, window, struck_ns, healing_ns: u64::MAX, redialled_ns: None, healers: Vec::new() })
     }
 
     fn heal(&mut self, world: &mut World, start_ns: u64, say: &dyn Fn(&str)) -> Result<Stage> {
         let fault = self.action.fault;
         say(&format!("{:8.3} s  {fault} ends", seconds(mono_ns() - start_ns)));
+        self.healing_ns = mono_ns();
         self.redialled_ns = world.redialled_ns(fault, &self.begun);
         self.healers = world.end(fault, &self.begun).wrap_err_with(|| format!("{fault} ends"))?;
         Ok(Stage::Healing)

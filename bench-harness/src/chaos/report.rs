@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
+use super::certificates::Renewal;
 use super::counts::Counts;
 use super::load::LoadReport;
 use super::nemesis::Strike;
+use super::poison::Poison;
+use super::rack::Alarm;
 use super::world::Farewell;
 use crate::ledger::book::Book;
 use crate::ledger::message;
@@ -36,8 +39,17 @@ pub struct FaultReport {
     /// Where connections were dead: from then until the product dialled that broker anew; absent if it did not while they were.
     pub redial_ms: Option<u64>,
     /// Where one broker was struck: the rate of the clients whose partition another leads, of what it was before, between the
-    /// end of the first second of the fault and its healing.
+    /// end of the first second of the fault and its healing. Where a topic was struck: that of the clients of other topics.
     pub others_rate: Option<f64>,
+    /// Where a topic was struck: the longest time that one client of another topic was without an acknowledgement meanwhile.
+    pub others_wait_ms: Option<u64>,
+    /// Where a topic was struck: the longest time that one of its own clients was.
+    pub struck_wait_ms: Option<u64>,
+    /// Where a topic was struck: connections that clients of other topics lost meanwhile.
+    pub others_disconnects: Option<u64>,
+    /// Where a topic was struck: acknowledgements to its clients between the end of the first second of the fault and the beginning
+    /// of its healing.
+    pub struck_acks: Option<u64>,
 }
 
 /// The product's own counters beside the ledger's.
@@ -53,6 +65,8 @@ pub struct OwnCounts {
     pub retried: u64,
     /// Records sent again under a new epoch because their fate was open.
     pub possible_duplicate: u64,
+    /// Offsets that Kafka gave out again.
+    pub acked_loss: u64,
     /// Whether they fit the ledger: to the unit where nothing was sent twice.
     pub agree: bool,
 }
@@ -109,6 +123,12 @@ pub struct Report {
     pub descriptors: usize,
     /// Its own counters; absent if it was restarted, which sets them to 0.
     pub own: Option<OwnCounts>,
+    /// Where the brokers lost what they had acknowledged: what the product said of it.
+    pub alarm: Option<Alarm>,
+    /// Where there was poison: what became of it.
+    pub poison: Option<Poison>,
+    /// Where certificates were replaced: how the product took it.
+    pub renewal: Option<Renewal>,
     /// The faults as they went.
     pub faults: Vec<FaultReport>,
     /// Nothing is there that must not be.
@@ -149,7 +169,11 @@ impl Report {
         let lead = (load.start_ns + WARM_NS, first_fault.unwrap_or(u64::MAX / 2));
         self.rate_before = first_fault.and_then(|_| counts.rate(lead.0, lead.1, |_| true));
         self.faults = strikes.iter().map(|strike| self.fault_report(strike, load, lead, book.routes)).collect();
-        self.own = scrape.as_ref().map(|scrape| own_counts(scrape, counts, &self.findings));
+        // What a topic took along when it was deleted had been written, and so had what Kafka lost.
+        let lost_by_kafka = self.alarm.as_ref().map_or(0, |_| self.findings.verdict.lost);
+        let (acked, dead_letters) = self.poison.as_ref().map_or((0, 0), |poison| (poison.acked, poison.dead_letters));
+        let written = self.findings.verdict.records + self.findings.verdict.excused + lost_by_kafka + dead_letters;
+        self.own = scrape.as_ref().map(|scrape| own_counts(scrape, counts, [counts.publishes + acked, written]));
         if self.restarts > 0 {
             // With its sessions the product forgets packet ids, so a copy at QoS 2 is then nobody's fault.
             self.findings.bad.retain(|bad| bad.what != "dup2");
@@ -169,10 +193,34 @@ impl Report {
             recovery_ms: recovery.map(|ns| ns / 1_000_000),
             redial_ms: strike.redialled_ns.map(|ns| ns.saturating_sub(strike.struck_ns) / 1_000_000),
             others_rate: self.others_rate(strike, counts, lead, routes),
+            others_wait_ms: strike.begun.route.map(|route| {
+                let elsewhere = |client| message::route(client, routes) != route;
+                counts.longest_wait_ns(window.from_ns, window.until_ns, elsewhere) / 1_000_000
+            }),
+            struck_wait_ms: strike.begun.route.map(|route| {
+                let here = |client| message::route(client, routes) == route;
+                counts.longest_wait_ns(window.from_ns, window.until_ns, here) / 1_000_000
+            }),
+            others_disconnects: strike.begun.route.map(|route| {
+                let elsewhere = |client| message::route(client, routes) != route;
+                counts.disconnects_between(window.from_ns, window.until_ns, elsewhere)
+            }),
+            struck_acks: strike.begun.route.map(|route| {
+                let here = |client| message::route(client, routes) == route;
+                counts.acks_between(strike.struck_ns + WARM_NS, strike.healing_ns, here)
+            }),
         }
     }
 
     fn others_rate(&self, strike: &Strike, counts: &Counts, lead: (u64, u64), routes: u8) -> Option<f64> {
+        let of_others = |elsewhere: &dyn Fn(u32) -> bool| {
+            let before = counts.rate(lead.0, lead.1, elsewhere).filter(|rate| *rate > 0.0)?;
+            let during = counts.rate(strike.struck_ns + WARM_NS, strike.window.until_ns, elsewhere)?;
+            Some(during / before)
+        };
+        if let Some(route) = strike.begun.route {
+            return of_others(&|client| message::route(client, routes) != route);
+        }
         let struck = i32::try_from(strike.begun.broker?).ok()?;
         let partition_of: BTreeMap<u32, i32> = self.findings.partition_of.iter().copied().collect();
         let elsewhere = |client: u32| {
@@ -181,14 +229,18 @@ impl Report {
                 partition.and_then(|partition| strike.begun.leaders.get(&(message::route(client, routes), partition)));
             leader.is_some_and(|leader| *leader != struck)
         };
-        let before = counts.rate(lead.0, lead.1, elsewhere).filter(|rate| *rate > 0.0)?;
-        let during = counts.rate(strike.struck_ns + WARM_NS, strike.window.until_ns, elsewhere)?;
-        Some(during / before)
+        of_others(&elsewhere)
     }
 
     fn is_clean(&self) -> bool {
         let own = self.own.as_ref().is_none_or(|own| own.agree);
-        self.findings.verdict.is_clean(self.restarts > 0)
+        let mut verdict = self.findings.verdict;
+        if let Some(alarm) = &self.alarm {
+            // Nobody but Kafka can keep what it has lost; it has to be told.
+            verdict.lost = if alarm.is_exact() { 0 } else { alarm.untold + alarm.unfounded + 1 };
+        }
+        verdict.is_clean(self.restarts > 0)
+            && self.poison.as_ref().is_none_or(Poison::is_clean)
             && self.drained
             && self.crashes.is_empty()
             && self.strange_packets == 0
@@ -215,6 +267,7 @@ impl Report {
             ("in Kafka", v.delivered, String::new()),
             ("lost", v.lost, "0".to_owned()),
             ("lost, a later one there", v.gap_then_later, "0".to_owned()),
+            ("gone with a deleted topic", v.excused, String::new()),
             ("not acknowledged, not there", v.lost_unacked, String::new()),
             ("ghosts", v.ghost, "0".to_owned()),
             ("corrupt", v.corrupt, "0".to_owned()),
@@ -225,6 +278,7 @@ impl Report {
             ("doubled by clients", v.dup_resend, format!("≤ {}", v.resent)),
             ("doubled at QoS 2", v.dup2, dup2_bound),
             ("out of order", v.reorder, "0".to_owned()),
+            ("clients in another partition since", v.moved, String::new()),
             ("connections lost unprovoked", self.disconnects_unprovoked, String::new()),
         ];
         for (label, value, bound) in rows {
@@ -247,6 +301,15 @@ impl Report {
                 fault.fault, fault.from_ms, fault.until_ms, fault.silence_ms
             );
         }
+        if let Some(alarm) = &self.alarm {
+            text += &format!("lost by Kafka, and told by the product: {alarm:?}\n");
+        }
+        if let Some(poison) = &self.poison {
+            text += &format!("poison: {poison:?}\n");
+        }
+        if let Some(renewal) = &self.renewal {
+            text += &format!("certificates: {renewal:?}\n");
+        }
         for bad in &self.findings.bad {
             text += &format!("BAD {}\n", serde_json::to_string(bad).unwrap_or_default());
         }
@@ -261,23 +324,22 @@ impl Report {
     }
 }
 
-fn own_counts(scrape: &Scrape, counts: &Counts, findings: &Findings) -> OwnCounts {
+fn own_counts(scrape: &Scrape, counts: &Counts, [sent, written]: [u64; 2]) -> OwnCounts {
     let publishes = scrape.sum("aqueduct_publishes_received_total");
     let success = scrape.sum("aqueduct_sink_success_total");
     let refused = scrape.sum("aqueduct_sink_failed_total") + scrape.sum("aqueduct_sink_dropped_total");
     let retried = scrape.sum("aqueduct_sink_retried_total");
     let possible_duplicate = scrape.sum("aqueduct_sink_possible_duplicate_total");
-    let records = findings.verdict.records;
+    let acked_loss = scrape.sum("aqueduct_sink_kafka_acked_loss_total");
     // What a lost connection had in its buffers is sent and never received.
-    let all_came = publishes == counts.publishes || (!counts.disconnects.is_empty() && publishes < counts.publishes);
-    let all_written = (success..=success + possible_duplicate + refused).contains(&records);
-    OwnCounts { publishes, success, refused, retried, possible_duplicate, agree: all_came && all_written }
+    let all_came = publishes == sent || (!counts.disconnects.is_empty() && publishes < sent);
+    let all_written = (success..=success + possible_duplicate + refused).contains(&written);
+    OwnCounts { publishes, success, refused, retried, possible_duplicate, acked_loss, agree: all_came && all_written }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::verdict::Verdict;
 
     #[test]
     fn own_counters_agree_to_the_unit_or_not_at_all() {
@@ -286,15 +348,9 @@ mod tests {
                 "aqueduct_publishes_received_total{{qos=\"1\"}} 10\naqueduct_sink_success_total{{sink=\"s1\"}} {success}\n\
                  aqueduct_sink_possible_duplicate_total{{sink=\"s1\"}} {possible}\n"
             ));
-            let mut counts = Counts::new(1, 0);
-            counts.publishes = publishes;
-            let findings = Findings {
-                verdict: Verdict { records, ..Verdict::default() },
-                bad: Vec::new(),
-                partition_of: Vec::new(),
-            };
+            let counts = Counts::new(1, 0);
             assert_eq!(
-                own_counts(&scrape, &counts, &findings).agree,
+                own_counts(&scrape, &counts, [publishes, records]).agree,
                 agree,
                 "{success} {possible} {records} {publishes}"
             );

@@ -10,13 +10,20 @@ use std::time::{Duration, Instant};
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use rustix::process::Signal;
 
+use super::admin::{Admin, NewTopic};
+use super::certificates::Certificates;
 use super::clock;
 use super::disk::Disk;
 use super::fault::{Fault, Who};
 use super::load::Wheel;
 use super::memory::MemoryGroup;
+use super::poison::{self, Poison, Poisoner};
 use super::proxy::{FaultProxy, Mode};
+use super::rack::{Alarm, Disks, Gone};
+use crate::ledger::book::{Book, BookWriter};
 use crate::ledger::fetch::KafkaReader;
+use crate::ledger::judge::GONE_GRACE_NS;
+use crate::measure::mono_ns;
 use crate::scrape::Scrape;
 use crate::system::kafka::Cluster;
 use crate::system::process::Process;
@@ -26,6 +33,10 @@ use crate::system::{Running, Setup};
 const ALONE: Duration = Duration::from_millis(2_500);
 /// A slow link: 1 Mbit/s.
 const SLOW_BYTES_PER_SECOND: u32 = 125_000;
+/// The topic that is struck.
+const STRUCK_ROUTE: u8 = 0;
+/// Who the product is where it may be denied something.
+const PRINCIPAL: &str = "User:alice";
 /// How long all replicas may take to be in sync again.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -45,6 +56,12 @@ pub(super) struct Begun {
     pub(super) broker: Option<u32>,
     /// By route and partition, who led them then; only where one broker is struck.
     pub(super) leaders: BTreeMap<(u8, i32), i32>,
+    /// The route whose topic is struck, if it is one.
+    pub(super) route: Option<u8>,
+    /// When the topic was gone from every broker, if it is.
+    gone_ns: u64,
+    /// What the disks have of it, where the rest will be gone.
+    disks: Option<Disks>,
 }
 
 /// Everything that can be struck.
@@ -63,6 +80,18 @@ pub(super) struct World {
     pub(super) restarts: u32,
     pub(super) tracer: Option<Process>,
     pub(super) group: Option<MemoryGroup>,
+    /// Copies of each partition.
+    pub(super) replicas: i16,
+    /// What topics are made with.
+    pub(super) topic_settings: Vec<(&'static str, &'static str)>,
+    /// Where the ledger's book is kept.
+    pub(super) book: PathBuf,
+    /// What the brokers lost.
+    pub(super) gone: Option<Gone>,
+    pub(super) poisoner: Option<Poisoner>,
+    /// Acknowledged records that Kafka never takes.
+    pub(super) poisoned: Option<u64>,
+    pub(super) certificates: Option<Certificates>,
 }
 
 impl World {
@@ -104,6 +133,19 @@ impl World {
                 self.group = Some(MemoryGroup::confine(node.process.id(), mebibytes)?);
             }
             Fault::Clock(seconds) => self.set_clock(seconds)?,
+            Fault::Poison => {
+                begun.route = Some(STRUCK_ROUTE);
+                let node = self.node.as_ref().ok_or_else(|| miette!("the product does not run"))?;
+                self.poisoner = Some(Poisoner::start(node.mqtt, format!("chaos/{STRUCK_ROUTE}/poison")));
+            }
+            Fault::Certificates => self.change_certificates(Certificates::spoil)?,
+            Fault::RackPowerCut => {
+                begun.disks = Some(Disks::note(&self.cluster()?.folders(), &self.struck_topic()?)?);
+            }
+            Fault::AddPartitions(_) | Fault::DeleteTopic | Fault::DenyTopic => {
+                begun.route = Some(STRUCK_ROUTE);
+                self.change_topic(fault, &mut begun)?;
+            }
             _ => {}
         }
         Ok(begun)
@@ -120,9 +162,13 @@ impl World {
         let broker = begun.broker.unwrap_or(1);
         match fault {
             Fault::BrokerKill(_) | Fault::LeaderAlone => return self.cluster()?.restart(&[broker]),
-            Fault::BrokerKillAll => {
-                let cluster = self.cluster()?;
-                return cluster.restart(&(1..=cluster.brokers).collect::<Vec<_>>());
+            Fault::BrokerKillAll => return self.restart_all(),
+            Fault::RackPowerCut => {
+                self.all_brokers(|cluster, broker| cluster.signal(broker, Signal::KILL))?;
+                // The script takes the dead for dead.
+                self.all_brokers(|cluster, broker| cluster.kill(broker))?;
+                self.gone = begun.disks.as_ref().map(Disks::cut).transpose()?;
+                return self.restart_all();
             }
             Fault::Kill | Fault::Term => self.start_product()?,
             Fault::PowerCut => {
@@ -138,7 +184,16 @@ impl World {
             Fault::SyncError => self.tracer.take().map_or(Ok(()), Process::stop)?,
             Fault::Memory(_) => self.group = None,
             Fault::Clock(_) => self.set_clock(0)?,
-            Fault::BrokerRoll => {}
+            Fault::DeleteTopic => {
+                // The judge takes what is answered within the grace for an answer of the old topic's.
+                let until_ns = begun.gone_ns + GONE_GRACE_NS;
+                std::thread::sleep(Duration::from_nanos(until_ns.saturating_sub(mono_ns())));
+                self.create_topic(&self.struck_topic()?)?;
+            }
+            Fault::Poison => self.poisoned = self.poisoner.take().map(Poisoner::end).transpose()?,
+            Fault::Certificates => self.change_certificates(Certificates::renew)?,
+            Fault::DenyTopic => self.admin()?.allow(&self.struck_topic()?)?,
+            Fault::BrokerRoll | Fault::AddPartitions(_) => {}
         }
         Ok(Vec::new())
     }
@@ -202,6 +257,58 @@ impl World {
         }
     }
 
+    /// Makes a topic of the ledger's.
+    pub(super) fn create_topic(&self, name: &str) -> Result<()> {
+        let (partitions, replicas, settings) = (self.setup.partitions, self.replicas, &self.topic_settings);
+        self.admin()?.create_topic(&NewTopic { name, partitions, replicas, settings })
+    }
+
+    /// What an administrator does to the first topic. The book hears of it.
+    fn change_topic(&self, fault: Fault, begun: &mut Begun) -> Result<()> {
+        let (admin, topic) = (self.admin()?, self.struck_topic()?);
+        match fault {
+            Fault::AddPartitions(more) => {
+                BookWriter::join(&self.book)?.grows(STRUCK_ROUTE, mono_ns())?;
+                admin.add_partitions(&topic, more as i32)?;
+            }
+            Fault::DeleteTopic => {
+                admin.delete_topic(&topic)?;
+                begun.gone_ns = mono_ns();
+                BookWriter::join(&self.book)?.gone(STRUCK_ROUTE, begun.gone_ns)?;
+            }
+            _ => admin.deny_writes(&topic, PRINCIPAL)?,
+        }
+        Ok(())
+    }
+
+    fn change_certificates(&mut self, change: impl Fn(&mut Certificates, u32, &[u16]) -> Result<()>) -> Result<()> {
+        let hosts = self.cluster()?.mtls.clone().unwrap_or_default();
+        let ports: Vec<u16> = hosts.split(',').filter_map(|host| host.rsplit(':').next()?.parse().ok()).collect();
+        let product = self.node.as_ref().ok_or_else(|| miette!("the product does not run"))?.process.id();
+        let certificates = self.certificates.as_mut().ok_or_else(|| miette!("the product does not use TLS"))?;
+        change(certificates, product, &ports)
+    }
+
+    fn admin(&self) -> Result<Admin> {
+        Admin::connect(&self.cluster()?.bootstrap)
+    }
+
+    /// The topic that is struck where it is one.
+    pub(super) fn struck_topic(&self) -> Result<String> {
+        self.topics().into_iter().nth(usize::from(STRUCK_ROUTE)).ok_or_else(|| miette!("there is no topic"))
+    }
+
+    /// What the product said of the loss there was, beside what the judge found lost.
+    pub(super) fn alarm(&self, counted: u64, lost: &[(u32, u32)], book: &Book) -> Result<Option<Alarm>> {
+        let Some((gone, node)) = self.gone.as_ref().zip(self.node.as_ref()) else { return Ok(None) };
+        gone.compare(node.process.output(), &self.struck_topic()?, counted, lost, book).map(Some)
+    }
+
+    /// What became of the poison there was.
+    pub(super) fn poison(&self) -> Result<Option<Poison>> {
+        self.poisoned.map(|acked| poison::find(&self.bootstrap()?, acked)).transpose()
+    }
+
     fn strike_broker(&mut self, fault: Fault, broker: u32) -> Result<()> {
         match fault {
             Fault::BrokerKill(_) => self.cluster()?.kill(broker)?,
@@ -247,6 +354,11 @@ impl World {
         others(Signal::CONT)?;
         // The script takes the dead for dead.
         killed.and_then(|()| self.cluster()?.kill(leader)).map(|()| leader)
+    }
+
+    fn restart_all(&self) -> Result<Vec<Child>> {
+        let cluster = self.cluster()?;
+        cluster.restart(&(1..=cluster.brokers).collect::<Vec<_>>())
     }
 
     fn all_brokers(&self, each: impl Fn(&Cluster, u32) -> Result<()>) -> Result<()> {

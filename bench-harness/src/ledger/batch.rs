@@ -17,6 +17,8 @@ const HEADER_BYTES: usize = 61;
 const ATTRIBUTES_AT: usize = 21;
 const COMPRESSION: i16 = 0b111;
 const CONTROL: i16 = 0b10_0000;
+/// The largest time of a batch is that of its arrival at the leader, and holds for all its records (LogAppendTime).
+const APPEND_TIME: i16 = 0b1000;
 
 /// One record, with what tells who wrote it and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Record<'a> {
     pub producer_epoch: i16,
     /// Sequence of this record within producer id, epoch and partition; -1 without idempotence.
     pub sequence: i32,
+    /// When the leader took it, milliseconds since 1970 UTC, where the topic keeps that (LogAppendTime).
+    pub appended_ms: Option<i64>,
     /// Key; `None` is null.
     pub key: Option<&'a [u8]>,
     /// Value; `None` is null.
@@ -74,6 +78,7 @@ fn read_batch(batch: &[u8], partition: i32, from: i64, each: &mut dyn FnMut(Reco
     if attributes & CONTROL != 0 {
         return Ok(end);
     }
+    let appended_ms = (attributes & APPEND_TIME != 0).then(|| i64_at(batch, 35)).transpose()?;
     let mut records = Cursor(&batch[HEADER_BYTES..]);
     for _ in 0..count {
         let length = records.length()?.ok_or_else(|| miette!("a record without length"))?;
@@ -86,7 +91,7 @@ fn read_batch(batch: &[u8], partition: i32, from: i64, each: &mut dyn FnMut(Reco
         let offset = base + delta;
         if offset >= from {
             let sequence = if base_sequence < 0 { -1 } else { (i64::from(base_sequence) + delta) as i32 & i32::MAX };
-            each(Record { partition, offset, producer_id, producer_epoch, sequence, key, value });
+            each(Record { partition, offset, producer_id, producer_epoch, sequence, appended_ms, key, value });
         }
     }
     Ok(end)
@@ -147,12 +152,17 @@ mod tests {
 
     /// Two records, ("k", "v") and (null, "w"), written by hand.
     fn batch(base: i64) -> Vec<u8> {
+        batch_as(base, false)
+    }
+
+    fn batch_as(base: i64, by_arrival: bool) -> Vec<u8> {
         let records = [16, 0, 0, 0, 2, b'k', 2, b'v', 0, 14, 0, 0, 2, 1, 2, b'w', 0];
         let mut batch = base.to_be_bytes().to_vec();
         batch.extend_from_slice(&((HEADER_BYTES - LENGTH_END + records.len()) as i32).to_be_bytes());
-        batch.extend_from_slice(&[0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0]);
+        batch.extend_from_slice(&[0, 0, 0, 1, 2, 0, 0, 0, 0, 0, if by_arrival { 8 } else { 0 }]);
         batch.extend_from_slice(&1_i32.to_be_bytes());
-        batch.extend_from_slice(&[0; 16]);
+        batch.extend_from_slice(&40_i64.to_be_bytes());
+        batch.extend_from_slice(&50_i64.to_be_bytes());
         batch.extend_from_slice(&77_i64.to_be_bytes());
         batch.extend_from_slice(&3_i16.to_be_bytes());
         batch.extend_from_slice(&i32::MAX.to_be_bytes());
@@ -183,6 +193,15 @@ mod tests {
         check(&batch(5), 6, std::slice::from_ref(&second), 7);
         let both = [batch(5), batch(7)].concat();
         check(&both[..both.len() - 1], 6, &[second], 7);
+    }
+
+    #[test]
+    fn the_time_of_arrival_is_that_of_the_batch_where_the_topic_keeps_it() {
+        for (by_arrival, expected) in [(true, Some(50)), (false, None)] {
+            let mut seen = Vec::new();
+            read(&batch_as(0, by_arrival), 1, 0, &mut |record| seen.push(record.appended_ms)).unwrap();
+            assert_eq!(seen, [expected; 2]);
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //! entry  | kind | client: u32 | first sequence: u32 | count: u32 | detail: u16 | time_ns: u64 |         numbers big-endian
 //! kind   'C' a client: `first` is its QoS       'S' sent: `detail` is the attempt, from 0
 //!        'A' acknowledged                       'N' refused: `detail` is the reason code
+//!        'G' a topic has more partitions        'D' a topic is gone, with all it held: nobody knows it any more
+//!            than before: `client` is its           `client` is its route
+//!            route
 //! ```
 
 use std::collections::BTreeMap;
@@ -30,13 +33,32 @@ pub struct BookWriter {
 impl BookWriter {
     /// Starts an empty book.
     pub fn create(path: &Path, run: u64, payload_bytes: usize, routes: u8) -> Result<Self> {
-        let mut file = File::create(path).into_diagnostic().wrap_err_with(|| path.display().to_string())?;
+        // Whoever joins writes behind what is there, and so do we.
+        let _ = std::fs::remove_file(path);
+        let file = File::options().create_new(true).append(true).open(path).into_diagnostic();
+        let mut file = file.wrap_err_with(|| path.display().to_string())?;
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&run.to_be_bytes());
         head.extend_from_slice(&(payload_bytes as u32).to_be_bytes());
         head.push(routes);
         file.write_all(&head).into_diagnostic()?;
         Ok(Self { file })
+    }
+
+    /// Opens a book that another writes at the same time, to add what becomes of the topics.
+    pub fn join(path: &Path) -> Result<Self> {
+        let file = File::options().append(true).open(path).into_diagnostic();
+        Ok(Self { file: file.wrap_err_with(|| path.display().to_string())? })
+    }
+
+    /// The topic of this route is about to get more partitions.
+    pub fn grows(&mut self, route: u8, now_ns: u64) -> Result<()> {
+        self.entry(b'G', u32::from(route), [0, 0], 0, now_ns)
+    }
+
+    /// The topic of this route is gone from every broker, with all that was acknowledged.
+    pub fn gone(&mut self, route: u8, now_ns: u64) -> Result<()> {
+        self.entry(b'D', u32::from(route), [0, 0], 0, now_ns)
     }
 
     /// There is this client, and it publishes at this QoS.
@@ -113,6 +135,10 @@ pub struct Book {
     pub routes: u8,
     /// By client index.
     pub clients: BTreeMap<u32, ClientPage>,
+    /// By route: how often its topic was given more partitions.
+    pub growths: BTreeMap<u8, u32>,
+    /// By route: when its topic was last gone from every broker.
+    pub gone_ns: BTreeMap<u8, u64>,
 }
 
 impl Book {
@@ -126,12 +152,8 @@ impl Book {
         if !bytes.starts_with(MAGIC) || bytes.len() < HEAD_BYTES {
             bail!("not a book of the ledger");
         }
-        let mut book = Self {
-            run: long(bytes, 8),
-            payload_bytes: word(bytes, 16) as usize,
-            routes: bytes[20],
-            clients: BTreeMap::new(),
-        };
+        let mut book =
+            Self { run: long(bytes, 8), payload_bytes: word(bytes, 16) as usize, routes: bytes[20], ..Self::default() };
         for (number, entry) in (0_usize..).zip(bytes[HEAD_BYTES..].chunks_exact(ENTRY_BYTES)) {
             if book.take(entry).is_none() {
                 bail!("entry {number} contradicts those before it");
@@ -143,17 +165,29 @@ impl Book {
     fn take(&mut self, entry: &[u8]) -> Option<()> {
         let (client, first, count) = (word(entry, 1), word(entry, 5) as usize, word(entry, 9) as usize);
         let (detail, now_ns) = (u16::from_be_bytes([entry[13], entry[14]]), long(entry, 15));
-        if entry[0] == b'C' {
-            self.clients.insert(client, ClientPage { qos: first as u8, messages: Vec::new() });
-            return Some(());
+        match entry[0] {
+            b'C' => drop(self.clients.insert(client, ClientPage { qos: first as u8, messages: Vec::new() })),
+            b'G' => *self.growths.entry(u8::try_from(client).ok()?).or_default() += 1,
+            b'D' => drop(self.gone_ns.insert(u8::try_from(client).ok()?, now_ns)),
+            _ => return self.take_message(entry[0], (client, first, count), detail, now_ns),
         }
+        Some(())
+    }
+
+    fn take_message(
+        &mut self,
+        kind: u8,
+        (client, first, count): (u32, usize, usize),
+        detail: u16,
+        now_ns: u64,
+    ) -> Option<()> {
         let messages = &mut self.clients.get_mut(&client)?.messages;
-        if entry[0] == b'S' && first == messages.len() && detail == 0 {
+        if kind == b'S' && first == messages.len() && detail == 0 {
             messages.resize(first + count, Sent { first_ns: now_ns, attempts: 1, answer: Answer::None });
             return Some(());
         }
         for message in messages.get_mut(first..first + count)? {
-            match entry[0] {
+            match kind {
                 b'S' if message.answer == Answer::None => message.attempts = detail + 1,
                 b'A' if message.answer == Answer::None => message.answer = Answer::Acked(now_ns),
                 b'N' if message.answer == Answer::None => message.answer = Answer::Nacked(detail as u8),
@@ -200,6 +234,23 @@ mod tests {
         assert_eq!(book.clients[&7], ClientPage { qos: 2, messages });
         let torn = Book::parse(&bytes[..bytes.len() - 1]).unwrap();
         assert_eq!(torn.clients[&7].messages[1].attempts, 1);
+    }
+
+    #[test]
+    fn what_becomes_of_topics_is_added_by_another_hand() {
+        let path = std::env::temp_dir().join(format!("aqueduct-joined-{}", std::process::id()));
+        let mut own = BookWriter::create(&path, 42, 128, 2).unwrap();
+        own.client(7, 1).unwrap();
+        let mut other = BookWriter::join(&path).unwrap();
+        other.grows(1, 5).unwrap();
+        own.sent(7, 0, 1, 0, 10).unwrap();
+        other.gone(0, 20).unwrap();
+        other.gone(0, 30).unwrap();
+        own.acked(7, 0, 1, 40).unwrap();
+        let book = Book::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((book.growths, book.gone_ns), (BTreeMap::from([(1, 1)]), BTreeMap::from([(0, 30)])));
+        assert_eq!(book.clients[&7].messages[0].answer, Answer::Acked(40));
     }
 
     #[test]

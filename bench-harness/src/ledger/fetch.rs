@@ -1,10 +1,8 @@
 //! As much of Kafka's protocol as reading a topic back takes, because client libraries hide the batches.
 //!
 //! ```text
-//! request   length: i32 | api: i16 | version: i16 | correlation: i32 | client: string | body
-//! response  length: i32 | correlation: i32 | body
-//! Metadata 1   topics              -> brokers (id, host, port, rack), controller, topics (error, name, internal, partitions
-//!                                     (error, index, leader, replicas, in-sync replicas))
+//! Metadata 4   topics, create them -> throttle, brokers (id, host, port, rack), cluster, controller, topics (error, name,
+//!                                     internal, partitions (error, index, leader, replicas, in-sync replicas))
 //! ListOffsets 1  -1, topics        -> topics (name, partitions (index, error, timestamp, offset))
 //! Fetch 4      -1, wait, sizes, isolation, topics -> throttle, topics (name, partitions (index, error, high watermark,
 //!                                     last stable offset, aborted transactions, records))
@@ -13,17 +11,19 @@
 //! One question at a time on one connection to each leader. After a failure everything is asked anew, for a minute: brokers
 //! that were just started need their time.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use miette::{IntoDiagnostic, Result, WrapErr, bail, miette};
 
 use super::batch::{self, Record};
+use super::link::{Link, put_text};
 
-const METADATA: (i16, i16) = (3, 1);
+const METADATA: (i16, i16) = (3, 4);
 const LIST_OFFSETS: (i16, i16) = (2, 1);
 const FETCH: (i16, i16) = (1, 4);
+/// UNKNOWN_TOPIC_OR_PARTITION.
+const UNKNOWN_TOPIC: i16 = 3;
 const FETCH_BYTES: i32 = 8 << 20;
 /// The end of a partition, as ListOffsets asks for it.
 const LATEST: i64 = -1;
@@ -69,11 +69,22 @@ impl KafkaReader {
         let mut last = miette!("no host to ask");
         for host in &self.hosts {
             match Link::open(*host, METADATA_ANSWER).and_then(|mut link| partitions(&mut link, topic)) {
-                Ok(partitions) => return Ok(partitions),
+                Ok(Some(partitions)) => return Ok(partitions),
+                Ok(None) => last = miette!("nobody knows topic {topic}"),
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Whether every host answers that there is no such topic.
+    pub fn is_unknown_to_all(&self, topic: &str) -> Result<bool> {
+        for host in &self.hosts {
+            if partitions(&mut Link::open(*host, METADATA_ANSWER)?, topic)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Calls `each` with every record of the topic, partition by partition, in the order of offsets.
@@ -129,63 +140,30 @@ fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
-/// A connection to one broker.
-struct Link {
-    stream: TcpStream,
-    correlation: i32,
-}
-
-impl Link {
-    fn open(at: SocketAddr, patience: Duration) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&at, patience).into_diagnostic().wrap_err_with(|| at.to_string())?;
-        stream.set_nodelay(true).into_diagnostic()?;
-        stream.set_read_timeout(Some(patience)).into_diagnostic()?;
-        Ok(Self { stream, correlation: 0 })
-    }
-
-    fn ask(&mut self, (api, version): (i16, i16), body: &[u8]) -> Result<Answer> {
-        self.correlation += 1;
-        let mut request = vec![0; 4];
-        request.extend_from_slice(&api.to_be_bytes());
-        request.extend_from_slice(&version.to_be_bytes());
-        request.extend_from_slice(&self.correlation.to_be_bytes());
-        put_text(&mut request, "aqueduct-ledger");
-        request.extend_from_slice(body);
-        let length = (request.len() - 4) as u32;
-        request[..4].copy_from_slice(&length.to_be_bytes());
-        self.stream.write_all(&request).into_diagnostic()?;
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length).into_diagnostic()?;
-        let length = u32::from_be_bytes(length) as usize;
-        if length > 256 << 20 {
-            bail!("an answer of {length} bytes");
-        }
-        let mut bytes = vec![0; length];
-        self.stream.read_exact(&mut bytes).into_diagnostic()?;
-        let mut answer = Answer { bytes, at: 0 };
-        if answer.int()? != self.correlation {
-            bail!("an answer to another question");
-        }
-        Ok(answer)
-    }
-}
-
-fn partitions(link: &mut Link, topic: &str) -> Result<Vec<PartitionInfo>> {
+/// The partitions of a topic; `None` if this broker knows of no such topic.
+fn partitions(link: &mut Link, topic: &str) -> Result<Option<Vec<PartitionInfo>>> {
     let mut body = 1_i32.to_be_bytes().to_vec();
     put_text(&mut body, topic);
+    // A question must not make a topic that somebody has deleted.
+    body.push(0);
     let mut answer = link.ask(METADATA, &body)?;
+    answer.skip(4)?;
     let mut brokers = Vec::new();
     for _ in 0..answer.int()? {
         let (id, host, port) = (answer.int()?, answer.text()?, answer.int()?);
         answer.text()?;
         brokers.push((id, format!("{host}:{port}").parse::<SocketAddr>().into_diagnostic()?));
     }
+    answer.text()?;
     answer.int()?;
     let mut found = Vec::new();
     for _ in 0..answer.int()? {
         let error = answer.short()?;
         answer.text()?;
         answer.skip(1)?;
+        if error == UNKNOWN_TOPIC {
+            return Ok(None);
+        }
         if error != 0 {
             bail!("topic {topic}: error {error}");
         }
@@ -198,7 +176,7 @@ fn partitions(link: &mut Link, topic: &str) -> Result<Vec<PartitionInfo>> {
         }
     }
     found.sort_by_key(|info| info.partition);
-    Ok(found)
+    Ok(Some(found))
 }
 
 fn list_offset(link: &mut Link, topic: &str, partition: i32, timestamp: i64) -> Result<i64> {
@@ -244,64 +222,4 @@ fn put_one_partition(body: &mut Vec<u8>, topic: &str, partition: i32) {
     put_text(body, topic);
     body.extend_from_slice(&1_i32.to_be_bytes());
     body.extend_from_slice(&partition.to_be_bytes());
-}
-
-fn put_text(body: &mut Vec<u8>, text: &str) {
-    body.extend_from_slice(&(text.len() as u16).to_be_bytes());
-    body.extend_from_slice(text.as_bytes());
-}
-
-/// An answer that is read from front to back.
-struct Answer {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Answer {
-    fn skip(&mut self, count: usize) -> Result<&[u8]> {
-        let end = self.at + count;
-        let taken = self.bytes.get(self.at..end).ok_or_else(|| miette!("an answer is cut off"))?;
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        self.skip(N)?.first_chunk().copied().ok_or_else(|| miette!("an answer is cut off"))
-    }
-
-    fn short(&mut self) -> Result<i16> {
-        self.array().map(i16::from_be_bytes)
-    }
-
-    fn int(&mut self) -> Result<i32> {
-        self.array().map(i32::from_be_bytes)
-    }
-
-    fn long(&mut self) -> Result<i64> {
-        self.array().map(i64::from_be_bytes)
-    }
-
-    /// Null reads as nothing.
-    fn text(&mut self) -> Result<String> {
-        let length = self.short()?.max(0) as usize;
-        Ok(String::from_utf8_lossy(self.skip(length)?).into_owned())
-    }
-
-    /// How many numbers an array holds.
-    fn ints(&mut self) -> Result<usize> {
-        let count = self.int()?.max(0) as usize;
-        self.skip(4 * count)?;
-        Ok(count)
-    }
-
-    /// The head of an answer about one partition of one topic, up to and with the partition's index.
-    fn one_partition(&mut self, partition: i32) -> Result<()> {
-        let topics = self.int()?;
-        self.text()?;
-        let (partitions, index) = (self.int()?, self.int()?);
-        if (topics, partitions, index) != (1, 1, partition) {
-            bail!("an answer about another partition");
-        }
-        Ok(())
-    }
 }

@@ -9,6 +9,8 @@ use super::verdict::{Bad, Findings, Verdict};
 
 /// Bad messages of a kind that are told in full.
 const TOLD: usize = 5;
+/// An answer that was on its way when the last broker forgot a topic is read within so long. Nobody makes the topic anew before.
+pub const GONE_GRACE_NS: u64 = 1_000_000_000;
 
 /// A fault and its time, on the monotonic clock of the book.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +31,12 @@ struct Place {
     producer: (i64, i16),
     number: i32,
     attempt: u16,
+    appended_ms: Option<i64>,
 }
 
 impl Place {
     fn tell(&self, sequence: u32) -> String {
-        let Self { partition, offset, producer: (id, epoch), number, attempt } = self;
+        let Self { partition, offset, producer: (id, epoch), number, attempt, .. } = self;
         format!(
             "{sequence} at {partition}/{offset}: producer {id}, epoch {epoch}, number {number}, attempt {}",
             attempt + 1
@@ -47,7 +50,8 @@ struct Seen<'a> {
     first: Vec<Option<Place>>,
     further: BTreeMap<u32, Vec<Place>>,
     partition: Option<i32>,
-    highest: u32,
+    /// By partition.
+    highest: BTreeMap<i32, u32>,
 }
 
 /// Compares while the topics are read.
@@ -57,6 +61,7 @@ pub struct Judge<'a> {
     clients: BTreeMap<u32, Seen<'a>>,
     verdict: Verdict,
     bad: Vec<Bad>,
+    lost: Vec<(u32, u32)>,
 }
 
 impl<'a> Judge<'a> {
@@ -67,10 +72,10 @@ impl<'a> Judge<'a> {
             first: vec![None; page.messages.len()],
             further: BTreeMap::new(),
             partition: None,
-            highest: 0,
+            highest: BTreeMap::new(),
         };
         let clients = book.clients.iter().map(|(client, page)| (*client, seen(page))).collect();
-        Self { book, windows, clients, verdict: Verdict::default(), bad: Vec::new() }
+        Self { book, windows, clients, verdict: Verdict::default(), bad: Vec::new(), lost: Vec::new() }
     }
 
     /// One record of the topic of a route, in the order of its partition.
@@ -82,6 +87,7 @@ impl<'a> Judge<'a> {
             producer: (record.producer_id, record.producer_epoch),
             number: record.sequence,
             attempt: 0,
+            appended_ms: record.appended_ms,
         };
         let value = record.value.unwrap_or_default();
         let (stamp, topic) = match message::parse(value) {
@@ -108,9 +114,12 @@ impl<'a> Judge<'a> {
         let routes = self.book.routes;
         let own_topic = message::topic(stamp.client, routes) == topic && message::route(stamp.client, routes) == route;
         let own_key = record.key == Some(message::key(stamp.client).as_bytes());
-        let seen = self.clients.get_mut(&stamp.client);
-        let own_partition =
-            seen.is_some_and(|seen| *seen.partition.get_or_insert(record.partition) == record.partition);
+        let grows = self.book.growths.contains_key(&route);
+        let own_partition = self.clients.get_mut(&stamp.client).is_some_and(|seen| {
+            let first = *seen.partition.get_or_insert(record.partition);
+            // How often it may move is judged when all is read.
+            grows || first == record.partition
+        });
         own_topic && own_key && own_partition
     }
 
@@ -120,14 +129,20 @@ impl<'a> Judge<'a> {
         let Some(earlier) = first else {
             *first = Some(place);
             self.verdict.delivered += 1;
-            if stamp.sequence < seen.highest {
+            let highest = seen.highest.entry(place.partition).or_default();
+            if stamp.sequence < *highest {
                 self.verdict.reorder += 1;
                 self.tell("reorder", Some(stamp), &[place.tell(stamp.sequence)]);
             } else {
-                seen.highest = stamp.sequence;
+                *highest = stamp.sequence;
             }
             return;
         };
+        let mut place = place;
+        if place.partition != earlier.partition && place.appended_ms < earlier.appended_ms {
+            // Partitions are read one after the other; of two copies the one that came first is the first.
+            std::mem::swap(earlier, &mut place);
+        }
         let further = seen.further.entry(stamp.sequence).or_default();
         let twin = [*earlier].into_iter().chain(further.iter().copied()).find(|other| other.attempt == place.attempt);
         let others = [earlier.tell(stamp.sequence), place.tell(stamp.sequence)];
@@ -158,7 +173,7 @@ impl<'a> Judge<'a> {
             self.close(*client, seen);
         }
         let partition_of = clients.iter().filter_map(|(client, seen)| Some((*client, seen.partition?))).collect();
-        Findings { verdict: self.verdict, bad: self.bad, partition_of }
+        Findings { verdict: self.verdict, bad: self.bad, partition_of, lost: self.lost }
     }
 
     fn close(&mut self, client: u32, seen: &Seen<'a>) {
@@ -167,18 +182,32 @@ impl<'a> Judge<'a> {
             .filter(|((_, sent), place)| matches!(sent.answer, Answer::Acked(_)) && place.is_some())
             .map(|((sequence, _), _)| sequence)
             .last();
+        self.judge_moves(client, seen);
+        let gone_ns = self.book.gone_ns.get(&message::route(client, self.book.routes));
+        let went_with_topic = |acked_ns: u64| gone_ns.is_some_and(|gone_ns| acked_ns <= gone_ns + GONE_GRACE_NS);
         for ((sequence, sent), place) in (0_u32..).zip(&seen.page.messages).zip(&seen.first) {
             self.verdict.sent += 1;
             self.verdict.resent += u64::from(sent.attempts.saturating_sub(1));
             match (sent.answer, place) {
+                (Answer::Acked(at), None) if went_with_topic(at) => {
+                    self.verdict.acked += 1;
+                    self.verdict.excused += 1;
+                }
                 (Answer::Acked(_), None) => {
                     self.verdict.acked += 1;
                     self.verdict.lost += 1;
+                    self.lost.push((client, sequence));
                     self.verdict.gap_then_later += u64::from(last > Some(sequence));
-                    let stamp = Stamp { run: self.book.run, client, sequence, attempt: 0, qos: 0, sent_ns: 0 };
-                    self.tell("lost", Some(&stamp), &neighbours(seen, sequence));
+                    self.tell("lost", Some(&self.stamp(client, sequence)), &neighbours(seen, sequence));
                 }
-                (Answer::Acked(_), Some(_)) => self.verdict.acked += 1,
+                (Answer::Acked(at), Some(place)) => {
+                    self.verdict.acked += 1;
+                    if went_with_topic(at) {
+                        // It was stored in the topic that is gone, and once more in the one that came after it.
+                        self.verdict.dup_own += 1;
+                        self.tell("dup_own", Some(&self.stamp(client, sequence)), &[place.tell(sequence)]);
+                    }
+                }
                 (Answer::Nacked(_), place) => {
                     self.verdict.nacked += 1;
                     self.verdict.nacked_present += u64::from(place.is_some());
@@ -187,6 +216,41 @@ impl<'a> Judge<'a> {
                 (Answer::None, Some(_)) => {}
             }
         }
+    }
+
+    /// Of a client whose topic got more partitions: it moves no more often than that, and what it sent later came later.
+    fn judge_moves(&mut self, client: u32, seen: &Seen<'a>) {
+        let Some(growths) = self.book.growths.get(&message::route(client, self.book.routes)) else { return };
+        let there = (0_u32..).zip(&seen.first).filter_map(|(sequence, place)| Some((sequence, (*place)?)));
+        let (mut moves, mut before) = (0, None);
+        // By partition, the message that came last of those so far.
+        let mut latest: BTreeMap<i32, (u32, Place)> = BTreeMap::new();
+        for (sequence, place) in there {
+            moves += u32::from(before.is_some_and(|before| before != place.partition));
+            before = Some(place.partition);
+            let overtaken = latest.iter().find(|(partition, (_, earlier))| {
+                // Within a partition the offsets tell.
+                **partition != place.partition && place.appended_ms < earlier.appended_ms
+            });
+            if let Some((_, (earlier, at))) = overtaken {
+                self.verdict.reorder += 1;
+                let places = [at.tell(*earlier), place.tell(sequence)];
+                self.tell("reorder", Some(&self.stamp(client, sequence)), &places);
+            }
+            let last = latest.entry(place.partition).or_insert((sequence, place));
+            if place.appended_ms >= last.1.appended_ms {
+                *last = (sequence, place);
+            }
+        }
+        self.verdict.moved += u64::from(moves > 0);
+        if moves > *growths {
+            self.verdict.misrouted += 1;
+            self.tell("misrouted", Some(&self.stamp(client, 0)), &[format!("moved {moves} times")]);
+        }
+    }
+
+    fn stamp(&self, client: u32, sequence: u32) -> Stamp {
+        Stamp { run: self.book.run, client, sequence, attempt: 0, qos: 0, sent_ns: 0 }
     }
 
     fn tell(&mut self, what: &'static str, stamp: Option<&Stamp>, places: &[String]) {

@@ -19,13 +19,16 @@ pub struct Verdict {
     pub records: u64,
     /// Acknowledged and not in Kafka. Must be 0.
     pub lost: u64,
+    /// Acknowledged, and gone with a topic that was deleted after that: allowed.
+    pub excused: u64,
     /// Sent, not acknowledged, not in Kafka: allowed.
     pub lost_unacked: u64,
     /// Records of this form that nobody sent. Must be 0.
     pub ghost: u64,
     /// Records that are no message, or not byte for byte. Must be 0.
     pub corrupt: u64,
-    /// Records with another key, in another topic or another partition than they belong to. Must be 0.
+    /// Records with another key, in another topic or another partition than they belong to, and clients that changed their partition
+    /// more often than partitions were added. Must be 0.
     pub misrouted: u64,
     /// Refused and in Kafka all the same: allowed.
     pub nacked_present: u64,
@@ -38,8 +41,10 @@ pub struct Verdict {
     pub dup_resend: u64,
     /// Those of the other copies that were published at QoS 2. Must be 0 unless the product was restarted.
     pub dup2: u64,
-    /// First copies that stand behind a later message of their client. Must be 0.
+    /// First copies that stand behind a later message of their client, or came to another partition after it. Must be 0.
     pub reorder: u64,
+    /// Clients whose messages went on in another partition, once there were more.
+    pub moved: u64,
     /// Those of the lost for which a later acknowledged message of their client is there.
     pub gap_then_later: u64,
 }
@@ -79,7 +84,10 @@ pub struct Findings {
     pub verdict: Verdict,
     /// The first of the bad messages.
     pub bad: Vec<Bad>,
-    /// By client: the partition its records lie in.
+    /// By client: the partition its records lie in; of one that moved, the lowest.
     #[serde(skip)]
     pub partition_of: Vec<(u32, i32)>,
+    /// All that is lost, by client and sequence.
+    #[serde(skip)]
+    pub lost: Vec<(u32, u32)>,
 }

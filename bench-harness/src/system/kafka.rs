@@ -56,6 +56,8 @@ pub struct Cluster {
     pub back: Vec<SocketAddr>,
     /// Where they listen for TLS, if they do.
     pub tls: Option<TlsListener>,
+    /// Where they listen for TLS and want to see a certificate, if they do.
+    pub mtls: Option<String>,
     /// Process id of the first broker.
     pub broker: u32,
     /// How many brokers it has.
@@ -92,10 +94,11 @@ impl Cluster {
             said("BOOTSTRAP").ok_or_else(|| miette!("kafka.sh did not say where Kafka listens"))?.to_owned();
         let authority = dir.join("tls/ca.pem");
         let tls = said("TLS").map(|hosts| TlsListener { bootstrap: hosts.to_owned(), authority });
+        let mtls = said("MTLS").map(str::to_owned);
         let back = said("BACK").unwrap_or_default();
         let back = back.split(',').filter(|at| !at.is_empty()).map(str::parse).collect::<Result<_, _>>();
         let (back, brokers) = (back.into_diagnostic()?, plan.brokers);
-        let mut cluster = Self { duty, script, dir: dir.to_owned(), bootstrap, back, tls, broker: 0, brokers };
+        let mut cluster = Self { duty, script, dir: dir.to_owned(), bootstrap, back, tls, mtls, broker: 0, brokers };
         cluster.broker = cluster.pid(1)?.as_raw_nonzero().get() as u32;
         Ok(cluster)
     }
@@ -106,6 +109,16 @@ impl Cluster {
         let text = fs::read_to_string(&path).into_diagnostic().wrap_err_with(|| path.display().to_string())?;
         let pid = text.trim().parse().ok().and_then(Pid::from_raw);
         pid.ok_or_else(|| miette!("{} holds no process id", path.display()))
+    }
+
+    /// The folder of its keys and certificates, if it listens for TLS.
+    pub fn certificates(&self) -> PathBuf {
+        self.dir.join("tls")
+    }
+
+    /// The folders of the brokers.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        (1..=self.brokers).map(|broker| self.dir.join(broker.to_string())).collect()
     }
 
     /// Sends a signal to a running broker.

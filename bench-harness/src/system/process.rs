@@ -49,6 +49,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Where its output goes.
+    pub fn output(&self) -> &Path {
+        &self.output
+    }
+
     /// Its process id as the kernel calls take it.
     pub fn pid(&self) -> Result<Pid> {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| miette!("a process id out of range"))

@@ -11,7 +11,8 @@ fn book() -> Book {
         answer: if sequence < 4 { Answer::Acked(sequence * 1_000_000_000 + 500_000_000) } else { Answer::None },
     };
     let page = |qos| ClientPage { qos, messages: (0..5).map(message).collect() };
-    Book { run: 1, payload_bytes: PAYLOAD_BYTES, routes: 2, clients: BTreeMap::from([(0, page(1)), (1, page(2))]) }
+    let clients = BTreeMap::from([(0, page(1)), (1, page(2))]);
+    Book { run: 1, payload_bytes: PAYLOAD_BYTES, routes: 2, clients, ..Book::default() }
 }
 
 /// A record as (client, sequence, attempt, producer id), changed where a test says so.
@@ -19,9 +20,17 @@ fn book() -> Book {
 struct Copy(u32, u32, u16, i64);
 
 fn judged(copies: &[Copy], change: impl Fn(usize, &mut Vec<u8>, &mut Vec<u8>, &mut i32, &mut u8)) -> Findings {
-    let book = book();
+    judged_by(&book(), copies, change, |_| None)
+}
+
+fn judged_by(
+    book: &Book,
+    copies: &[Copy],
+    change: impl Fn(usize, &mut Vec<u8>, &mut Vec<u8>, &mut i32, &mut u8),
+    appended_ms: impl Fn(usize) -> Option<i64>,
+) -> Findings {
     let windows = [Window { name: "outage".into(), from_ns: 2_100_000_000, until_ns: 2_200_000_000 }];
-    let mut judge = Judge::new(&book, &windows);
+    let mut judge = Judge::new(book, &windows);
     for (at, Copy(client, sequence, attempt, producer_id)) in copies.iter().copied().enumerate() {
         let qos = 1 + client as u8;
         let stamp = Stamp { run: 1, client, sequence, attempt, qos, sent_ns: 0 };
@@ -35,6 +44,7 @@ fn judged(copies: &[Copy], change: impl Fn(usize, &mut Vec<u8>, &mut Vec<u8>, &m
             producer_id,
             producer_epoch: 0,
             sequence: at as i32,
+            appended_ms: appended_ms(at),
             key: Some(&key),
             value: Some(&value),
         };
@@ -62,6 +72,7 @@ const GOOD: Verdict = Verdict {
     delivered: 8,
     records: 8,
     lost: 0,
+    excused: 0,
     lost_unacked: 2,
     ghost: 0,
     corrupt: 0,
@@ -72,6 +83,7 @@ const GOOD: Verdict = Verdict {
     dup_resend: 0,
     dup2: 0,
     reorder: 0,
+    moved: 0,
     gap_then_later: 0,
 };
 
@@ -137,4 +149,44 @@ fn records_that_do_not_belong_are_seen() {
     assert_eq!(at_two(|_, value, _, _| value[50] ^= 1), Verdict { corrupt: 1, ..absent });
     let ghost = judged(&[Copy(0, 5, 0, 7), Copy(9, 0, 0, 7)], |_, _, _, _, _| {}).verdict;
     assert_eq!((ghost.ghost, ghost.lost), (2, 8));
+}
+
+/// Client 0 has its first two messages in partition 0 and the others in partition 1, which came to be in between.
+#[test]
+fn a_client_may_move_when_its_topic_grows_and_must_keep_its_order() {
+    let check = |growths: &[(u8, u32)], partitions: [i32; 4], came_ms: [i64; 4], expected: Verdict| {
+        let book = Book { growths: growths.iter().copied().collect(), ..book() };
+        let place = |at: usize, partition: &mut i32| {
+            if let Some(own) = partitions.get(at) {
+                *partition = *own;
+            }
+        };
+        let came = |at: usize| came_ms.get(at).copied().or(Some(0));
+        let findings = judged_by(&book, &good(), |at, _, _, partition, _| place(at, partition), came);
+        assert_eq!(findings.verdict, expected, "{growths:?} {partitions:?} {came_ms:?}");
+    };
+    let (moved, in_time) = (Verdict { moved: 1, ..GOOD }, [1, 2, 2, 3]);
+    check(&[(0, 1)], [0, 0, 1, 1], in_time, moved);
+    check(&[(0, 1)], [0, 0, 1, 1], [1, 5, 4, 6], Verdict { reorder: 1, ..moved });
+    check(&[(0, 1)], [0, 1, 0, 1], in_time, Verdict { misrouted: 1, ..moved });
+    check(&[(0, 2)], [0, 1, 0, 0], in_time, moved);
+    check(&[(1, 1)], [0, 0, 1, 1], in_time, Verdict { misrouted: 2, ..GOOD });
+}
+
+/// Client 0's topic is gone at 1.6 s: its messages of 0.5 and 1.5 s may be missing, that of 2.5 s came within the grace, that of 3.5 s did not.
+#[test]
+fn a_deleted_topic_excuses_what_was_acknowledged_before_and_nothing_else() {
+    let check = |copies: &[Copy], expected: Verdict| {
+        let book = Book { gone_ns: BTreeMap::from([(0, 1_600_000_000)]), ..book() };
+        assert_eq!(judged_by(&book, copies, |_, _, _, _, _| {}, |_| None).verdict, expected);
+    };
+    let good = good();
+    let without = |gone: usize| Verdict { delivered: 8 - gone as u64, records: 8 - gone as u64, ..GOOD };
+    check(&good[3..], Verdict { excused: 3, ..without(3) });
+    check(&good[4..], Verdict { excused: 3, lost: 1, ..without(4) });
+    // What is there again although it was acknowledged before was stored twice.
+    check(&good[2..], Verdict { excused: 2, dup_own: 1, ..without(2) });
+    // The other topic is still there.
+    let others = [&good[3..4], &good[5..]].concat();
+    check(&others, Verdict { excused: 3, lost: 1, gap_then_later: 1, ..without(4) });
 }

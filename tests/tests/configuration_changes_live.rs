@@ -377,6 +377,81 @@ fn what_a_removed_sink_had_on_disk_is_sent_when_it_comes_again() {
     });
 }
 
+/// Waits as long as a test does: whoever is away for a while is not given up.
+const PATIENT: &str =
+    "request_timeout = \"120s\"\nmetadata_request_timeout = \"120s\"\nhealth_check_interval = \"120s\"";
+
+/// Kafka is away, and thousands of records that were acknowledged lie on disk, when everything about how they are sent changes. With the
+/// last change the partitions are full: clients wait until Kafka is back, and lose neither a record nor their connection.
+#[test]
+fn options_change_over_a_backlog_and_all_of_it_is_sent() {
+    if Kafka::shared().is_none() {
+        return;
+    }
+    let kafka = Kafka::start(1, "").expect("a broker of its own");
+    kafka.create_topic("live-backlog", 4);
+    let disk = "query_mode = \"async\"\nbuffer.mode = \"disk\"\nbuffer.segment_bytes = \"64KB\"";
+    let value = "value = \"${payload} 0\"";
+    let plan = Plan::kafka(kafka.bootstrap(), "live-backlog").node("shards = 2\npin = false").connector(PATIENT);
+    let node = plan.sink(disk).sink(value).start();
+    let load = Load::start(&node, "t");
+    wait::until("each shard has its links", 20, || (sockets(&node, &kafka).0.len() >= 4).then_some(()));
+    let frozen = kafka.freeze(1);
+    let before = sockets(&node, &kafka);
+    let accepted = node.metrics().sum("aqueduct_connections_accepted_total", &[]);
+    more_lies_on_disk(&node);
+    let mut now = value.to_owned();
+    for edit in [
+        "value = \"${payload} 0\"\ncompression = \"gzip\"",
+        "value = \"${payload} 0\"\ncompression = \"snappy\"\nbatch_target_bytes = \"1KB\"\nmax_batch_bytes = \"4KB\"",
+        "value = \"${payload} 0\"\nmax_inflight = 1",
+        "value = \"${payload} 1\"\nmax_inflight = 3",
+    ] {
+        change(&node, &mut now, edit);
+        more_lies_on_disk(&node);
+    }
+    let little = "max_batch_bytes = \"4KB\"\nbuffer.per_partition_limit = \"64KB\"";
+    change(&node, &mut now, &format!("value = \"${{payload}} 1\"\n{little}"));
+    let matched = || node.metrics().sink("matched_total");
+    let full = wait::until("what lies there is more than may, and nothing is taken", 5, || {
+        let full = matched();
+        thread::sleep(Duration::from_millis(500));
+        (matched() == full).then_some(full)
+    });
+    assert_eq!(before, sockets(&node, &kafka), "sockets of links and of clients");
+    drop(frozen);
+    wait::until("clients go on", 30, || (matched() > full + 1_000.0).then_some(()));
+    let published = load.stop();
+    assert_eq!(accepted, node.metrics().sum("aqueduct_connections_accepted_total", &[]), "nobody came again");
+    all_there_once_and_in_order(&kafka, &["live-backlog"], &published);
+    let records = kafka.read("live-backlog");
+    let of =
+        |template: &[u8]| records.iter().filter(|r| r.value.as_deref().is_some_and(|v| v.ends_with(template))).count();
+    assert!(of(b" 0") >= 4_000 && of(b" 1") >= 2_000, "{} before the template changed, {} after", of(b" 0"), of(b" 1"));
+    let total = f64::from(published.iter().sum::<u32>());
+    let rest = wait::until("nothing is open", 10, || {
+        let metrics = node.metrics();
+        let open = metrics.sink("queuing") + metrics.sink("inflight") + metrics.sink("buffer_disk_records");
+        (open == 0.0).then_some((metrics.accounts(), metrics.sink("success_total")))
+    });
+    assert_eq!(rest, ((total, total), total), "all of it was sent");
+}
+
+/// Has other lines in the place of those that are there now.
+#[track_caller]
+fn change(node: &Node, now: &mut String, to: &str) {
+    node.configure(now, to);
+    assert!(node.changed().contains("sinks.main."), "{to}");
+    to.clone_into(now);
+}
+
+/// Waits until a thousand records more wait on disk.
+fn more_lies_on_disk(node: &Node) {
+    let records = || node.metrics().sink("buffer_disk_records");
+    let before = records();
+    wait::until("a thousand records more lie on disk", 30, || (records() >= before + 1_000.0).then_some(()));
+}
+
 #[test]
 fn a_buffer_that_cannot_be_opened_refuses_the_change() {
     let Some(kafka) = Kafka::shared() else { return };

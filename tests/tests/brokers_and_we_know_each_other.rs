@@ -100,18 +100,24 @@ fn refused(listener: &str, connector: &str, reason: &str) {
     let began = Instant::now();
     let mut client = Client::connect(node.mqtt(), Version::V5, "c");
     client.publish("t", b"waits", 1);
-    wait::until(&format!("{reason} in /readyz"), 10, || {
-        let (_, ready) = http::get(node.ports().http, "/readyz")?;
-        let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
-        let main = &ready["connectors"]["main"];
-        assert_ne!(main["health"], "connected", "{connector}");
-        main["reason"].as_str().is_some_and(|said| said.contains(reason)).then_some(())
-    });
+    says_of_the_connector(&node, reason);
     client.expect_silence(Duration::from_millis(300));
     let failed = node.metrics().sum("aqueduct_kafka_logins_total", &["outcome=\"failed\""]);
     let at_most = 2.0 + began.elapsed().as_secs_f64() / 0.3;
     assert_eq!(failed > 0.0, reason.contains("authentication with"), "{connector}: {failed}");
     assert!(failed <= at_most, "{connector}: {failed} tries in {:?}", began.elapsed());
+}
+
+/// It is not connected, and soon `/readyz` says why.
+#[track_caller]
+fn says_of_the_connector(node: &Node, reason: &str) {
+    wait::until(&format!("{reason} in /readyz"), 10, || {
+        let (_, ready) = http::get(node.ports().http, "/readyz")?;
+        let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
+        let main = &ready["connectors"]["main"];
+        assert_ne!(main["health"], "connected", "{reason}");
+        main["reason"].as_str().is_some_and(|said| said.contains(reason)).then_some(())
+    });
 }
 
 #[test]
@@ -134,6 +140,27 @@ fn who_may_not_come_in_is_told_why() {
     refused(kafka.listener("SASL"), &token(&endpoint, "wrong"), "401 Unauthorized (invalid_client)");
     refused(kafka.listener("SASL"), "", "closed by the broker; if it wants to know who we are, set authentication");
     refused(kafka.bootstrap(), &user("plain", "alice-secret"), "authentication with PLAIN");
+}
+
+/// `type = "confluent"` is TLS, believes the system's authorities, and logs in with PLAIN: an address, a key and its secret are all that
+/// has to be said. Of `type = "kafka"` each of them has to be asked for.
+#[test]
+fn confluent_takes_an_address_a_key_and_a_secret() {
+    let Some(kafka) = kafka() else { return };
+    kafka.create_topic("confluent", 1);
+    let plan = |authorities: &str| {
+        Plan::kafka(kafka.listener("SASL_TLS"), "confluent")
+            .set("connectors.main.type", "confluent")
+            .connector("authentication = { username = \"alice\", password = \"alice-secret\" }")
+            .environment("SSL_CERT_FILE", &kafka.file(authorities))
+            .sink("value = \"${payload}\"")
+    };
+    let node = plan("tls/ca.pem").start();
+    Client::connect(node.mqtt(), Version::V5, "c").publish_acked("t", b"by a key", 1);
+    assert_eq!(kafka.read_count("confluent", 1)[0].value.as_deref(), Some(&b"by a key"[..]));
+    let node = plan("tls/other-ca.pem").start();
+    says_of_the_connector(&node, "is not signed by a trusted authority");
+    refused(kafka.listener("SASL_TLS"), &user("plain", "alice-secret"), "set tls.enable = true");
 }
 
 /// KIP-368: the broker lets a login last 6 s. Each link logs in again before, and nothing is sent twice.

@@ -14,6 +14,7 @@ const RECORDS: &str = "tests/tests/records_carry_what_is_configured.rs";
 const HOLDS: &str = "tests/tests/kafka_holds_what_was_published.rs";
 const TRUST: &str = "tests/tests/brokers_and_we_know_each_other.rs";
 const BUFFERS: &str = "tests/tests/buffers_keep_what_kafka_does_not_take.rs";
+const WATERMARK: &str = "tests/tests/memory_above_the_watermark_is_given_back.rs";
 const WRITER: &str = "engine/src/sink/kafka/tests.rs";
 const GIVEN_UP: &str = "engine/src/sink/kafka/tests/given_up.rs";
 const HEALTH: &str = "engine/src/sink/kafka/tests/health.rs";
@@ -26,8 +27,10 @@ const SECURITY: &str = "engine/src/config/tests/security.rs";
 /// Section, option, and the test that feels it: file and name.
 const TESTS: &[(&str, &str, &str, &str)] = &[
     ("connectors", "type", SECURITY, "confluent_presets_tls_and_plain"),
+    ("connectors", "type", TRUST, "confluent_takes_an_address_a_key_and_a_secret"),
     ("connectors", "enable", TOWARDS_KAFKA, "a_connector_that_is_not_enabled_is_not_dialled"),
     ("connectors", "bootstrap_hosts", TOWARDS_KAFKA, "any_bootstrap_host_will_do"),
+    ("connectors", "bootstrap_hosts", TOWARDS_KAFKA, "a_name_is_resolved_again_at_every_dial"),
     ("connectors", "client_id", TOWARDS_KAFKA, "brokers_hear_the_client_id"),
     ("connectors", "allow_auto_topic_creation", TOWARDS_KAFKA, "a_topic_is_made_only_if_that_is_allowed"),
     (
@@ -127,6 +130,8 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
         "engine/src/shard/tests/overload.rs",
         "in_async_the_oldest_go_until_few_are_left",
     ),
+    ("sinks", "buffer.memory_overload_protection", WATERMARK, "the_oldest_records_are_given_up_and_counted"),
+    ("sinks", "buffer.memory_overload_protection", WATERMARK, "publishers_wait_while_somebody_else_has_the_memory"),
 ];
 
 /// For people: nothing reads them.

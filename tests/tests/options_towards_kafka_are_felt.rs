@@ -9,10 +9,11 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use aqueduct_tests::support::hosts::Hosts;
 use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
-use aqueduct_tests::support::node::{Node, Plan};
+use aqueduct_tests::support::node::{self, Node, Plan};
 use aqueduct_tests::support::{peer, port, wait};
 use rustix::net::sockopt::{
     socket_keepalive, socket_recv_buffer_size, socket_send_buffer_size, tcp_keepcnt, tcp_keepidle, tcp_keepintvl,
@@ -187,6 +188,31 @@ fn any_bootstrap_host_will_do() {
     let node = Plan::kafka(&hosts, "behind-the-second").start();
     Client::connect(node.mqtt(), Version::V5, "c").publish_acked("t", b"x", 1);
     assert_eq!(kafka.read("behind-the-second").len(), 1);
+}
+
+/// The name of a bootstrap host means another address now: the next link goes there.
+#[test]
+fn a_name_is_resolved_again_at_every_dial() {
+    let Some(hosts) = Hosts::new() else { return };
+    let before = TcpListener::bind("127.0.0.2:0").expect("a free port");
+    let port = before.local_addr().expect("bound").port();
+    let after = TcpListener::bind(("127.0.0.3", port)).expect("the same port of another address");
+    hosts.say("kafka.test", "127.0.0.2");
+    let _node = Plan::kafka(&format!("kafka.test:{port}"), "t")
+        .connector("reconnect_delay = \"100ms\"\nclient_id = \"by-name\"")
+        .binary(&hosts.seen_by(node::binary()))
+        .start();
+    let (mut link, _) = before.accept().expect("a link");
+    let mut request = [0; 256];
+    let n = link.read(&mut request).expect("the first request");
+    assert!(request[..n].windows(7).any(|bytes| bytes == b"by-name"), "{:02x?}", &request[..n]);
+    hosts.say("kafka.test", "127.0.0.3");
+    drop(link);
+    for listener in [&before, &after] {
+        listener.set_nonblocking(true).expect("a TCP option");
+    }
+    wait::until("a link to the new address", 10, || after.accept().ok());
+    assert!(before.accept().is_err(), "nobody dials the old one any more");
 }
 
 /// What is out of reach is looked at for a while before it is called that, and only then in the log.

@@ -183,14 +183,15 @@ impl JournalFiles {
 
     /// Reads what was asked for first.
     pub(super) fn read_next(&mut self, done: &mut impl FnMut(DiskDone)) {
-        let Some(Read { segment, backlog, partition, wanted }) = self.reads.pop_front() else { return };
+        let Some(Read { segment, backlog, partition, mut wanted }) = self.reads.pop_front() else { return };
         let place = self.journals.place(segment.journal).clone();
         let part = PartKey { sink: place.sink, partition };
         let entries = match self.reader(segment) {
             Ok(file) => wanted
-                .iter()
+                .iter_mut()
                 .map(|wanted| {
-                    let set_aside = |bytes: &[u8]| place.set_aside(segment.seq, u64::from(wanted.at), bytes);
+                    let at = u64::from(wanted.at);
+                    let set_aside = |bytes: &[u8]| place.set_aside(segment.seq, at, bytes);
                     (wanted.number, read_back(file, place.mark, place.shard, part, wanted, set_aside))
                 })
                 .collect(),

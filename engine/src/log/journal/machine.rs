@@ -434,7 +434,7 @@ impl Journal {
             }
             segment = Some(entry.segment);
             bytes += entry.bytes as usize;
-            wanted.push(Wanted { number: entry.number, at: entry.at, bytes: entry.bytes });
+            wanted.push(Wanted::new(entry.number, entry.at, entry.bytes));
             if self.loaded_bytes + bytes >= ahead_max {
                 break;
             }

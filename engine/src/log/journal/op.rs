@@ -21,7 +21,7 @@ pub struct SegmentId {
 pub struct BacklogId(pub u32);
 
 /// An entry to be read back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Wanted {
     /// Its number in the journal.
     pub number: u64,
@@ -29,6 +29,16 @@ pub struct Wanted {
     pub at: u32,
     /// Its length.
     pub bytes: u32,
+    /// Room for it, of the shard that will give it back: an allocator takes note late of what another thread frees than the one that
+    /// asked for it, and of batches that is soon more than all that may be read back.
+    pub room: Vec<u8>,
+}
+
+impl Wanted {
+    /// An entry, with room for it.
+    pub fn new(number: u64, at: u32, bytes: u32) -> Self {
+        Self { number, at, bytes, room: Vec::with_capacity(bytes as usize) }
+    }
 }
 
 /// A piece of work. Those of one journal are carried out in order, except that reads give way to appends.

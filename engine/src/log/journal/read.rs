@@ -16,10 +16,11 @@ pub fn read_back<R: ReadAt + ?Sized>(
     mark: u32,
     home: ShardId,
     part: PartKey,
-    wanted: &Wanted,
+    wanted: &mut Wanted,
     set_aside: impl FnOnce(&[u8]),
 ) -> ReadBack {
-    let mut bytes = vec![0; wanted.bytes as usize];
+    let mut bytes = std::mem::take(&mut wanted.room);
+    bytes.resize(wanted.bytes as usize, 0);
     match read_exact(source, u64::from(wanted.at), &mut bytes) {
         Ok(true) => {}
         Ok(false) => return ReadBack::Damaged,

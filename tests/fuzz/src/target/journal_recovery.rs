@@ -26,9 +26,9 @@ pub(super) fn run(bytes: &[u8]) {
         let envelope = entry.envelope;
         assert!(entry.at >= end && newest < Some(envelope.number), "{found:?}");
         (end, newest) = (entry.at + u64::from(envelope.bytes), Some(envelope.number));
-        let wanted = Wanted { number: envelope.number, at: entry.at as u32, bytes: envelope.bytes };
+        let mut wanted = Wanted::new(envelope.number, entry.at as u32, envelope.bytes);
         let part = PartKey { sink: 0, partition: envelope.partition };
-        let read = read_back(bytes, MARK, ShardId(0), part, &wanted, |_| panic!("what was found is whole"));
+        let read = read_back(bytes, MARK, ShardId(0), part, &mut wanted, |_| panic!("what was found is whole"));
         let ReadBack::Whole(batch, written_ms) = read else { panic!("{read:?}") };
         assert_eq!((batch.records, written_ms), (envelope.records, envelope.written_ms));
         assert_eq!(batch.topic_name, found.topics.name(entry.topic));

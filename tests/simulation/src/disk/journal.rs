@@ -87,8 +87,8 @@ impl Journals {
                 self.written.push(Written { segment, batches: None, result });
                 None
             }
-            JournalOp::Read { segment, backlog, partition, wanted } => {
-                Some(read(segment, backlog, partition, &wanted, ground))
+            JournalOp::Read { segment, backlog, partition, mut wanted } => {
+                Some(read(segment, backlog, partition, &mut wanted, ground))
             }
             JournalOp::Positions { journal, slot, bytes } => {
                 let result = self.write_positions(now, journal, slot, &bytes, ground);
@@ -232,18 +232,18 @@ fn read(
     segment: SegmentId,
     backlog: BacklogId,
     partition: u32,
-    wanted: &[Wanted],
+    wanted: &mut [Wanted],
     ground: &mut Ground<'_>,
 ) -> JournalDone {
     let place = ground.places.place(segment.journal);
     let part = PartKey { sink: place.sink, partition };
     let file = ground.journals[&segment.journal].get(i64::from(segment.seq));
     let fails = ground.random.chance(ground.faults.read_fails);
-    let one = |wanted: &Wanted| match file {
+    let one = |wanted: &mut Wanted| match file {
         Some(file) if !fails => read_back(file.bytes(), place.mark, place.shard, part, wanted, |_| {}),
         _ => ReadBack::Failed(error("read", EIO, "input/output error")),
     };
-    let entries = wanted.iter().map(|wanted| (wanted.number, one(wanted))).collect();
+    let entries = wanted.iter_mut().map(|wanted| (wanted.number, one(wanted))).collect();
     if let Some(file) = file.filter(|_| fails) {
         for Wanted { number, at, .. } in wanted {
             let records = file.bytes().get(*at as usize + RECORDS_AT..).and_then(|bytes| bytes.first_chunk());

@@ -68,7 +68,7 @@ fn entries_are_written_finished_read_back_and_removed() {
         };
         assert_eq!(result, Ok(()));
     }
-    let wanted = vec![Wanted { number: 1, at: bytes, bytes }, Wanted { number: 1, at: 0, bytes }];
+    let wanted = vec![Wanted::new(1, bytes, bytes), Wanted::new(1, 0, bytes)];
     let read = run(&mut files, vec![JournalOp::Read { segment: first, backlog: BacklogId(0), partition: 0, wanted }]);
     let [JournalDone::Read { entries, .. }] = &read[..] else { panic!("unexpected: {read:?}") };
     let [(1, ReadBack::Whole(batch, _)), (1, ReadBack::Damaged)] = &entries[..] else { panic!("{entries:?}") };
@@ -85,7 +85,7 @@ fn appends_are_answered_by_one_sync_and_reads_come_last() {
     let dir = Dir::new("group");
     let (mut files, journals) = dir.files();
     let (id, bytes) = (segment(&journals, 0), entry(0).bytes.len() as u64);
-    let wanted = vec![Wanted { number: 0, at: 0, bytes: bytes as u32 }];
+    let wanted = vec![Wanted::new(0, 0, bytes as u32)];
     let mut ops = vec![JournalOp::Append { segment: id, at: 0, batches: vec![entry(0)] }];
     ops.push(JournalOp::Read { segment: id, backlog: BacklogId(0), partition: 0, wanted });
     ops.extend((1..5).map(|n| JournalOp::Append { segment: id, at: n * bytes, batches: vec![entry(n)] }));

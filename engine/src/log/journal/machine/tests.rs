@@ -108,12 +108,15 @@ impl Rig {
                 file.extend(footer);
                 JournalDone::Finished { segment, result }
             }
-            JournalOp::Read { segment, backlog, partition, wanted } => {
+            JournalOp::Read { segment, backlog, partition, mut wanted } => {
                 let part = PartKey { sink: 0, partition };
                 let mark = if segment.journal == OWN { MARK } else { 1 };
-                let read = |w: &Wanted| read_back(&self.files[&segment][..], mark, ShardId(0), part, w, |_| {});
-                let read = |w: &Wanted| self.reads_fail.map_or_else(|| read(w), |errno| ReadBack::Failed(error(errno)));
-                let entries: Vec<(u64, ReadBack)> = wanted.iter().map(|w| (w.number, read(w))).collect();
+                let read = |w: &mut Wanted| read_back(&self.files[&segment][..], mark, ShardId(0), part, w, |_| {});
+                let read = |w: &mut Wanted| match self.reads_fail {
+                    None => read(w),
+                    Some(errno) => ReadBack::Failed(error(errno)),
+                };
+                let entries: Vec<(u64, ReadBack)> = wanted.iter_mut().map(|w| (w.number, read(w))).collect();
                 JournalDone::Read { segment, backlog, entries }
             }
             JournalOp::Positions { journal, slot, bytes } => {

@@ -116,6 +116,12 @@ impl Chaos {
         Some(verdict)
     }
 
+    /// Runs it, and leaves what the verdict has to be to the caller.
+    #[track_caller]
+    pub fn judged(self) -> Option<Verdict> {
+        self.run()
+    }
+
     #[track_caller]
     fn run(self) -> Option<Verdict> {
         static HARNESS: OnceLock<PathBuf> = OnceLock::new();

@@ -53,6 +53,24 @@ fn a_topic_that_is_not_there_is_a_warning_with_the_command_that_makes_it() {
     assert!(said.contains("--create --topic nowhere"), "{said}");
 }
 
+/// `--deny-warnings` denies what a probe warns of as well as what the configuration is warned of.
+#[test]
+fn warnings_of_a_probe_are_denied_where_that_is_wanted() {
+    let Some(kafka) = Kafka::shared() else { return };
+    // Of a sink without dead letters the configuration warns.
+    let grave = ["connectors.grave.type=discard", "sinks.lost.connector=grave", "sinks.lost.topic=lost"];
+    let settings = grave.into_iter().chain(["sinks.mqtt.dead_letter=lost"]).flat_map(|setting| ["--set", setting]);
+    let deny: Vec<&str> = ["check", "--connect", "--deny-warnings"].into_iter().chain(settings).collect();
+    let (said, code) = probe(&deny, kafka.bootstrap(), "nobody-made");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("warn  connector main     topic nobody-made: UNKNOWN_TOPIC_OR_PARTITION"), "{said}");
+    assert!(said.contains(", 0 warnings\n") && !said.contains("FAIL"), "nothing else is wrong\n{said}");
+    // Of topics that messages name nothing is known that a probe could warn of.
+    let (said, code) = probe(&deny, kafka.bootstrap(), "t-${topic}");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("producer id: granted") && !said.contains("warn  "), "{said}");
+}
+
 #[test]
 fn a_port_that_says_nothing_fails_in_the_step_of_versions() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

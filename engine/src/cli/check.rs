@@ -29,7 +29,7 @@ pub(super) struct Check {
     /// Also resolve, reach and question the Kafka clusters it names
     #[arg(long)]
     connect: bool,
-    /// Fail on warnings too
+    /// Fail on warnings too, those of --connect included
     #[arg(long)]
     deny_warnings: bool,
 }
@@ -56,14 +56,15 @@ impl Check {
             count(config.sinks.len(), "sink"),
             count(loaded.warnings.len(), "warning"),
         ))?;
-        let mut reached = true;
+        let (mut reached, mut warned) = (true, !loaded.warnings.is_empty());
         if self.connect {
             for finding in super::doctor::kafka::findings(config) {
                 print(&finding.text())?;
                 reached &= !finding.is_failure();
+                warned |= finding.is_warning();
             }
         }
-        let denied = self.deny_warnings && !loaded.warnings.is_empty();
+        let denied = self.deny_warnings && warned;
         Ok(if denied || !reached { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }

@@ -96,6 +96,10 @@ impl Finding {
         self.state == State::Failure
     }
 
+    pub(super) fn is_warning(&self) -> bool {
+        self.state == State::Warning
+    }
+
     /// The finding as lines for a terminal.
     pub(super) fn text(&self) -> String {
         let mark = match self.state {

@@ -20,6 +20,7 @@ use miette::Result;
 use super::counts::Counts;
 use crate::ledger::book::BookWriter;
 use crate::ledger::message::{self, Stamp};
+use crate::measure::mono_ns;
 use crate::mqtt_wire::{self, ConnectAs, Packet, PublishAs, Version};
 use crate::random::Random;
 
@@ -365,7 +366,8 @@ impl Client {
     /// The connection is gone.
     fn lose(&mut self, desk: &mut Desk<'_>) {
         if self.socket.take().is_some() && self.state == State::Active {
-            desk.counts.disconnected(self.index, desk.now_ns);
+            // What ended it may be younger than this round.
+            desk.counts.disconnected(self.index, mono_ns());
         }
         self.wait(desk);
     }

@@ -432,6 +432,9 @@ fn start_kafka(args: &ChaosArgs, faults: &[Fault], world: &mut World, dir: &Path
     own.append(&mut world.setup.set);
     world.setup.set = own;
     (world.cluster, world.proxy) = (Some(cluster), Some(proxy));
-    let dead_letters = poisoned.then_some(poison::DEAD_LETTERS);
-    KAFKA_TOPICS.into_iter().chain(dead_letters).try_for_each(|topic| world.create_topic(topic))
+    if poisoned {
+        // It takes what the ledger's do not.
+        world.create_topic_with(poison::DEAD_LETTERS, &[])?;
+    }
+    KAFKA_TOPICS.into_iter().try_for_each(|topic| world.create_topic(topic))
 }

@@ -74,7 +74,7 @@ impl Disks {
     pub(super) fn cut(&self) -> Result<Gone> {
         let mut records = BTreeMap::new();
         for segment in &self.0 {
-            records.extend(segment.read_rest().wrap_err_with(|| segment.path.display().to_string())?);
+            segment.read_rest(&mut records).wrap_err_with(|| segment.path.display().to_string())?;
             segment.cut()?;
         }
         Ok(Gone { records, cut_ns: mono_ns() })
@@ -82,17 +82,16 @@ impl Disks {
 }
 
 impl Segment {
-    fn read_rest(&self) -> Result<Vec<((i32, i64), (u32, u32))>> {
+    fn read_rest(&self, found: &mut BTreeMap<(i32, i64), (u32, u32)>) -> Result<()> {
         let bytes = fs::read(&self.path).into_diagnostic()?;
         let kept = (self.bytes as usize).min(bytes.len());
-        let mut found = Vec::new();
         let first = batch::read(&bytes[..kept], self.partition, 0, &mut |_| {})?;
         batch::read(&bytes, self.partition, first, &mut |record| {
             if let Ok((stamp, _)) = message::parse(record.value.unwrap_or_default()) {
-                found.push(((record.partition, record.offset), (stamp.client, stamp.sequence)));
+                found.insert((record.partition, record.offset), (stamp.client, stamp.sequence));
             }
-        })?;
-        Ok(found)
+        })
+        .map(drop)
     }
 
     fn cut(&self) -> Result<()> {

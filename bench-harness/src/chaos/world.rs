@@ -259,7 +259,12 @@ impl World {
 
     /// Makes a topic of the ledger's.
     pub(super) fn create_topic(&self, name: &str) -> Result<()> {
-        let (partitions, replicas, settings) = (self.setup.partitions, self.replicas, &self.topic_settings);
+        self.create_topic_with(name, &self.topic_settings)
+    }
+
+    /// Makes a topic with these settings.
+    pub(super) fn create_topic_with(&self, name: &str, settings: &[(&'static str, &'static str)]) -> Result<()> {
+        let (partitions, replicas) = (self.setup.partitions, self.replicas);
         self.admin()?.create_topic(&NewTopic { name, partitions, replicas, settings })
     }
 

@@ -107,7 +107,6 @@ fn faults(plan: &Plan, r: &mut Random) -> Faults {
         news_ns_max: 500 * MS,
         delete: plan.additions.delete,
         deleted_ns_max: plan.additions.deleted_ns_max,
-        ..Faults::default()
     }
 }
 

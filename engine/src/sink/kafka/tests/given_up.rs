@@ -90,7 +90,7 @@ fn ages_of_two_sinks(first: u64) {
     (0..4).for_each(|number| rig.submit(((number + first) % 2) as u16, 0, vec![value(number, 20_000)]));
     rig.run_ms(5_000);
     for number in 0..4 {
-        let is_impatient = (number as u64 + first) % 2 == 0;
+        let is_impatient = (number as u64 + first).is_multiple_of(2);
         assert_eq!(
             rig.sent[number].outcome.is_some(),
             is_impatient,

@@ -33,7 +33,6 @@ use crate::buffer::Batch;
 use crate::clock::{self, Mono, Now};
 use crate::config::Config;
 use crate::metrics::Health;
-use crate::plants::{Plant, is_planted};
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{Input, Io, Request};
@@ -317,9 +316,7 @@ impl Produce {
         state.ends_at = count;
         for partition in 0..state.partitions.len() as u32 {
             let place = Place { topic, partition };
-            if !is_planted(Plant::KeepEpoch) {
-                self.partition_mut(place).forget_numbers();
-            }
+            self.partition_mut(place).forget_numbers();
             self.partition_mut(place).acked_end.forget();
             self.list(place);
         }

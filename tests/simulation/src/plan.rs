@@ -2,11 +2,7 @@
 //!
 //! Most faults are off in most seeds, so that each is also met alone and with room to do its damage.
 
-mod additions;
-
 use std::fmt::Write as _;
-
-pub use additions::Additions;
 
 use crate::message::Kinds;
 use crate::random::Random;
@@ -101,8 +97,6 @@ pub struct Plan {
     pub wake_ns: u64,
     /// Faults of network, mesh, clocks and process.
     pub faults: Faults,
-    /// Faults that were added later.
-    pub additions: Additions,
     /// Strength of the cluster's faults, 0 to 3.
     pub kafka_trouble: u32,
     /// Strength of the disk's faults, 0 to 3.
@@ -149,18 +143,6 @@ pub struct ClientPlan {
     pub aliases: bool,
     /// Has a will, which at MQTT 5 waits so many seconds.
     pub will_delay_s: Option<u32>,
-}
-
-impl ClientPlan {
-    /// Whether a client that is back in time keeps its will from being published: one whose CONNECT does not end its session.
-    pub fn puts_off(&self) -> bool {
-        self.v5 && self.will_delay_s.is_some_and(|delay_s| delay_s > 0) && self.expiry_s > 0 && !self.clean
-    }
-
-    /// When a will that is put off is published: after its delay, or with the end of its session.
-    pub fn will_delay_ns(&self) -> u64 {
-        u64::from(self.will_delay_s.unwrap_or_default().min(self.expiry_s)) * 1_000 * MS
-    }
 }
 
 /// Chances are of a million, for each act or message they can strike.
@@ -264,7 +246,6 @@ impl Plan {
             think_ns: r.one_of(&[200_000, MS, MS, 3 * MS]),
             wake_ns: r.one_of(&[20_000, 300_000, MS]),
             faults: Faults::draw(r),
-            additions: Additions::default(),
             kafka_trouble: r.one_of(&[0, 1, 1, 2, 2, 3]),
             disk_trouble: r.one_of(&[0, 1, 2, 3]),
         };
@@ -272,11 +253,7 @@ impl Plan {
             // What a buffer on disk is for.
             plan.faults.kill = apart.one_of(&[20, 200, 1_000]);
         }
-        if kafka {
-            plan.additions = Additions::draw(seed, plan.brokers, plan.sync, plan.live);
-        }
         plan.draw_clients(r);
-        plan.additions.draw_absences(&mut Random::new(seed ^ 0xab5e_7ce5), &mut plan.clients);
         plan.config = plan.draw_config(r, strategy, on_late);
         plan
     }
@@ -375,7 +352,6 @@ impl Plan {
             think_ns: MS,
             wake_ns: 100_000,
             faults,
-            additions: Additions::default(),
             kafka_trouble: 0,
             disk_trouble: 0,
         }

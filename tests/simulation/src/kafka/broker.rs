@@ -141,8 +141,7 @@ impl Cluster {
             match self.handle(now, broker, &unread.head, &unread.cuts, batches, &mut frame) {
                 Handled::Done(reply) => {
                     self.waiting.end(token);
-                    let told = self.told();
-                    self.released.push(Released { token, reply, frame, told });
+                    self.released.push(Released { token, reply, frame, told: self.told });
                 }
                 Handled::Waits(waits) => {
                     self.waiting.replace(token, Held { broker, waits });

@@ -57,10 +57,6 @@ pub struct Counts {
     pub grown: u64,
     /// Topics deleted.
     pub deleted: u64,
-    /// Topics made anew.
-    pub renewed: u64,
-    /// Of these, the ones with fewer partitions than before.
-    pub shrunk: u64,
 }
 
 impl Default for Counts {
@@ -92,8 +88,6 @@ impl Default for Counts {
             freezes: 0,
             grown: 0,
             deleted: 0,
-            renewed: 0,
-            shrunk: 0,
         }
     }
 }

@@ -176,7 +176,7 @@ impl World {
         state.taken -= 1;
         state.arrived -= 1;
         ports.returned(&request);
-        self.note_told(shard, link, &request, &told);
+        self.note_told(&request, told);
         self.on(shard, Kind::Response, Input::Response { link, body: &body, request });
         self.frame = body;
     }
@@ -247,7 +247,6 @@ impl World {
         machine.audit_wait(now, &wait);
         self.nodes[shard].hears_clients = wait.clients;
         self.carry_out(shard);
-        self.look_at_displaced(shard);
         let late = self.random.below(self.faults.timer_late_ns + 1);
         if let Some(Mono(deadline)) = wait.deadline {
             self.wake_shard(shard, deadline.saturating_add(late).max(self.now + 1_000));

@@ -1,4 +1,4 @@
-//! Topics grow, go, are forbidden and lose what they had, and what was acknowledged is where it belongs.
+//! Topics grow, go, are forbidden, are sent poison and lose what they had, and what was acknowledged is where it belongs.
 //!
 //! Setup: three brokers that each hold every partition, of which two must be in sync; a node with a sink on each of two topics; sixteen
 //! clients of every kind in a process that no fault touches, half of them for each topic, which writes down what it sends before it
@@ -72,6 +72,25 @@ fn a_topic_that_may_not_be_written_acknowledges_nothing_until_it_may() {
     others_noticed_nothing(&verdict, "deny-topic");
     let answered = verdict.count("acked") + verdict.count("nacked");
     assert_eq!(answered, verdict.count("sent"), "then it is written\n{}", verdict.said());
+}
+
+/// Row T17: among the messages to a topic are records that it never takes, too large in turn with dated too late. Each of them lies in the
+/// dead-letter topic, once, and its publisher is acknowledged; their neighbours are there in order, and wait for less than a second.
+#[test]
+fn poison_goes_to_the_dead_letters_and_its_neighbours_go_on() {
+    let Some(verdict) = Chaos::plan("poison@4+6").three_brokers().calm(4).acquitted() else { return };
+    let poison = &verdict.json["poison"];
+    // Twice of each kind at least, one behind the other.
+    assert!(poison["acked"].as_u64() >= Some(4), "{}", verdict.said());
+    assert_eq!(
+        (&poison["dead_letters"], &poison["strange"]),
+        (&poison["acked"], &Value::from(0)),
+        "{}",
+        verdict.said()
+    );
+    assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+    assert!(told(&verdict, "poison", "struck_wait_ms") < 1_000, "{}", verdict.said());
+    others_noticed_nothing(&verdict, "poison");
 }
 
 /// Row T28: all brokers lose their power, and with it what came to a topic in the last two seconds, which all of them had acknowledged. The

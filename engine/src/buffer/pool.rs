@@ -17,12 +17,14 @@ pub struct BatchPool {
     free: Vec<Box<Batch>>,
     free_bytes: usize,
     keep_bytes_max: usize,
+    /// Memory is short: nothing is kept.
+    is_short: bool,
 }
 
 impl BatchPool {
     /// A pool of the shard `home` that keeps at most `keep_bytes_max` bytes of idle buffers.
     pub fn new(home: ShardId, keep_bytes_max: usize) -> Self {
-        Self { home, free: Vec::new(), free_bytes: 0, keep_bytes_max }
+        Self { home, free: Vec::new(), free_bytes: 0, keep_bytes_max, is_short: false }
     }
 
     /// An empty batch for `part`, its header gap in place.
@@ -68,7 +70,7 @@ impl BatchPool {
     pub fn give(&mut self, mut batch: Box<Batch>) {
         assert!(batch.home == self.home, "a batch returns to the shard that filled it");
         assert!(batch.charge_bytes == 0, "the charge of a pooled batch has been returned");
-        if self.free_bytes + batch.bytes.capacity() > self.keep_bytes_max {
+        if self.is_short || self.free_bytes + batch.bytes.capacity() > self.keep_bytes_max {
             return;
         }
         if cfg!(debug_assertions) {
@@ -85,6 +87,14 @@ impl BatchPool {
         self.free.push(batch);
     }
 
+    /// Whether memory is short. As long as it is the pool keeps nothing, and gives back what it has kept.
+    pub fn set_short(&mut self, is_short: bool) {
+        self.is_short = is_short;
+        if is_short {
+            (self.free, self.free_bytes) = (Vec::new(), 0);
+        }
+    }
+
     /// Bytes of idle buffers.
     pub fn idle_bytes(&self) -> usize {
         self.free_bytes
@@ -94,6 +104,21 @@ impl BatchPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_kept_while_memory_is_short() {
+        let mut pool = BatchPool::new(ShardId(0), 1 << 20);
+        let batches = [(); 3].map(|()| pool.take(PartKey { sink: 0, partition: 0 }, 0, Mono(0)));
+        let [first, second, third] = batches;
+        pool.give(first);
+        assert!(pool.idle_bytes() > 0);
+        pool.set_short(true);
+        pool.give(second);
+        assert_eq!((pool.idle_bytes(), pool.free.len()), (0, 0));
+        pool.set_short(false);
+        pool.give(third);
+        assert!(pool.idle_bytes() > 0, "as before");
+    }
 
     #[test]
     fn what_is_given_back_can_be_read_by_nobody() {

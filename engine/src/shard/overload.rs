@@ -17,6 +17,7 @@ impl SinkSettings {
 impl Shard {
     pub(super) fn on_overload(&mut self, is_so: bool) {
         self.overloaded = is_so;
+        self.pool.set_short(is_so);
         // Who was held for it may try again.
         self.round.released |= !is_so;
     }

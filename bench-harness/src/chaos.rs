@@ -11,6 +11,7 @@ mod clock;
 pub mod counts;
 mod disk;
 pub mod fault;
+mod healer;
 pub mod load;
 mod memory;
 mod nemesis;
@@ -296,6 +297,7 @@ impl Stage {
             poisoner: None,
             poisoned: None,
             certificates: None,
+            administrator: None,
         };
         if args.system_args.connector == Connector::Kafka {
             start_kafka(args, &faults, &mut world, dir)?;

@@ -1,10 +1,10 @@
 //! Carries out a schedule: begins and heals each fault at its time, and writes down when it did.
 
-use std::process::Child;
 use std::time::Duration;
 
-use miette::{IntoDiagnostic, Result, WrapErr, bail};
+use miette::{Result, WrapErr, bail};
 
+use super::healer::Healer;
 use super::load::Load;
 use super::schedule::{Action, Schedule, collide};
 use super::world::{Begun, World};
@@ -27,7 +27,7 @@ pub(super) struct Strike {
     /// When the product dialled the broker anew whose connections are dead, if it did while they were.
     pub(super) redialled_ns: Option<u64>,
     /// What heals it, while that takes its time.
-    healers: Vec<Child>,
+    healers: Vec<Healer>,
 }
 
 /// Where a strike stands.
@@ -107,10 +107,8 @@ impl Strike {
 
     fn is_healed(&mut self, start_ns: u64, say: &dyn Fn(&str)) -> Result<bool> {
         for healer in &mut self.healers {
-            match healer.try_wait().into_diagnostic()? {
-                None => return Ok(false),
-                Some(status) if !status.success() => bail!("{}: a broker did not start again", self.window.name),
-                Some(_) => {}
+            if !healer.has_ended().wrap_err_with(|| self.window.name.clone())? {
+                return Ok(false);
             }
         }
         self.window.until_ns = mono_ns();

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
@@ -15,6 +16,7 @@ use super::certificates::Certificates;
 use super::clock;
 use super::disk::Disk;
 use super::fault::{Fault, Who};
+use super::healer::Healer;
 use super::load::Wheel;
 use super::memory::MemoryGroup;
 use super::poison::{self, Poison, Poisoner};
@@ -92,6 +94,8 @@ pub(super) struct World {
     /// Acknowledged records that Kafka never takes.
     pub(super) poisoned: Option<u64>,
     pub(super) certificates: Option<Certificates>,
+    /// Who adds partitions.
+    pub(super) administrator: Option<JoinHandle<Result<()>>>,
 }
 
 impl World {
@@ -157,11 +161,11 @@ impl World {
         self.proxy.as_ref()?.redialled_ns(begun.broker?)
     }
 
-    /// Heals a fault. It is healed when all the processes answered have ended well.
-    pub(super) fn end(&mut self, fault: Fault, begun: &Begun) -> Result<Vec<Child>> {
+    /// Heals a fault. It is healed when all who are answered have ended well.
+    pub(super) fn end(&mut self, fault: Fault, begun: &Begun) -> Result<Vec<Healer>> {
         let broker = begun.broker.unwrap_or(1);
         match fault {
-            Fault::BrokerKill(_) | Fault::LeaderAlone => return self.cluster()?.restart(&[broker]),
+            Fault::BrokerKill(_) | Fault::LeaderAlone => return self.restart(&[broker]),
             Fault::BrokerKillAll => return self.restart_all(),
             Fault::RackPowerCut => {
                 self.all_brokers(|cluster, broker| cluster.signal(broker, Signal::KILL))?;
@@ -193,7 +197,8 @@ impl World {
             Fault::Poison => self.poisoned = self.poisoner.take().map(Poisoner::end).transpose()?,
             Fault::Certificates => self.change_certificates(Certificates::renew)?,
             Fault::DenyTopic => self.admin()?.allow(&self.struck_topic()?)?,
-            Fault::BrokerRoll | Fault::AddPartitions(_) => {}
+            Fault::AddPartitions(_) => return Ok(vec![Healer::Administrator(self.administrator.take())]),
+            Fault::BrokerRoll => {}
         }
         Ok(Vec::new())
     }
@@ -269,12 +274,14 @@ impl World {
     }
 
     /// What an administrator does to the first topic. The book hears of it.
-    fn change_topic(&self, fault: Fault, begun: &mut Begun) -> Result<()> {
+    fn change_topic(&mut self, fault: Fault, begun: &mut Begun) -> Result<()> {
         let (admin, topic) = (self.admin()?, self.struck_topic()?);
         match fault {
             Fault::AddPartitions(more) => {
                 BookWriter::join(&self.book)?.grows(STRUCK_ROUTE, mono_ns())?;
-                admin.add_partitions(&topic, more as i32)?;
+                // A broker that stands still may hold it up, and is woken from here.
+                let adding = move || admin.add_partitions(&topic, more as i32).map(drop);
+                self.administrator = Some(std::thread::spawn(adding));
             }
             Fault::DeleteTopic => {
                 admin.delete_topic(&topic)?;
@@ -361,9 +368,12 @@ impl World {
         killed.and_then(|()| self.cluster()?.kill(leader)).map(|()| leader)
     }
 
-    fn restart_all(&self) -> Result<Vec<Child>> {
-        let cluster = self.cluster()?;
-        cluster.restart(&(1..=cluster.brokers).collect::<Vec<_>>())
+    fn restart_all(&self) -> Result<Vec<Healer>> {
+        self.restart(&(1..=self.cluster()?.brokers).collect::<Vec<_>>())
+    }
+
+    fn restart(&self, brokers: &[u32]) -> Result<Vec<Healer>> {
+        Ok(self.cluster()?.restart(brokers)?.into_iter().map(Healer::Broker).collect())
     }
 
     fn all_brokers(&self, each: impl Fn(&Cluster, u32) -> Result<()>) -> Result<()> {

@@ -12,6 +12,7 @@
 //! - Every source of input has a share of a round.
 
 mod admission;
+pub mod allocator;
 mod clock;
 mod control;
 mod dial;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::SocketOptions;
 use super::admission::{Pace, Seldom};
+use super::allocator;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::doorbell::Doorbell;
@@ -215,6 +216,9 @@ impl<M: Machine> ShardLoop<M> {
                     if matches!(command, Command::Drain | Command::DrainNow) {
                         // A draining shard takes nobody in.
                         self.world.listeners.clear();
+                    }
+                    if matches!(command, Command::Overloaded(true)) {
+                        allocator::give_back();
                     }
                     self.machine.on(now, Input::Command(command), &mut self.world);
                 }

@@ -24,6 +24,8 @@ use super::{memory, say};
 
 /// How often memory in use is looked at.
 const MEMORY_LOOK: Duration = Duration::from_millis(100);
+/// While it is above the watermark, shards are told again after so many looks: what they have freed since is given back then.
+const LOOKS_BETWEEN_TELLINGS: u32 = 10;
 
 /// Threads for look-ups of names, files and Kerberos; made when they are needed. One connector's KDC that is silent holds up one.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -144,7 +146,7 @@ async fn serve(control: Control) -> Result<ExitCode, StartError> {
 
 /// Tells the shards when more memory is in use than the watermark, and when it is no longer.
 async fn watch_memory(shards: Shards, mut live: watch::Receiver<Live>) {
-    let mut overloaded = false;
+    let (mut overloaded, mut looks) = (false, 0);
     loop {
         let watermark = live.borrow_and_update().memory_high_watermark_bytes;
         let Some(watermark_bytes) = watermark else {
@@ -156,14 +158,18 @@ async fn watch_memory(shards: Shards, mut live: watch::Receiver<Live>) {
         };
         tokio::time::sleep(MEMORY_LOOK).await;
         let used_bytes = memory::used_bytes();
-        if (used_bytes > watermark_bytes) != overloaded {
-            overloaded = !overloaded;
+        looks += 1;
+        let is_new = (used_bytes > watermark_bytes) != overloaded;
+        if is_new {
+            (overloaded, looks) = (!overloaded, 0);
             let limit = if overloaded { "above" } else { "below" };
             tracing::warn!(
                 "{} MB of memory are in use, {limit} node.memory_high_watermark with {} MB",
                 used_bytes >> 20,
                 watermark_bytes >> 20
             );
+        }
+        if is_new || overloaded && looks % LOOKS_BETWEEN_TELLINGS == 0 {
             shards.tell(|| Command::Overloaded(overloaded)).await;
         }
     }

@@ -104,6 +104,12 @@ impl Budget {
         (self.limit_bytes - kept).saturating_sub(batch_bytes + self.unread_bytes.min(self.limit_bytes / 2))
     }
 
+    /// Whether more than half of it is used.
+    #[inline]
+    pub fn is_half_used(&self) -> bool {
+        self.used_bytes > self.limit_bytes / 2
+    }
+
     /// Opens the reserve for a paused connection's turn, or closes it again.
     pub fn open_reserve(&mut self, open: bool) {
         self.reserve_open = open;

@@ -3,7 +3,8 @@
 //! ```text
 //! disk    seal ─ journal ─ (durable: async acknowledged) ─ owner ─ outcome ─ passed
 //! hybrid  seal ─────────────────────────────────────────── owner ─ outcome
-//!              └ beyond the sink's share of memory, or behind what lies there already: as disk
+//!              └ beyond the sink's share of memory, while more than half of the shard's is used, or behind what lies there already:
+//!                as disk
 //! ```
 //!
 //! The shard that received the records fills, stores and reads back; the owner of the partition sends. So a batch is charged
@@ -80,18 +81,18 @@ pub(super) fn journal(start: JournalStart, settings: &SinkSettings) -> Journal {
     Journal::new(limits, JournalStart { topic_partitions: start.topic_partitions * u32::from(is_kept), ..start })
 }
 
-/// Gives a sealed batch to the journal if it has to go there, else back. `answered` is told of slots that have nothing unanswered
-/// by it.
+/// Gives a sealed batch to the journal if it has to go there, else back. `spills`: where a hybrid buffer keeps nothing in memory for now.
+/// `answered` is told of slots that have nothing unanswered by it.
 pub(super) fn store(
     stored: &mut Stored,
     buffer: BufferMode,
-    drain: bool,
+    spills: bool,
     batch: Box<Batch>,
     answered: &mut Vec<u32>,
 ) -> Option<Box<Batch>> {
     let held = || stored.journal.holds(&batch.topic_name, batch.part.partition);
     // A buffer that is in memory now may have been on disk before.
-    let spills = buffer != BufferMode::Disk && (drain && buffer == BufferMode::Hybrid || held());
+    let spills = buffer != BufferMode::Disk && (spills && buffer == BufferMode::Hybrid || held());
     if buffer != BufferMode::Disk && !spills {
         return Some(batch);
     }
@@ -230,11 +231,13 @@ impl Shard {
         }
     }
 
-    /// Gives the journal the oldest batches of a hybrid buffer that holds more memory than its share.
+    /// Gives the journal the oldest batches of a hybrid buffer that holds more memory than its share; all of them while more than half of
+    /// the shard's is used: what is on its way past the journal stays where it is, and what the journal keeps needs a quarter.
     fn spill(&mut self, index: usize) {
         let there = self.settings.sinks.iter().filter(|sink| sink.state != SlotState::Vacant);
         let hybrids = there.filter(|sink| sink.buffer == BufferMode::Hybrid).count();
-        let share = self.budget.limit_bytes() / SHARE_DIVISOR / hybrids.max(1);
+        let of_sink = self.budget.limit_bytes() / SHARE_DIVISOR / hybrids.max(1);
+        let share = if self.budget.is_half_used() { 0 } else { of_sink };
         let sink = &mut self.sinks[index];
         let Some(stored) = &mut sink.journal else { return };
         while sink.accumulator.queued_bytes() > share {

@@ -175,6 +175,7 @@ impl Shard {
     /// Seals what is due and gives each batch to the owner of its partition.
     fn seal_and_send(&mut self, now: Now, io: &mut impl Io) {
         let drain = self.drain.is_draining();
+        let spills = drain || self.budget.is_half_used();
         let (id, shards) = (self.id, self.settings.shards);
         let (shares, budget, packer) = (&mut self.shares, &mut self.budget, &mut self.packer);
         for (index, sink) in self.sinks.iter_mut().enumerate() {
@@ -201,7 +202,7 @@ impl Shard {
                     packer.pack(&mut batch, settings.packing);
                 }
                 let batch = match stored {
-                    Some(stored) => match buffer::store(stored, settings.buffer, drain, batch, &mut self.stored_now) {
+                    Some(stored) => match buffer::store(stored, settings.buffer, spills, batch, &mut self.stored_now) {
                         Some(batch) => batch,
                         None => return,
                     },

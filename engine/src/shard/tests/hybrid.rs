@@ -1,4 +1,4 @@
-//! What gives way when memory ends and some of a sink's records lie on disk.
+//! What gives way, or goes to disk, when memory ends and some of a sink's records lie on disk.
 
 use super::rig::{Rig, publish, settings, sink};
 use crate::config::{BufferMode, Overflow, QueryMode};
@@ -13,8 +13,12 @@ fn hybrid() -> Rig {
 }
 
 fn hybrid_within(limits: BatchLimits) -> Rig {
+    rig_of(BufferMode::Hybrid, limits)
+}
+
+fn rig_of(buffer: BufferMode, limits: BatchLimits) -> Rig {
     let limits = BatchLimits { linger_ns: 500_000_000, inflight_max: 0, ..limits };
-    let (buffer, overflow, query_mode) = (BufferMode::Hybrid, Overflow::DropOldest, QueryMode::Async);
+    let (overflow, query_mode) = (Overflow::DropOldest, QueryMode::Async);
     let mut rig = Rig::new(settings(vec![SinkSettings { limits, buffer, overflow, query_mode, ..sink() }]));
     rig.shard = rig.shard.with_journals(vec![rig::found(0, JournalId(0), 3)]);
     rig
@@ -44,9 +48,10 @@ impl Rig {
     }
 }
 
+/// The buffer is in memory now; in earlier starts it was on disk.
 #[test]
 fn what_waits_in_memory_alone_gives_way_and_nothing_that_fills_behind_the_disk() {
-    let mut rig = hybrid();
+    let mut rig = rig_of(BufferMode::Memory, sink().limits);
     let first = rig.client(true, 1_000);
     rig.client(false, 200_000);
     // The rest of the memory is another sink's.
@@ -78,4 +83,19 @@ fn what_a_shard_took_over_for_all_is_not_measured_by_its_share() {
         let gone = rig.shard.sink_counters[0].dropped_queue_full;
         assert_eq!(gone.min(1), dropped, "with {adopted}: {gone} records gave way");
     }
+}
+
+/// What is on its way to Kafka can fill the memory, however little waits beside it.
+#[test]
+fn while_half_of_the_memory_is_used_everything_goes_to_disk() {
+    let mut rig = hybrid();
+    let in_memory = |rig: &Rig| (1..4).map(|partition| rig.waiting(partition)).sum::<usize>();
+    let conn = rig.client(false, 1_000);
+    rig.publish_one(conn, 2, 1_000);
+    assert!(in_memory(&rig) > 2_000, "it fits the sink's share");
+    let half = rig.shard.budget.limit_bytes() / 2;
+    rig.shard.budget.charge(half);
+    rig.publish_one(conn, 3, 1_000);
+    assert_eq!(in_memory(&rig), 0);
+    assert_eq!(rig.shard.sink_counters[0].dropped_queue_full, 0, "it lies before the disk, and nothing gave way");
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use aqueduct_tests::support::chaos::Chaos;
 use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Packet, Version};
@@ -113,6 +114,19 @@ fn and_connections_that_stand_go_on() {
         publisher.join().expect("its connection stands")
     });
     assert_eq!(kafka.read_count("steady", sent).len(), sent, "each once");
+}
+
+/// With three brokers and the ledger as judge: our files hold rubbish for three seconds, and then another certificate; the broker that is
+/// killed afterwards and those that lead in its place see it.
+#[test]
+fn and_the_ledger_misses_nothing() {
+    let plan = Chaos::plan("certificates@4+3,broker-kill=1@8+2").three_brokers().calm(4);
+    let Some(verdict) = plan.acquitted() else { return };
+    assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+    let renewal = |name: &str| verdict.json["renewal"][name].as_u64().unwrap_or_else(|| panic!("{}", verdict.said()));
+    assert!(renewal("standing") >= 3, "{}", verdict.said());
+    assert_eq!(renewal("dropped"), 0, "{}", verdict.said());
+    assert!((98..=100).contains(&renewal("days_left")), "that of the new one\n{}", verdict.said());
 }
 
 fn make(kafka: &Kafka, name: &str, from: &str, until: &str, subject: &str) {

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Questions have a link of their own because a broker answers the requests of a connection one after the other: behind a
-//! Produce that waits for replicas, news of the leader that replaces them would come too late.
+//! Produce that waits for replicas, news of the leader that replaces them would come too late. Only what the leader itself knows of
+//! a topic is asked on its own link (`witness`).
 //!
 //! Left out: records and their fate (`sink::kafka`), sockets (the driver).
 
@@ -21,6 +22,7 @@ pub mod metadata;
 mod settings;
 mod start;
 mod table;
+mod witness;
 
 pub use authentication::Logins;
 pub use settings::{ClusterSettings, ClusterTerms, Division, Probes};
@@ -82,8 +84,10 @@ pub enum Event<'a> {
 pub struct Learned {
     /// A topic is known now, or has another number of partitions.
     pub counts: bool,
-    /// Topics that were made anew under their old names.
-    pub recreated: Vec<u16>,
+    /// Topics that were made anew under their old names, and how many partitions each had.
+    pub recreated: Vec<(u16, u32)>,
+    /// A broker that leads a partition was asked itself: which broker, and the topic.
+    pub leader_told: Option<(u16, u16)>,
 }
 
 /// One cluster.
@@ -490,7 +494,7 @@ impl Cluster {
         match (asked, place) {
             (Asked::Produce, Place::Broker(slot)) => Event::Produced { slot, version, body, request },
             (Asked::Metadata, _) => match metadata_api::decode_response(version, body) {
-                Ok(told) => Event::Learned(self.learn(now, &told)),
+                Ok(told) => Event::Learned(self.learn(now, place, &told)),
                 Err(error) => {
                     self.give_up(place, &error.to_string(), io);
                     Event::None
@@ -575,13 +579,16 @@ impl Cluster {
         self.at(place).close(io);
     }
 
-    fn learn(&mut self, now: Mono, told: &metadata_api::Metadata) -> Learned {
-        self.refresh.on_answer();
+    fn learn(&mut self, now: Mono, place: Place, told: &metadata_api::Metadata) -> Learned {
+        let leader_told = self.leader_told(place, told);
+        if place == Place::Control {
+            self.refresh.on_answer();
+        }
         let connector = self.settings.bootstrap.first().map_or(0, |addr| addr.connector);
         for broker in &told.brokers {
             self.brokers.learn(broker, connector);
         }
-        let mut learned = Learned::default();
+        let mut learned = Learned { leader_told, ..Learned::default() };
         for topic in &told.topics {
             let Some(&at) = self.names.get(topic.name.as_str()) else { continue };
             self.learn_topic(now, usize::from(at), topic, &mut learned);
@@ -600,6 +607,7 @@ impl Cluster {
         let brokers = &self.brokers;
         let known = &mut self.topics[at];
         let trouble_before = known.trouble;
+        let count_before = known.partitions().unwrap_or(0);
         let Change { count, recreated } = known.learn(now, told, |id| brokers.index(id));
         // Whoever waits for a topic that messages name also waits for the word that it may not be used.
         learned.counts |= count || known.is_live() && known.trouble != trouble_before;
@@ -607,7 +615,7 @@ impl Cluster {
             number_links(known, &self.settings, &mut self.link_numbers);
         }
         if recreated {
-            learned.recreated.push(at as u16);
+            learned.recreated.push((at as u16, count_before));
             self.limits_changed = true;
         }
         if known.limit == Limit::Unasked && known.partitions().is_some() {

@@ -31,6 +31,10 @@ const NAMES: &[(&str, Plant)] = &[
     ("resurrect-dropped", Plant::ResurrectDropped),
     ("recycle-early", Plant::RecycleEarly),
     ("fail-neighbour", Plant::FailNeighbour),
+    ("keep-epoch", Plant::KeepEpoch),
+    ("fail-batch", Plant::FailBatch),
+    ("will-in-spite", Plant::WillInSpite),
+    ("drop-newest", Plant::DropNewest),
 ];
 
 /// A bug.
@@ -64,6 +68,14 @@ pub enum Plant {
     ResurrectDropped,
     /// A batch from a buffer on disk that failed for good takes the one behind it along, counted as all that fails.
     FailNeighbour,
+    /// The numbers of a topic that was deleted go on in the topic that was made anew.
+    KeepEpoch,
+    /// A batch with a record that Kafka refuses fails as a whole.
+    FailBatch,
+    /// A will that waits is published also if its client is back in time.
+    WillInSpite,
+    /// What gives way in a buffer on disk is the newest, not the oldest.
+    DropNewest,
     /// A batch whose link is gone has its buffer written into by others before it is sent again.
     RecycleEarly,
 }

@@ -1,5 +1,7 @@
 //! What is known of a cluster's topics: how many partitions, who leads them; and when to ask again.
 
+use std::collections::VecDeque;
+
 use kafka::ErrorCode;
 use kafka::message::metadata;
 
@@ -12,6 +14,11 @@ use crate::ticket::FailReason;
 
 /// A topic named by messages that brokers do not know for so long is one that does not exist.
 const UNKNOWN_MS: u64 = 60_000;
+
+/// How long brokers that are behind may tell of a topic that was made anew since; those that still do are believed.
+const BEHIND_MS_MAX: u64 = 30_000;
+/// As many of its former ids are kept.
+const FORMER_KEPT: usize = 4;
 
 /// A topic that sinks of the connector write to.
 #[derive(Debug)]
@@ -28,6 +35,8 @@ pub struct Topic {
     missing_since: Option<Mono>,
     /// Its id, zero while unknown or where brokers are too old to say.
     id: [u8; 16],
+    /// Its ids before it was made anew, and until when who tells of them is taken to be behind.
+    former: VecDeque<([u8; 16], Mono)>,
     /// By partition; empty until the topic is first known.
     leaders: Vec<Leader>,
     /// By partition: which of the links to its leader is its own, where each has one.
@@ -70,6 +79,7 @@ impl Topic {
             fixed: false,
             missing_since: None,
             id: [0; 16],
+            former: VecDeque::new(),
             leaders: Vec::new(),
             links: Vec::new(),
             trouble: None,
@@ -197,12 +207,19 @@ impl Topic {
             }
             return Change::default();
         }
+        if self.former.iter().any(|&(id, until)| id == told.id && now < until) {
+            return Change::default();
+        }
         (self.trouble, self.missing_since) = (None, None);
         let known = !self.leaders.is_empty();
         let recreated = known && self.id != [0; 16] && told.id != [0; 16] && self.id != told.id;
         // Topics do not shrink: a broker that names fewer partitions of the same topic is behind.
         let same = known && self.id != [0; 16] && self.id == told.id;
         let count = if same { told.partitions.len().max(self.leaders.len()) } else { told.partitions.len() };
+        if recreated {
+            self.former.truncate(FORMER_KEPT - 1);
+            self.former.push_front((self.id, now.plus_ms(BEHIND_MS_MAX)));
+        }
         self.id = told.id;
         let change = Change { count: count != self.leaders.len(), recreated };
         self.leaders.resize(count, Leader { broker: None, epoch: -1 });

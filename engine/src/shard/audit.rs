@@ -56,6 +56,13 @@ impl Shard {
         self.sink_counters[usize::from(sink)].dropped_queue_full
     }
 
+    /// Shows what waits in the buffer on disk of a sink, partition by partition and oldest first, where all of it is in memory.
+    pub fn each_backlog(&self, sink: u16, show: impl FnMut(&mut dyn Iterator<Item = &Batch>)) {
+        if let Some(stored) = &self.sinks[usize::from(sink)].journal {
+            stored.journal.each_backlog(show);
+        }
+    }
+
     /// Checks the shard between two inputs. `outside_bytes`: charges of its batches that writers or other shards hold.
     ///
     /// # Panics

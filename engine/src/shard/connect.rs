@@ -13,6 +13,7 @@ use super::{SessionExpiry, Shard, ShardId};
 use crate::clock::{Mono, Now};
 use crate::listener::connection::{Connection, Held};
 use crate::listener::receive::Unread;
+use crate::plants::{Plant, is_planted};
 use crate::session::Will;
 
 impl Shard {
@@ -126,6 +127,9 @@ impl Shard {
         let existing = self.sessions.find(client_id);
         let slot = existing.unwrap_or_else(|| self.sessions.create(client_id));
         // [MQTT-3.1.3-9]: it is back in time.
+        if is_planted(Plant::WillInSpite) {
+            self.publish_will(now, slot);
+        }
         self.forget_will(slot);
         let generation = self.sessions.next_generation();
         if let Some(session) = self.sessions.get_mut(slot) {

@@ -16,6 +16,7 @@ mod audit;
 mod change;
 mod delivery;
 mod dispatch;
+mod ends;
 mod given_up;
 mod partition;
 mod producer_id;
@@ -33,6 +34,7 @@ use crate::buffer::Batch;
 use crate::clock::{self, Mono, Now};
 use crate::config::Config;
 use crate::metrics::Health;
+use crate::plants::{Plant, is_planted};
 use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{Input, Io, Request};
@@ -40,6 +42,7 @@ use crate::ticket::{FailReason, Outcome};
 
 use acked_loss::Suspect;
 use dispatch::Outgoing;
+use ends::Ends;
 use partition::Partition;
 use producer_id::ProducerId;
 use settings::{Settings, Terms};
@@ -175,6 +178,7 @@ impl Produce {
         }
         self.cluster.step(now, io);
         self.ask_producer_id(now, io);
+        self.ask_about_suspects(now, io);
         self.settle_failures(now);
         self.dispatch(now, io);
         let asks = self.producer_id.due_at().filter(|_| self.idempotent && self.cluster.takes_questions());
@@ -274,11 +278,15 @@ impl Produce {
             Event::Learned(learned) => {
                 self.changed |= learned.counts;
                 self.settle_suspects(&learned);
-                for topic in learned.recreated {
-                    self.on_recreated(topic);
+                for (topic, count_before) in learned.recreated {
+                    self.on_recreated(topic, count_before);
                 }
-                for (at, state) in self.topics.iter_mut().enumerate().filter(|(_, state)| state.ends_at.is_some()) {
-                    state.ends_at = self.cluster.topic(at as u16).and_then(|topic| topic.partitions());
+                for (at, state) in (0..).zip(&mut self.topics) {
+                    if let Some(ends) = &mut state.ends
+                        && let Some(count) = self.cluster.topic(at).and_then(|topic| topic.partitions())
+                    {
+                        ends.hear(now, count);
+                    }
                 }
             }
             Event::ProducerId(answer) => {
@@ -310,14 +318,16 @@ impl Produce {
     }
 
     /// The topic was made anew: brokers know nothing of what was sent to the old one.
-    fn on_recreated(&mut self, topic: u16) {
+    fn on_recreated(&mut self, topic: u16, count_before: u32) {
         let count = self.cluster.topic(topic).and_then(|topic| topic.partitions());
         let Some(state) = self.topics.get_mut(usize::from(topic)) else { return };
-        state.ends_at = count;
+        state.ends = count.map(|count| Ends::new(count, count_before));
         for partition in 0..state.partitions.len() as u32 {
             let place = Place { topic, partition };
-            self.partition_mut(place).forget_numbers();
-            self.partition_mut(place).acked_end.forget();
+            if !is_planted(Plant::KeepEpoch) {
+                self.partition_mut(place).forget_numbers();
+            }
+            self.partition_mut(place).forget_offsets();
             self.list(place);
         }
     }

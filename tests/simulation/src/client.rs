@@ -72,6 +72,17 @@ pub(crate) struct Client {
 pub(crate) struct Heard {
     /// Something was read that lets it go on.
     pub(crate) progress: bool,
+    /// It was let in, and found its session or not.
+    pub(crate) let_in: Option<bool>,
+}
+
+/// A will that its server is to put off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PutOff {
+    /// The will.
+    pub(crate) will: Message,
+    /// It is published after so long, if its client is not back by then, nanoseconds.
+    pub(crate) delay_ns: u64,
 }
 
 impl Client {
@@ -162,18 +173,19 @@ impl Client {
         self.will = None;
     }
 
-    /// Its connection is over.
-    pub(crate) fn lose(&mut self, plan: &Plan, ledger: &mut Ledger, until: u64) {
+    /// Its connection is over. Returns its will, if that waits for it now.
+    pub(crate) fn lose(&mut self, plan: &Plan, ledger: &mut Ledger, until: u64) -> Option<PutOff> {
         let own = self.plan(plan);
-        // A client that is back in time keeps a delayed will from being published, unless that ends its session.
-        let is_put_off = own.v5 && own.will_delay_s != Some(0) && own.expiry_s > 0 && !own.clean;
-        if let (Some(will), State::In | State::Doomed, false) = (self.will.take(), self.state, is_put_off) {
+        let will = self.will.take().filter(|_| matches!(self.state, State::In | State::Doomed));
+        let put_off = will.filter(|_| own.puts_off()).map(|will| PutOff { will, delay_ns: own.will_delay_ns() });
+        if let (Some(will), None) = (will, put_off) {
             ledger.will_is_due(will);
         }
         self.state = State::Away(until);
         self.socket = None;
         self.deaf_until = 0;
         self.waits = false;
+        put_off
     }
 
     /// The server has closed: an MQTT 3.1.1 client is told in no other way that a message can never be stored, and sends no such
@@ -286,6 +298,9 @@ impl Client {
         while let Some((first, body, len)) = wire::next_packet(&received[at..]) {
             self.packet(plan, ledger, first, body, out);
             heard.progress = true;
+            if first == 0x20 && self.state == State::In {
+                heard.let_in = Some(body[0] == 1);
+            }
             at += len;
         }
         received.drain(..at);
@@ -301,11 +316,11 @@ impl Client {
     fn packet(&mut self, plan: &Plan, ledger: &mut Ledger, first: u8, body: &[u8], out: &mut Vec<u8>) {
         let name = &self.plan(plan).name;
         let id = || u16::from_be_bytes([body[0], body[1]]);
-        let failed = body.get(2).is_some_and(|&reason| reason >= 0x80);
+        let reason = body.get(2).copied().unwrap_or_default();
         match first {
             0x20 => self.connack(plan, ledger, body, out),
-            0x40 => self.puback(plan, ledger, id(), failed),
-            0x50 => self.pubrec(plan, ledger, id(), failed, out),
+            0x40 => self.puback(plan, ledger, id(), reason),
+            0x50 => self.pubrec(plan, ledger, id(), reason, out),
             0x70 => {
                 let at = self.open.iter().position(|o| o.packet_id == id() && o.message.qos == 2 && o.received);
                 let at = at.unwrap_or_else(|| panic!("VIOLATION {name}: a PUBCOMP for nothing: {}", id()));
@@ -362,7 +377,7 @@ impl Client {
         }
     }
 
-    fn puback(&mut self, plan: &Plan, ledger: &mut Ledger, id: u16, failed: bool) {
+    fn puback(&mut self, plan: &Plan, ledger: &mut Ledger, id: u16, reason: u8) {
         let name = &self.plan(plan).name;
         // [MQTT-4.6.0-2]: in the order of the PUBLISHes.
         let at = self.open.iter().position(|open| open.message.qos == 1 && open.here);
@@ -371,10 +386,14 @@ impl Client {
         assert!(due == id, "VIOLATION {name}: PUBACK {id}, and {due} is due");
         let message = self.open[at].message;
         self.open.remove(at);
-        if failed { ledger.nacked(message.id) } else { ledger.acked(&message, &plan.topics) }
+        if reason >= 0x80 {
+            ledger.refused_by_node(plan, &message, reason)
+        } else {
+            ledger.acked(&message, &plan.topics)
+        }
     }
 
-    fn pubrec(&mut self, plan: &Plan, ledger: &mut Ledger, id: u16, failed: bool, out: &mut Vec<u8>) {
+    fn pubrec(&mut self, plan: &Plan, ledger: &mut Ledger, id: u16, reason: u8, out: &mut Vec<u8>) {
         let name = &self.plan(plan).name;
         let due = |open: &&Open| open.message.qos == 2 && open.here && !open.received;
         let at = self.open.iter().position(|open| due(&open) && open.packet_id == id);
@@ -383,9 +402,9 @@ impl Client {
         let first = self.open.iter().find(|open| due(open) && !open.again).map_or(id, |open| open.packet_id);
         assert!(first == id || self.open[at].again, "VIOLATION {name}: PUBREC {id}, and {first} is due");
         let message = self.open[at].message;
-        if failed {
+        if reason >= 0x80 {
             self.open.remove(at);
-            return ledger.nacked(message.id);
+            return ledger.refused_by_node(plan, &message, reason);
         }
         self.open[at].received = true;
         ledger.acked(&message, &plan.topics);

@@ -71,11 +71,21 @@ impl Copies {
     }
 }
 
-/// Most copies under one producer id and epoch, but for those `is_excused`.
+/// Most copies under one producer id and epoch in one life of their topic, but for those `is_excused`.
 pub(crate) fn under_one_number(copies: &[Stamp], is_excused: impl Fn(&Stamp) -> bool) -> usize {
-    let mut counts: BTreeMap<(i64, i16), usize> = BTreeMap::new();
-    for stamp in copies.iter().filter(|stamp| stamp.producer.0 >= 0 && !is_excused(stamp)) {
-        *counts.entry(stamp.producer).or_default() += 1;
-    }
+    let numbered = copies.iter().filter(|stamp| stamp.producer.0 >= 0 && !is_excused(stamp));
+    let counts = count_by(numbered, |stamp| (stamp.place.life, stamp.producer));
     counts.into_values().max().unwrap_or_default()
+}
+
+/// How many of these copies are more than `may` lie in one life of their topic.
+pub(crate) fn beyond(copies: &[Stamp], may: usize) -> usize {
+    let counts = count_by(copies.iter(), |stamp| stamp.place.life);
+    counts.into_values().map(|count| count.saturating_sub(may)).sum()
+}
+
+fn count_by<'s, K: Ord>(stamps: impl Iterator<Item = &'s Stamp>, key: impl Fn(&Stamp) -> K) -> BTreeMap<K, usize> {
+    let mut counts = BTreeMap::new();
+    stamps.for_each(|stamp| *counts.entry(key(stamp)).or_default() += 1);
+    counts
 }

@@ -92,6 +92,8 @@ pub struct ClusterPlan {
     pub configs_version: i16,
     /// `max.message.bytes` of all topics.
     pub batch_bytes_max: u32,
+    /// By broker: how far its clock is ahead of the cluster's; those that are not named have that.
+    pub clocks_ms: Vec<i64>,
     /// `message.timestamp.before.max.ms`.
     pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms`.
@@ -114,6 +116,8 @@ pub struct ClusterPlan {
     pub service_ns: (u64, u64),
     /// How often faults of the whole cluster are drawn, ns.
     pub nemesis_ns: u64,
+    /// A topic that is made anew has as many partitions as planned, also where it had grown.
+    pub shrinks: bool,
     /// Values that the cluster refuses as invalid.
     pub is_poison: fn(&[u8]) -> bool,
 }
@@ -129,6 +133,7 @@ impl Default for ClusterPlan {
             versions_version: 4,
             configs_version: 4,
             batch_bytes_max: 1_048_588,
+            clocks_ms: Vec::new(),
             timestamp_before_max_ms: 3_600_000,
             timestamp_after_max_ms: 3_600_000,
             producer_expiry_ms: None,
@@ -140,6 +145,7 @@ impl Default for ClusterPlan {
             fetch_ns: (200_000, 2_000_000),
             service_ns: (20_000, 300_000),
             nemesis_ns: 10_000_000,
+            shrinks: true,
             is_poison: |_| false,
         }
     }
@@ -183,6 +189,16 @@ pub enum Reply {
     Held(Token),
 }
 
+/// What an answer tells whoever asked.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// Which batches of a Produce it calls stored, a bit each, in the order of the request.
+    pub stored: u128,
+    /// Topics and which of their lives the answer is about: of each batch of a Produce, or of each topic in a Metadata. Empty as
+    /// long as no topic was made anew.
+    pub lives: Vec<(u16, u16)>,
+}
+
 /// A request whose answer was not decided at once.
 #[derive(Debug)]
 pub struct Released {
@@ -192,8 +208,8 @@ pub struct Released {
     pub reply: Reply,
     /// The response frame; empty unless the reply is [`Reply::At`].
     pub frame: Vec<u8>,
-    /// Which batches of the request the frame calls stored, a bit each.
-    pub told: u128,
+    /// What the frame tells.
+    pub told: Told,
 }
 
 #[derive(Debug)]
@@ -230,9 +246,11 @@ pub struct Cluster {
     /// Topics and values of records that were refused for good.
     refused: Vec<(usize, Vec<u8>)>,
     counts: Counts,
+    /// Topics that were made anew.
+    renewed: Vec<usize>,
     producer_id_next: i64,
-    /// What the newest answer calls stored: see [`Cluster::told`].
-    told: u128,
+    /// What the newest answer tells: see [`Cluster::told`].
+    told: Told,
     // Kept for their capacity.
     spare_frames: Vec<Vec<u8>>,
     spare_answers: Vec<Answer>,
@@ -269,8 +287,9 @@ impl Cluster {
             committed: Vec::new(),
             refused: Vec::new(),
             counts: Counts::default(),
+            renewed: Vec::new(),
             producer_id_next,
-            told: 0,
+            told: Told::default(),
             spare_frames: Vec::new(),
             spare_answers: Vec::new(),
             scratch: Scratch::default(),
@@ -348,9 +367,9 @@ impl Cluster {
         }
     }
 
-    /// Which batches of the request just received its answer calls stored, a bit each, in the order of the request.
-    pub fn told(&self) -> u128 {
-        self.told
+    /// What the answer to the request just received tells.
+    pub fn told(&mut self) -> Told {
+        std::mem::take(&mut self.told)
     }
 
     /// When [`Self::tick`] is to be called at the latest.
@@ -384,11 +403,12 @@ impl Cluster {
         self.broken.drain(..)
     }
 
-    /// Nothing goes wrong from now on. Brokers go on or start at once, topics that were deleted are there again, and
-    /// within a few seconds all partitions are led and all replicas in sync.
+    /// Nothing goes wrong from now on. Brokers go on or start at once, their clocks are right, topics that were deleted are there
+    /// again, and within a few seconds all partitions are led and all replicas in sync.
     pub fn heal(&mut self, now: Now) {
         self.wall_ms = now.wall_ms;
         self.faults = Faults::default();
+        self.plan.clocks_ms.clear();
         self.rescue(now.mono);
     }
 
@@ -396,6 +416,11 @@ impl Cluster {
     /// was for another reason than its records.
     pub fn refused(&mut self) -> impl Iterator<Item = (usize, Vec<u8>)> {
         self.refused.drain(..)
+    }
+
+    /// Topics that have been made anew since: what their former lives held is gone.
+    pub fn renewed(&mut self) -> impl Iterator<Item = usize> + '_ {
+        self.renewed.drain(..)
     }
 
     /// Shows batches that have been committed since: what no broker can lose any more. With acks 0 and 1 answers come
@@ -421,23 +446,40 @@ impl Cluster {
     /// they had, refused for its form a batch that they had stored before; or a former leader, which did not know better, refused
     /// a sequence.
     pub fn is_excused(&self, place: Place, producer: (i64, i16)) -> bool {
-        self.has_forgotten(place, producer) || self.partition(place).misled.contains(&producer)
+        let is_misled = |partition: &Partition| partition.misled.contains(&producer);
+        self.has_forgotten(place, producer) || self.partition(place).is_some_and(is_misled)
     }
 
     /// Whether some copy of a partition has forgotten a producer, by its id and epoch.
     pub fn has_forgotten(&self, place: Place, producer: (i64, i16)) -> bool {
-        self.partition(place).forgotten.contains(&producer)
+        self.partition(place).is_some_and(|partition| partition.forgotten.contains(&producer))
     }
 
-    fn partition(&self, place: Place) -> &Partition {
-        let life = &self.topics[usize::from(place.topic)].lives[usize::from(place.life)];
-        &self.partitions[life.partitions[place.partition as usize] as usize]
+    /// Whether a topic made anew, which knows no producer, took a batch from the middle of an epoch: batches before it may come
+    /// after it.
+    pub fn began_amid(&self, place: Place, producer: (i64, i16)) -> bool {
+        self.partition(place).is_some_and(|partition| partition.began_amid.contains(&producer))
+    }
+
+    /// Whether a former life of the partition knows a producer's epoch: brokers that hear late of what was made anew still took
+    /// batches for it.
+    pub fn was_written_before(&self, place: Place, producer: (i64, i16)) -> bool {
+        let mut formers = (0..place.life).filter_map(|life| self.partition(Place { life, ..place }));
+        formers.any(|partition| partition.is_known(producer))
+    }
+
+    fn partition_id(&self, place: Place) -> Option<u32> {
+        let life = self.topics[usize::from(place.topic)].lives.get(usize::from(place.life))?;
+        life.partitions.get(place.partition as usize).copied()
+    }
+
+    fn partition(&self, place: Place) -> Option<&Partition> {
+        self.partitions.get(self.partition_id(place)? as usize)
     }
 
     /// What a partition's leader expects next of a producer in an epoch; `None` while nobody leads.
     pub fn expects(&self, place: Place, producer_id: i64, epoch: i16) -> Option<Expected> {
-        let life = &self.topics[usize::from(place.topic)].lives[usize::from(place.life)];
-        let id = life.partitions[place.partition as usize];
+        let id = self.partition_id(place)?;
         let leader = self.controller.leds[id as usize].leader?;
         let known = self.partitions[id as usize].expects(leader, producer_id, epoch);
         Some(known.map_or(Expected::Anything, Expected::Sequence))
@@ -480,7 +522,7 @@ impl Cluster {
         out: &mut Vec<u8>,
     ) -> Handled {
         self.counts.requests += 1;
-        self.told = 0;
+        self.told = Told::default();
         if self.random.chance(self.faults.close_before) {
             self.counts.closed += 1;
             return Handled::Done(Reply::Close { handled: false });

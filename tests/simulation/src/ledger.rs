@@ -3,10 +3,20 @@
 //! The verdict is drawn as things happen: a success that is told before the record is stored, a record nobody sent, an order
 //! that is not the publisher's, are violations at that step. What is only known at the end is judged there.
 
-use crate::copies::{BatchId, Copies, Stamp, under_one_number};
-use crate::kafka::{Cluster, Record};
+mod verdict;
+
+pub(crate) use verdict::Counts;
+
+use crate::copies::{BatchId, Copies, Stamp};
+use crate::deleted::Deleted;
+use crate::kafka::Record;
 use crate::message::{Message, MessageId};
 use crate::plan::{Buffer, Plan, SINKS_MAX as SINKS, TOPICS_MAX, topic_index};
+
+/// MQTT 5: implementation specific error; here that Kafka does not take a record.
+const BY_KAFKA: u8 = 0x83;
+/// MQTT 5: not authorized.
+const NOT_AUTHORIZED: u8 = 0x87;
 
 /// What is true of one message.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,6 +27,8 @@ struct Entry {
     since: u32,
     /// Its publisher was told of success, or at QoS 2 of reception.
     acked: bool,
+    /// In which life of the node that was last, counted from 1.
+    acked_life: u32,
     /// Its publisher was told of a failure.
     nacked: bool,
     /// In which life of the node a broker first refused it for good, by sink.
@@ -39,6 +51,8 @@ struct Entry {
     heard: u16,
     /// It is published when its client is gone, later than what that has published, or never.
     is_will: bool,
+    /// Its client was back before it was to be published.
+    is_void: bool,
     /// Sinks that may have been there or not when it was sent last.
     waived: [bool; SINKS],
     /// The same of any time it was sent.
@@ -70,6 +84,8 @@ pub(crate) struct Ledger {
     pub(crate) disorder: Vec<Disorder>,
     /// Under which numbers it is all stored.
     pub(crate) copies: Copies,
+    /// What of it is gone with its topic.
+    deleted: Deleted,
     rules: Rules,
     /// How much was written to sockets.
     sends: u32,
@@ -94,29 +110,6 @@ pub(crate) struct Disorder {
     pub(crate) text: String,
 }
 
-/// How often a message was found, by sink.
-#[derive(Debug, Clone, Copy, Default)]
-struct Found {
-    copies: [u16; SINKS],
-    /// Whether among the dead letters, by the sink that it was meant for.
-    buried: [bool; SINKS],
-}
-
-/// How often each message was found.
-#[derive(Debug)]
-pub(crate) struct Counts(Vec<Vec<Found>>);
-
-impl Counts {
-    /// It was found in the log of a sink; a dead letter names its `origin`.
-    pub(crate) fn count(&mut self, sink: usize, id: MessageId, origin: Option<&[u8]>) {
-        let found = &mut self.0[usize::from(id.client)][id.seq as usize];
-        found.copies[sink] += 1;
-        if let Some(origin) = origin {
-            found.buried[origin_of(origin)] = true;
-        }
-    }
-}
-
 /// The sink of this name.
 fn origin_of(name: &[u8]) -> usize {
     let sink = (0..SINKS).find(|sink| name == format!("s{sink}").as_bytes());
@@ -132,6 +125,10 @@ struct Rules {
     ack_is_durable: bool,
     /// An acknowledgement means that it will be stored, whatever happens to the node.
     ack_is_kept: bool,
+    /// An acknowledgement means that it will be stored unless the node is killed before it is, or is durable in a buffer on disk.
+    ack_is_kept_alive: bool,
+    /// What is durable in a buffer is counted, and what brokers were asked to store.
+    minds_buffers: bool,
     /// Records of a publisher keep their order in a partition.
     ordered: bool,
     /// Nothing is stored more often than it was sent.
@@ -140,6 +137,8 @@ struct Rules {
     ends_tell: bool,
     /// A delivery means that it is stored.
     delivered_is_stored: bool,
+    /// Nobody is told of a fault of a record that no broker has found.
+    brokers_find_faults: bool,
 }
 
 impl Ledger {
@@ -158,6 +157,7 @@ impl Ledger {
             stored: 0,
             disorder: Vec::new(),
             copies: Copies::default(),
+            deleted: Deleted::new(TOPICS_MAX),
             sends: 0,
             due_wills: Vec::new(),
             life: 0,
@@ -166,10 +166,13 @@ impl Ledger {
                 ack_is_stored: certain && plan.sync,
                 ack_is_durable: certain && !plan.sync && plan.buffer == Buffer::Disk,
                 ack_is_kept: certain && (plan.sync || plan.buffer == Buffer::Disk),
+                ack_is_kept_alive: certain,
+                minds_buffers: certain && !plan.sync && plan.buffer != Buffer::Memory,
                 ordered: (!kafka || plan.idempotent || plan.inflight_max == 1) && certain,
                 once: !kafka || plan.idempotent,
                 ends_tell: kafka,
                 delivered_is_stored: certain && plan.sync && plan.deliver_after,
+                brokers_find_faults: kafka && !plan.rejects_late && !plan.live && !plan.additions.shrinks,
             },
         }
     }
@@ -248,6 +251,18 @@ impl Ledger {
         self.due_wills.push(will);
     }
 
+    /// The client of a will was back in time, or the node lost it: it is never published.
+    ///
+    /// # Panics
+    /// If it was.
+    pub(crate) fn will_is_void(&mut self, will: &Message) {
+        let was_stored = (0..SINKS).any(|sink| self.deleted.records(will.id, sink) > 0);
+        let entry = self.entry(will.id);
+        let is_out = was_stored || entry.heard > 0 || entry.stored.iter().any(|&records| records > 0);
+        assert!(!is_out, "VIOLATION the will {:?} is published, and its client was back in time: {entry:?}", will.id);
+        entry.is_void = true;
+    }
+
     /// Its publisher is told that it is safe.
     ///
     /// # Panics
@@ -255,27 +270,44 @@ impl Ledger {
     pub(crate) fn acked(&mut self, message: &Message, topics: &[String]) {
         self.acked += 1;
         let Rules { ack_is_stored, ack_is_durable, .. } = self.rules;
-        let sinks = self.sinks;
+        let (sinks, life) = (self.sinks, self.life + 1);
         let entry = self.entry(message.id);
-        entry.acked = true;
+        (entry.acked, entry.acked_life) = (true, life);
+        let entry = *entry;
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
             let is_durable = entry.durable[sink] || entry.refused[sink].is_some();
+            let has = || entry.has(sink) || self.deleted.held(message.id, sink);
             assert!(
-                !ack_is_durable || is_durable || entry.has(sink),
+                !ack_is_durable || is_durable || has(),
                 "VIOLATION {:?} is acknowledged and not durable: {entry:?}",
                 message.id
             );
-            assert!(
-                !ack_is_stored || entry.has(sink),
-                "VIOLATION {:?} is acknowledged and not stored: {entry:?}",
-                message.id
-            );
+            assert!(!ack_is_stored || has(), "VIOLATION {:?} is acknowledged and not stored: {entry:?}", message.id);
         }
     }
 
-    /// Its publisher is told that it failed.
+    /// Its publisher is told that it failed, or knows that it has to.
     pub(crate) fn nacked(&mut self, id: MessageId) {
         self.entry(id).nacked = true;
+    }
+
+    /// An MQTT 5 publisher is told for which reason it failed: the fault of a record, or of its topic, is for brokers to find.
+    ///
+    /// # Panics
+    /// If none has.
+    pub(crate) fn refused_by_node(&mut self, plan: &Plan, message: &Message, reason: u8) {
+        self.nacked(message.id);
+        if !self.rules.brokers_find_faults || !matches!(reason, BY_KAFKA | NOT_AUTHORIZED) {
+            return;
+        }
+        let entry = *self.entry(message.id);
+        let mut sinks = (0..self.sinks).filter(|&sink| takes(sink, &plan.topics[message.topic])).chain(self.dead);
+        let is_refused = sinks.any(|sink| entry.refused[sink].is_some());
+        assert!(
+            is_refused,
+            "VIOLATION {:?} is refused with reason {reason:#x}, and no broker refused it: {entry:?}",
+            message.id
+        );
     }
 
     /// A broker has refused it for good, so that nobody has to store it; a buffer on disk may bring it back after a crash.
@@ -299,6 +331,28 @@ impl Ledger {
         entry.forgotten = entry.forgotten.saturating_add(1);
     }
 
+    /// A topic was deleted and is made anew: what it held is gone, and the order of its records begins anew.
+    pub(crate) fn made_anew(&mut self, plan: &Plan, topic: usize) {
+        self.deleted.made_anew(topic);
+        let sink = plan.sink_of(topic);
+        let is_dead = self.dead == Some(sink);
+        for (client, entries) in (0..).zip(&mut self.entries) {
+            let at = (usize::from(client) * TOPICS_MAX + topic) * self.partitions;
+            self.newest[at..at + self.partitions].fill((0, BatchId::default()));
+            for (seq, entry) in (0..).zip(entries).filter(|(_, entry)| entry.stored[sink] > 0) {
+                let id = MessageId { client, seq };
+                if plan.live && !is_dead && topic != named_topic(plan, sink, id) {
+                    continue;
+                }
+                self.deleted.add(id, sink, std::mem::take(&mut entry.stored[sink]));
+                if is_dead {
+                    let buried = std::mem::take(&mut entry.buried);
+                    (0..SINKS).filter(|&of| buried[of]).for_each(|of| self.deleted.bury(id, of));
+                }
+            }
+        }
+    }
+
     /// A record is stored for good.
     ///
     /// # Panics
@@ -319,7 +373,7 @@ impl Ledger {
         let message = plan.kinds.message(id);
         assert!(value.len() == message.len, "VIOLATION {id:?} has {} bytes", value.len());
         let is_dead = self.dead == Some(sink);
-        let named = !plan.live || is_dead || topic == usize::from(topic_index(sink as u16, &message.qos.to_string()));
+        let named = !plan.live || is_dead || topic == named_topic(plan, sink, id);
         assert!(named, "VIOLATION {id:?} is in topic {topic}");
         let meant_for = if is_dead { record.origin.map(origin_of) } else { Some(sink) };
         let is_taken = meant_for.is_some_and(|sink| takes(sink, &plan.topics[message.topic]));
@@ -328,24 +382,36 @@ impl Ledger {
         assert!(key == Some(name), "VIOLATION {id:?} has the key {key:?}");
         self.stored += 1;
         let rules = self.rules;
+        let gone = self.deleted.records(id, sink);
+        let is_former = self.deleted.is_former(stamp.place);
         let entry = self.entry(id);
-        entry.stored[sink] += 1;
-        if let (true, Some(of)) = (is_dead, meant_for) {
-            entry.buried[of] = true;
+        assert!(!entry.is_void, "VIOLATION the will {id:?} is stored, and its client was back in time");
+        if !is_former {
+            entry.stored[sink] += 1;
+            entry.buried[meant_for.unwrap_or(sink)] |= is_dead;
         }
         let copies = entry.stored[sink];
-        match copies {
+        match gone + copies + u16::from(is_former) {
             1 => entry.first[sink] = batch,
             _ => self.copies.again(id, sink, batch),
+        }
+        if is_former {
+            self.deleted.add(id, sink, 1);
+            if let (true, Some(of)) = (is_dead, meant_for) {
+                self.deleted.bury(id, of);
+            }
+            return;
         }
         if copies == 1 && rules.ordered && !is_dead {
             let at = (usize::from(id.client) * TOPICS_MAX + topic) * self.partitions + partition;
             let (newest, newer) = self.newest[at];
             let Entry { sent, refused, replayed, is_will, .. } = self.entries[usize::from(id.client)][id.seq as usize];
+            // It was stored before in a topic that is gone, by a life that did not live to note it.
+            let is_repeated = gone > 0 && replayed[sink] > 0;
             let refused_before = refused[sink].is_some_and(|life| life < self.life);
             if id.seq >= newest {
                 self.newest[at] = (id.seq + 1, batch);
-            } else if sent == 1 && !is_will && !refused_before {
+            } else if sent == 1 && !is_will && !refused_before && !is_repeated {
                 let text =
                     format!("{id:?} is stored after {} of the same publisher in partition {partition}", newest - 1);
                 let newer = *self.copies.stamp(newer);
@@ -356,7 +422,7 @@ impl Ledger {
 
     /// Whether it counts what lies on disk, and who was asked to store what.
     pub(crate) fn minds_buffers(&self) -> bool {
-        self.rules.ack_is_durable
+        self.rules.minds_buffers
     }
 
     /// It is durable in the buffer of a sink.
@@ -390,150 +456,26 @@ impl Ledger {
         let known = self.entries[usize::from(message.id.client)].len() > message.id.seq as usize;
         assert!(known, "VIOLATION {:?} is delivered and was never sent", message.id);
         let entry = self.entry(message.id);
+        assert!(!entry.is_void, "VIOLATION the will {:?} is delivered, and its client was back in time", message.id);
         let is_first = entry.heard >> client & 1 == 0 && entry.sent == 1 && !entry.is_will;
         entry.heard |= 1 << client;
+        let entry = *entry;
         for sink in (0..sinks).filter(|&sink| takes(sink, &topics[message.topic])) {
             // It may have been taken when it was sent for the first time.
-            let has = entry.has(sink) || entry.ever_waived[sink];
-            assert!(!check || has, "VIOLATION {:?} is delivered and not stored", message.id);
+            let has = || entry.has(sink) || entry.ever_waived[sink] || self.deleted.held(message.id, sink);
+            assert!(!check || has(), "VIOLATION {:?} is delivered and not stored", message.id);
         }
         is_first
-    }
-
-    /// The end, where no sink gave anything up: wills that were due are stored, at QoS 1 and 2, unless Kafka does not take them.
-    ///
-    /// # Panics
-    /// If one is not there.
-    pub(crate) fn judge_wills(&self, plan: &Plan) {
-        let is_hopeless = |will: &Message| will.poison || will.len == plan.kinds.large_len;
-        for will in self.due_wills.iter().filter(|will| will.qos > 0 && !is_hopeless(will)) {
-            let entry = &self.entries[usize::from(will.id.client)][will.id.seq as usize];
-            for sink in (0..self.sinks).filter(|&sink| takes(sink, &plan.topics[will.topic])) {
-                let is_there = entry.has(sink) || entry.refused[sink].is_some();
-                assert!(
-                    is_there,
-                    "VIOLATION the will {:?} was due and is not stored for sink {sink}: {entry:?}",
-                    will.id
-                );
-            }
-        }
-    }
-
-    /// The end: `possible_duplicates` is what the engine itself has counted.
-    ///
-    /// # Panics
-    /// If records were made more often than was asked for and admitted.
-    pub(crate) fn judge(&self, plan: &Plan, possible_duplicates: u64, cluster: Option<&Cluster>) {
-        if !self.rules.once {
-            return;
-        }
-        let is_excused = |stamp: &Stamp| cluster.is_some_and(|c| c.is_excused(stamp.place, stamp.producer));
-        let (mut extra, mut first) = (0, None);
-        for (client, entries) in self.entries.iter().enumerate() {
-            for (seq, entry) in entries.iter().enumerate() {
-                let message = plan.kinds.message(MessageId { client: client as u16, seq: seq as u32 });
-                let found = entry.stored.into_iter().enumerate();
-                for (sink, copies) in found.filter(|&(_, copies)| copies > 1) {
-                    let may = self.records_max(plan, &message, entry, sink);
-                    if copies <= may {
-                        continue;
-                    }
-                    let stamps = self.copies.of(message.id, sink, entry.first[sink]);
-                    // MQTT 3.1.1 is told no by the end of its connection, and sends again what may be there.
-                    let asked = if plan.clients[client].v5 { may } else { may.max(entry.sent * self.sinks as u16) };
-                    self.judge_copies(message.id, (may, asked), &stamps, cluster);
-                    if !stamps.iter().any(is_excused) {
-                        extra += u64::from(copies - may);
-                        first.get_or_insert((message, entry));
-                    }
-                }
-            }
-        }
-        assert!(
-            extra <= possible_duplicates,
-            "VIOLATION {extra} records too many, {possible_duplicates} possible duplicates admitted; the first is {first:?}"
-        );
-    }
-
-    /// Whether the writers had a reason for each copy beyond those that the message may have.
-    fn judge_copies(&self, id: MessageId, (may, asked): (u16, u16), copies: &[Stamp], cluster: Option<&Cluster>) {
-        let forgotten = |stamp: &Stamp| cluster.is_some_and(|c| c.has_forgotten(stamp.place, stamp.producer));
-        let under_one = under_one_number(copies, forgotten);
-        assert!(
-            under_one <= usize::from(asked),
-            "VIOLATION {id:?} may have {asked} records, and {under_one} lie under one producer id and epoch: {copies:?}"
-        );
-        let known = self.copies.known(copies);
-        assert!(
-            known <= usize::from(may),
-            "VIOLATION {id:?} may have {may} records, and was sent again after the word that {known} are stored: {copies:?}"
-        );
-    }
-
-    /// How many records a message may make for a sink: at QoS 2 a resend makes no second one, unless the receiver has forgotten the
-    /// first, or has said no to it; where another sink failed that is a no. And what was found in a buffer on disk is sent again.
-    fn records_max(&self, plan: &Plan, message: &Message, entry: &Entry, sink: usize) -> u16 {
-        let once = message.qos == 2 && !plan.rejects_late && plan.sinks == 1;
-        let may = if once { 1 + entry.forgotten } else { entry.sent };
-        match self.dead == Some(sink) {
-            // Each record that fails may make one there.
-            true => may * self.sinks as u16 + entry.replayed.iter().sum::<u16>(),
-            false => may + entry.replayed[sink],
-        }
-    }
-
-    /// Room to count every message in every log.
-    pub(crate) fn counts(&self) -> Counts {
-        Counts(self.entries.iter().map(|entries| vec![Found::default(); entries.len()]).collect())
-    }
-
-    /// The end, against a second reading of the logs. `given_up`: records that were displaced, or that the disk does not give
-    /// back; those that brokers refused are known here one by one.
-    ///
-    /// # Panics
-    /// If something acknowledged is not there.
-    pub(crate) fn judge_logs(&self, plan: &Plan, read: &Counts, given_up: u64) {
-        let mut missing = 0;
-        for (client, entries) in self.entries.iter().enumerate() {
-            for (seq, entry) in entries.iter().enumerate() {
-                let id = MessageId { client: client as u16, seq: seq as u32 };
-                let Found { copies: found, buried } = read.0[client][seq];
-                let all = (0..SINKS).all(|sink| match self.rules.ends_tell {
-                    true => found[sink] == entry.stored[sink],
-                    // What a killed node had written and not heard of may be there too.
-                    false => found[sink] >= entry.stored[sink] && found[sink] <= entry.sent,
-                });
-                assert!(
-                    all && (!self.rules.ends_tell || buried == entry.buried),
-                    "VIOLATION {id:?} is {found:?} times in the logs: {entry:?}"
-                );
-                if !entry.acked || !self.rules.ack_is_kept {
-                    continue;
-                }
-                let topic = &plan.topics[plan.kinds.message(id).topic];
-                // In async an acknowledgement comes before Kafka's word, which may be no.
-                let by_its_grave = self.dead.is_some_and(|dead| entry.refused[dead].is_some());
-                let is_refused =
-                    |sink: usize| (entry.refused[sink].is_some() || by_its_grave) && !self.rules.ack_is_stored;
-                let is_there = |sink: usize| found[sink] > 0 || buried[sink] || entry.waived[sink] || is_refused(sink);
-                let lost = (0..self.sinks).filter(|&sink| takes(sink, topic) && !is_there(sink));
-                let was_asked = lost.clone().any(|sink| entry.asked[sink] > self.life) && !plan.live;
-                assert!(!was_asked, "VIOLATION {id:?} was acknowledged and sent, and is not in a log: {entry:?}");
-                let lost = lost.count() as u64;
-                missing += lost;
-                let excused = !self.rules.ack_is_stored && missing <= given_up;
-                assert!(
-                    lost == 0 || excused,
-                    "VIOLATION {id:?} was acknowledged and is not in a log, {missing} like it, {given_up} displaced or unreadable: \
-                     {entry:?}"
-                );
-            }
-        }
     }
 
     fn entry(&mut self, id: MessageId) -> &mut Entry {
         &mut self.entries[usize::from(id.client)][id.seq as usize]
     }
+}
+
+/// The topic that a message names for a sink.
+fn named_topic(plan: &Plan, sink: usize, id: MessageId) -> usize {
+    usize::from(topic_index(sink as u16, &plan.kinds.message(id).qos.to_string()))
 }
 
 /// Whether a sink takes a topic: the first takes all, the second what lies below `b/`.

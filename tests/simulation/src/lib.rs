@@ -15,7 +15,9 @@
 
 mod client;
 mod copies;
+mod deleted;
 pub mod disk;
+mod given_up;
 mod inbox;
 pub mod kafka;
 mod ledger;
@@ -52,6 +54,8 @@ pub struct Report {
     pub digest: u64,
     /// Times the power was cut under a buffer on disk.
     pub power_cuts: u64,
+    /// Times a topic was deleted and made anew.
+    pub topics_renewed: u64,
     /// What was wrong, if something was.
     pub violation: Option<String>,
 }
@@ -68,6 +72,7 @@ pub fn run(seed: u64, steps: u64, trace: bool) -> Report {
     if let Some(world) = &world {
         report.mix = world.mix;
         report.power_cuts = world.power_cuts;
+        report.topics_renewed = world.topics_renewed();
         report.digest = world.digest();
         (report.acked, report.stored) = world.totals();
     }

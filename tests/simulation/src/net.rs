@@ -28,6 +28,8 @@ pub(crate) struct Socket {
     pub(crate) reset: bool,
     /// The shard closed it.
     pub(crate) closed: bool,
+    /// When, nanoseconds.
+    pub(crate) closed_at: u64,
     /// The shard was refused some bytes, and waits for `Writable`.
     pub(crate) blocked: bool,
     /// The client does not read: no more than this fits.

@@ -2,7 +2,11 @@
 //!
 //! Most faults are off in most seeds, so that each is also met alone and with room to do its damage.
 
+mod additions;
+
 use std::fmt::Write as _;
+
+pub use additions::Additions;
 
 use crate::message::Kinds;
 use crate::random::Random;
@@ -15,6 +19,9 @@ const WINDOW_MAX: u64 = 20;
 
 /// The records of so many: 200 bytes of payload and some more each.
 const CLIENT_FLIGHT_BYTES: usize = 6 << 10;
+
+/// The sink that comes and goes, in worlds that have it.
+pub(crate) const SECOND: usize = 1;
 
 /// Where records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +104,8 @@ pub struct Plan {
     pub wake_ns: u64,
     /// Faults of network, mesh, clocks and process.
     pub faults: Faults,
+    /// Faults that were added later.
+    pub additions: Additions,
     /// Strength of the cluster's faults, 0 to 3.
     pub kafka_trouble: u32,
     /// Strength of the disk's faults, 0 to 3.
@@ -143,6 +152,18 @@ pub struct ClientPlan {
     pub aliases: bool,
     /// Has a will, which at MQTT 5 waits so many seconds.
     pub will_delay_s: Option<u32>,
+}
+
+impl ClientPlan {
+    /// Whether a client that is back in time keeps its will from being published: one whose CONNECT does not end its session.
+    pub fn puts_off(&self) -> bool {
+        self.v5 && self.will_delay_s.is_some_and(|delay_s| delay_s > 0) && self.expiry_s > 0 && !self.clean
+    }
+
+    /// When a will that is put off is published: after its delay, or with the end of its session.
+    pub fn will_delay_ns(&self) -> u64 {
+        u64::from(self.will_delay_s.unwrap_or_default().min(self.expiry_s)) * 1_000 * MS
+    }
 }
 
 /// Chances are of a million, for each act or message they can strike.
@@ -246,6 +267,7 @@ impl Plan {
             think_ns: r.one_of(&[200_000, MS, MS, 3 * MS]),
             wake_ns: r.one_of(&[20_000, 300_000, MS]),
             faults: Faults::draw(r),
+            additions: Additions::default(),
             kafka_trouble: r.one_of(&[0, 1, 1, 2, 2, 3]),
             disk_trouble: r.one_of(&[0, 1, 2, 3]),
         };
@@ -253,7 +275,11 @@ impl Plan {
             // What a buffer on disk is for.
             plan.faults.kill = apart.one_of(&[20, 200, 1_000]);
         }
+        if kafka {
+            plan.additions = Additions::draw(seed, plan.brokers, plan.sync, plan.live);
+        }
         plan.draw_clients(r);
+        plan.additions.draw_absences(&mut Random::new(seed ^ 0xab5e_7ce5), &mut plan.clients);
         plan.config = plan.draw_config(r, strategy, on_late);
         plan
     }
@@ -277,6 +303,12 @@ impl Plan {
     /// Sinks of the configuration: that of the dead letters is the last.
     pub fn sinks_in_all(&self) -> usize {
         self.sinks + usize::from(self.dead_letters)
+    }
+
+    /// The sink in a slot of a shard: each in its own, but for the one that comes and goes, which has what others do not.
+    pub fn sink_in(&self, slot: u16) -> usize {
+        let slot = usize::from(slot);
+        if slot < self.sinks_in_all() { slot } else { SECOND }
     }
 
     /// Topics of the cluster, by their index: one for each sink, then those that messages name, a few for each sink.
@@ -352,6 +384,7 @@ impl Plan {
             think_ns: MS,
             wake_ns: 100_000,
             faults,
+            additions: Additions::default(),
             kafka_trouble: 0,
             disk_trouble: 0,
         }

@@ -11,6 +11,7 @@ use aqueduct::shard::control::ControlMsg;
 use aqueduct::shard::io::{BrokerAddr, CloseReason, ConnKey, Io, LinkKey, LoginQuestion, Recv, Request};
 use aqueduct::shard::mesh::{MeshMsg, Moved};
 
+use crate::kafka::Told;
 use crate::net::{Holder, Net};
 use crate::plan::topic_index;
 use crate::random::Random;
@@ -42,10 +43,10 @@ pub(crate) struct Link {
     pub(crate) arrived: usize,
     /// The broker works on one.
     pub(crate) busy: bool,
-    /// Answers on their way back, and which batches of their requests they call stored, a bit each.
-    pub(crate) answers_coming: VecDeque<(Vec<u8>, u128)>,
+    /// Answers on their way back, and what they tell.
+    pub(crate) answers_coming: VecDeque<(Vec<u8>, Told)>,
     /// Answers that have come back and wait for the shard's next round.
-    pub(crate) answers: VecDeque<(Vec<u8>, u128)>,
+    pub(crate) answers: VecDeque<(Vec<u8>, Told)>,
     /// When the newest event of each direction happens: later ones follow.
     pub(crate) there: u64,
     /// See `there`.
@@ -128,6 +129,8 @@ pub(crate) struct Ports {
     pub(crate) alone: Vec<(u16, u32, Numbers)>,
     /// Numbers of the batches sent.
     pub(crate) sequences: Sequences,
+    /// By connector and topic: in which life the shard was told that it is, where that is not the first.
+    lives: BTreeMap<(u16, u16), u16>,
     /// Chances of a million, of a read and a send that are cut short.
     pub(crate) short: (u32, u32),
     /// Most batches of a partition that may be away, by the slot of its sink.
@@ -211,6 +214,19 @@ impl Ports {
     pub(crate) fn link_keys(&self) -> Vec<LinkKey> {
         let live = self.links.slots.iter().enumerate().filter(|(_, slot)| slot.1.is_some());
         live.map(|(index, slot)| LinkKey { index: index as u32, generation: slot.0 }).collect()
+    }
+
+    /// The shard hears over a link in which lives topics are. One that it knew in an earlier one was made anew.
+    pub(crate) fn hear_of_lives(&mut self, key: LinkKey, told: &Told) {
+        let connector = self.connectors[&key];
+        for &(topic, life) in &told.lives {
+            // A broker that is behind tells of a former one.
+            let known = self.lives.entry((connector, topic)).or_default();
+            if *known < life {
+                *known = life;
+                self.sequences.made_anew(connector, topic);
+            }
+        }
     }
 
     /// Ends the key of a link that is down.

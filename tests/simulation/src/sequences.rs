@@ -1,7 +1,7 @@
 //! The oracle of numbers: what a producer sends to a partition has no gap, and epochs only go up (KIP-98).
 //!
 //! A batch may be sent again, and a number that nothing was stored under goes to the next record, so what is sent may begin
-//! below what was sent before, never above. That a number which failed for good is not left out is the cluster's to see.
+//! below what was sent before, never above. Once it is known that a topic was made anew, its partitions begin a new epoch. That a number which failed for good is not left out is the cluster's to see.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +37,8 @@ struct Expected {
     producer_id: i64,
     epoch: i16,
     sequence: i32,
+    /// The topic was made anew since.
+    is_over: bool,
 }
 
 /// The numbers one shard has sent, by connector and partition: each connector has a producer of its own.
@@ -46,6 +48,12 @@ pub(crate) struct Sequences {
 }
 
 impl Sequences {
+    /// A topic was made anew, as the shard now knows.
+    pub(crate) fn made_anew(&mut self, connector: u16, topic: u16) {
+        let of_topic = (connector, (topic, 0))..=(connector, (topic, u32::MAX));
+        self.expected.range_mut(of_topic).for_each(|(_, expected)| expected.is_over = true);
+    }
+
     /// A batch leaves.
     ///
     /// # Panics
@@ -58,6 +66,10 @@ impl Sequences {
         }
         if let Some(known) = self.expected.get(&at).filter(|known| known.producer_id == producer_id) {
             assert!(epoch >= known.epoch, "VIOLATION {part:?}: epoch {epoch} after {}", known.epoch);
+            assert!(
+                epoch > known.epoch || !known.is_over,
+                "VIOLATION {part:?}: epoch {epoch}, which began before the topic was made anew"
+            );
             let gap = epoch == known.epoch && ahead(first, known.sequence);
             assert!(!gap, "VIOLATION {part:?}: sequence {first} where {} is next", known.sequence);
             assert!(epoch == known.epoch || first == 0, "VIOLATION {part:?}: epoch {epoch} begins at {first}");
@@ -68,7 +80,7 @@ impl Sequences {
         let sequence = (i64::from(first) + i64::from(records)) % (i64::from(i32::MAX) + 1);
         let sequence =
             known.map(|known| known.sequence).filter(|&known| ahead(known, sequence as i32)).unwrap_or(sequence as i32);
-        self.expected.insert(at, Expected { producer_id, epoch, sequence });
+        self.expected.insert(at, Expected { producer_id, epoch, sequence, is_over: false });
     }
 }
 
@@ -109,5 +121,21 @@ mod tests {
         assert!(!accepts(&[first.clone(), batch(1, 1, 0, 1), batch(1, 0, 3, 1)]), "an old epoch");
         assert!(!accepts(&[first.clone(), batch(1, 1, 3, 1)]), "an epoch that does not begin at 0");
         assert!(!accepts(&[batch(1, 0, 1, 1)]), "a producer that does not begin at 0");
+    }
+
+    #[test]
+    fn a_topic_made_anew_begins_a_new_epoch() {
+        let goes_on = |topic: u16, next: Vec<u8>| {
+            let check = || {
+                let mut sequences = Sequences::default();
+                sequences.sent(0, (0, 3), Numbers::of(&batch(1, 0, 0, 3)));
+                sequences.made_anew(0, topic);
+                sequences.sent(0, (0, 3), Numbers::of(&next));
+            };
+            std::panic::catch_unwind(check).is_ok()
+        };
+        assert!(!goes_on(0, batch(1, 0, 3, 1)) && !goes_on(0, batch(1, 0, 0, 3)));
+        assert!(goes_on(0, batch(1, 1, 0, 3)) && goes_on(0, batch(2, 0, 0, 3)));
+        assert!(goes_on(1, batch(1, 0, 3, 1)), "another topic");
     }
 }

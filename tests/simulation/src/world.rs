@@ -8,9 +8,11 @@ mod agenda;
 mod brokers;
 mod changes;
 mod disks;
+mod displaced;
 mod heal;
 mod rounds;
 mod scripted;
+mod wills;
 
 use std::collections::VecDeque;
 
@@ -21,6 +23,7 @@ use aqueduct::shard::io::{CloseReason, ConnKey};
 use aqueduct::shard::{Settings, Shard, ShardId, Sizes};
 
 use crate::client::Client;
+use crate::given_up::GivenUp;
 use crate::kafka::Cluster;
 use crate::ledger::Ledger;
 use crate::net::Net;
@@ -33,9 +36,11 @@ use brokers::{Held, Zombie};
 use changes::Changes;
 use disks::Disks;
 pub use disks::{read_log, sweep};
+use displaced::Displaced;
 pub use rounds::Mix;
 use rounds::Service;
 pub use scripted::simulate;
+use wills::Wills;
 
 /// The wall clock when a world begins, milliseconds since 1970.
 const BEGINS_MS: i64 = 1_700_000_000_000;
@@ -81,6 +86,13 @@ struct Node {
     drained: Option<(u64, u64)>,
 }
 
+impl Node {
+    /// The slots for sinks, vacant ones among them.
+    fn slots(&self) -> std::ops::Range<u16> {
+        0..self.shard.slots().len() as u16
+    }
+}
+
 /// Everything.
 pub(crate) struct World {
     plan: Plan,
@@ -92,21 +104,25 @@ pub(crate) struct World {
     wall_offset_ms: i64,
     agenda: Agenda<Event>,
     random: Random,
+    /// How long clients stay away whose wills wait for them.
+    absences: Random,
     net: Net,
     nodes: Vec<Node>,
     /// `from * shards + to`: arrival and parcel.
     mesh: Vec<VecDeque<(u64, Parcel)>>,
     clients: Vec<Client>,
+    wills: Wills,
     ledger: Ledger,
     cluster: Option<Cluster>,
     zombies: VecDeque<Zombie>,
     held: Held,
     disks: Option<Disks>,
+    displaced: Option<Displaced>,
     changes: Option<Changes>,
     /// Possible duplicates that ended nodes had counted.
     admitted: u64,
     /// Records that ended nodes had displaced, and counted, or could not read.
-    given_up: u64,
+    given_up: GivenUp,
     /// Dead letters of ended nodes, by the sink they were meant for: until they are safe elsewhere, and positions on disk say so, a
     /// crash brings them back.
     buried: Vec<u64>,
@@ -149,6 +165,8 @@ impl World {
         let disks = has_disk.then(|| Disks::new(&plan, &mut random));
         let mut world = Self {
             clients: (0..plan.clients.len()).map(|index| Client::new(index, &plan)).collect(),
+            wills: Wills::new(plan.clients.len()),
+            absences: Random::new(plan.seed ^ 0x0a8a_11ed),
             ledger: Ledger::new(&plan),
             faults: plan.faults.clone(),
             config,
@@ -164,9 +182,10 @@ impl World {
             zombies: VecDeque::new(),
             held: Held::new(),
             disks,
+            displaced: Displaced::of(&plan),
             changes,
             admitted: 0,
-            given_up: 0,
+            given_up: GivenUp::default(),
             buried: vec![0; SINKS_MAX],
             power_cuts: 0,
             down: false,
@@ -243,6 +262,15 @@ impl World {
         Now { mono: Mono(self.now), wall_ms }
     }
 
+    /// What brokers go by: clocks of their own do not jump with the node's.
+    fn brokers_clock(&self) -> Now {
+        let mut now = self.clock();
+        if !self.plan.additions.clocks_ms.is_empty() {
+            now.wall_ms -= self.wall_offset_ms;
+        }
+        now
+    }
+
     /// Starts the node: empty shards, on what the disk holds.
     fn start(&mut self) {
         trace!(self, "the node starts");
@@ -307,10 +335,14 @@ impl World {
     fn kill(&mut self) {
         trace!(self, "the node is killed");
         self.admitted += self.possible_duplicates();
-        self.given_up += self.records_given_up();
-        for (sink, buried) in self.buried.iter_mut().enumerate().take(self.plan.sinks) {
-            *buried += self.nodes.iter().map(|node| node.shard.buried(sink as u16)).sum::<u64>();
+        self.given_up.add(&self.records_given_up());
+        for node in &self.nodes {
+            for slot in node.slots().filter(|&slot| self.plan.sink_in(slot) < self.plan.sinks) {
+                self.buried[self.plan.sink_in(slot)] += node.shard.buried(slot);
+            }
         }
+        self.wills.node_killed(self.now, &mut self.ledger);
+        self.displaced.iter_mut().for_each(Displaced::node_killed);
         self.ledger.next_life();
         for shard in 0..self.nodes.len() {
             for (_, socket) in self.nodes[shard].ports.conn_keys().collect::<Vec<_>>() {
@@ -345,53 +377,77 @@ impl World {
     /// The shard's side of a socket is closed.
     fn end_socket(&mut self, socket: usize, why: CloseReason) {
         let state = self.net.get(socket);
-        (state.closed, state.place) = (true, None);
+        (state.closed, state.closed_at, state.place) = (true, self.now, None);
         let client = state.client();
         if let Some(client) = client {
             trace!(self, "{}: closed by the server, {why:?}", self.plan.clients[client].name);
             let at = self.now + self.random.between(20_000, 500_000);
             self.wake_client(client, at);
+        } else {
+            self.wills.ended(socket, self.now);
         }
         self.net.tidy(socket);
     }
 
     /// What may be stored twice, as the shards have counted it.
     fn possible_duplicates(&self) -> u64 {
-        let sinks = 0..self.plan.sinks_in_all() as u16;
-        let of = |node: &Node| sinks.clone().map(|sink| node.shard.written(sink).possible_duplicate).sum::<u64>();
+        let of = |node: &Node| node.slots().map(|slot| node.shard.written(slot).possible_duplicate).sum::<u64>();
         self.nodes.iter().map(of).sum()
     }
 
     /// Records that will never be stored although no broker refused them: displaced where that is the sink's rule, as many as
     /// were counted, what the disk did not give back, and what went to a topic that messages named and that brokers say nobody may
     /// write to, or that is none: for that they refuse no record.
-    fn records_given_up(&self) -> u64 {
-        let displaces = |&sink: &u16| {
-            let sink = usize::from(sink);
-            let from_the_start = self.settings.sinks[sink].overflow == Overflow::DropOldest;
-            from_the_start || self.changes.as_ref().is_some_and(|changes| changes.has_displaced(sink))
-        };
-        let sinks = (0..self.plan.sinks as u16).filter(displaces);
-        let of = |node: &Node| sinks.clone().map(|sink| node.shard.displaced(sink)).sum::<u64>();
+    fn records_given_up(&self) -> GivenUp {
         let unread = self.disks.as_ref().map_or(0, Disks::unread_records);
-        let named = self.plan.live && self.plan.buffer != Buffer::Memory;
-        let all = 0..if named { self.plan.sinks as u16 } else { 0 };
-        let failed = |node: &Node| all.clone().map(|sink| node.shard.given_up(sink)).sum::<u64>();
-        self.nodes.iter().map(|node| of(node) + failed(node)).sum::<u64>() + unread
+        let mut given_up = GivenUp { unread, ..GivenUp::default() };
+        for node in &self.nodes {
+            for slot in node.slots() {
+                let sink = self.plan.sink_in(slot);
+                if sink < self.plan.sinks {
+                    given_up.by_sink[sink] += self.given_up_in(node, slot);
+                }
+            }
+        }
+        given_up
     }
 
-    /// Whether no sink has ever been told to give up what it takes, or to refuse it: then no other takes it either.
+    /// The same of what is in a slot of a shard now, or was until it became vacant.
+    fn given_up_in(&self, node: &Node, slot: u16) -> u64 {
+        let sink = self.plan.sink_in(slot);
+        let from_the_start = self.settings.sinks[sink].overflow == Overflow::DropOldest;
+        let displaces = from_the_start || self.changes.as_ref().is_some_and(|changes| changes.has_displaced(sink));
+        let named = self.plan.live && (self.plan.buffer != Buffer::Memory || !self.plan.sync);
+        let displaced = if displaces { node.shard.displaced(slot) } else { 0 };
+        let failed = if named { node.shard.given_up(slot) } else { 0 };
+        displaced + failed
+    }
+
+    /// Keeps what shards had counted before a slot became vacant, or was taken, and count no more.
+    fn keep_counts(&mut self, given_up: &GivenUp, possible_duplicates: u64) {
+        self.given_up.add(&given_up.beyond(&self.records_given_up()));
+        self.admitted += possible_duplicates.saturating_sub(self.possible_duplicates());
+    }
+
+    /// Whether no sink has ever been told to give up what it takes, or to refuse it: then no other takes it either. And no topic came
+    /// back with fewer partitions, for which what waited has failed.
     fn has_kept(&self) -> bool {
         let sinks = &self.settings.sinks[..self.plan.sinks];
         let from_the_start = sinks.iter().all(|sink| sink.overflow == Overflow::Backpressure);
         let ever_since = self.changes.as_ref().is_none_or(|changes| changes.gave_way == 0);
-        from_the_start && ever_since && !self.plan.live
+        let has_shrunk = self.cluster.as_ref().is_some_and(|cluster| cluster.counts().shrunk > 0);
+        from_the_start && ever_since && !self.plan.live && !has_shrunk
+    }
+
+    /// How often topics were made anew.
+    pub(crate) fn topics_renewed(&self) -> u64 {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.counts().renewed)
     }
 
     /// Offsets that the node takes for acknowledged and lost.
     fn acked_loss(&self) -> u64 {
-        let sinks = 0..self.plan.sinks as u16;
-        self.nodes.iter().map(|node| sinks.clone().map(|sink| node.shard.written(sink).acked_loss).sum::<u64>()).sum()
+        let of = |node: &Node| node.slots().map(|slot| node.shard.written(slot).acked_loss).sum::<u64>();
+        self.nodes.iter().map(of).sum()
     }
 
     /// A shard is to hear that a client's socket has bytes or has ended.

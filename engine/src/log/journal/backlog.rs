@@ -123,6 +123,14 @@ impl Backlog {
         self.window.push_back(Ready { batch, memory });
     }
 
+    /// Takes out the newest that waits, where all are in memory; for a planted bug.
+    pub(super) fn pop_newest(&mut self) -> Option<(Entry, Option<Ready>)> {
+        let (entry, ready) = (self.queue.pop_back()?, self.window.pop_back()?);
+        self.held_bytes -= u64::from(entry.bytes);
+        self.window_bytes -= ready.batch.bytes.len();
+        Some((entry, Some(ready)))
+    }
+
     /// Takes out the oldest that waits, with its batch if that is in memory.
     pub(super) fn pop(&mut self) -> Option<(Entry, Option<Ready>)> {
         let entry = self.queue.pop_front()?;

@@ -467,7 +467,8 @@ impl Journal {
         let id = self.backlogs.find(topic, partition)?;
         let backlog = &mut self.backlogs[id];
         let resurrect = is_planted(Plant::ResurrectDropped).then(|| backlog.queue.front().copied()).flatten();
-        let (entry, ready) = backlog.pop()?;
+        let newest = is_planted(Plant::DropNewest) && backlog.is_in_memory() && !backlog.reading;
+        let (entry, ready) = if newest { backlog.pop_newest() } else { backlog.pop() }?;
         let runs = if entry.segment.journal == own { backlog.take_saved(entry.number) } else { Vec::new() };
         let (records, bytes) = (entry.records, entry.bytes);
         let mut gone = Gone { topic: topic.into(), partition, records, bytes, runs, batch: None };
@@ -595,6 +596,13 @@ impl Journal {
         self.waiting.iter().for_each(|batch| show(batch));
         self.gone.iter().filter_map(|gone| gone.batch.as_deref()).for_each(&mut *show);
         self.backlogs.iter().flat_map(|backlog| &backlog.window).for_each(|ready| show(&ready.batch));
+    }
+
+    /// Shows what waits, partition by partition and oldest first, where all of it is in memory.
+    pub fn each_backlog(&self, mut show: impl FnMut(&mut dyn Iterator<Item = &Batch>)) {
+        for backlog in self.backlogs.iter().filter(|backlog| backlog.is_in_memory()) {
+            show(&mut backlog.window.iter().map(|ready| &*ready.batch));
+        }
     }
 
     fn enqueue(&mut self, id: BacklogId, entry: Entry) {

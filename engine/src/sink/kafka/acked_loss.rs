@@ -13,14 +13,17 @@
 //! before it was acknowledged up to some offset, so below that one it proves a loss too; above it proves nothing, and the next batch
 //! does.
 //!
-//! A topic that was deleted and made anew begins at offset 0 too. So a loss is only suspected until the next answer about
-//! topics, which is asked for at once, has shown that the topic is the same.
+//! A topic that was deleted and made anew begins at offset 0 too. So a loss is only suspected until the broker that gave out the
+//! offset, which is asked at once, says that the topic is the same. Where its link is gone by then, the next answer of any broker to a
+//! question that was put later has to do.
 
 use std::ops::Range;
 
 use super::{Place, Produce, Shipment};
 use crate::broker::Learned;
+use crate::clock::Mono;
 use crate::shard::control::Level;
+use crate::shard::io::Io;
 
 /// Losses that wait for an answer about their topics; beyond, the count is of the oldest of each partition anyway.
 const SUSPECTS_MAX: usize = 1024;
@@ -41,8 +44,18 @@ pub(super) struct Suspect {
     /// The sink whose batch showed it.
     sink: u16,
     offsets: Range<i64>,
-    /// Answers about topics until one of them was asked for after the loss.
-    answers_awaited: u8,
+    proof: Proof,
+}
+
+/// What is to show that a topic is the same as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// The leader of the partition is to be asked.
+    Unasked,
+    /// Its answer.
+    OfLeader(u16),
+    /// So many answers about topics, until one of them was asked for after the loss.
+    OfAnyone(u8),
 }
 
 impl AckedEnd {
@@ -77,32 +90,71 @@ impl AckedEnd {
     }
 }
 
+impl Suspect {
+    /// An answer about topics has come: whether it proves that the topic is the same, if it says so.
+    fn hears(&mut self, topic: u16, learned: &Learned) -> bool {
+        match (&mut self.proof, learned.leader_told) {
+            (Proof::OfLeader(broker), Some(told)) => (*broker, topic) == told,
+            (Proof::OfAnyone(answers), None) => {
+                *answers = answers.saturating_sub(1);
+                *answers == 0
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Produce {
     /// Notes how far a partition is acknowledged, and asks about the topic where that cannot be.
     pub(super) fn watch_offsets(&mut self, place: Place, shipment: &Shipment, base_offset: i64) {
+        if shipment.is_outlived {
+            return;
+        }
         let end = &mut self.partition_mut(place).acked_end;
         let in_doubt = shipment.in_doubt.then_some(shipment.acked_before);
         let Some(offsets) = end.advance(base_offset, shipment.records, in_doubt) else { return };
         let sink = shipment.batch.as_ref().map_or(0, |batch| batch.part.sink);
         if self.suspects.len() < SUSPECTS_MAX {
-            let answers_awaited = 1 + u8::from(self.cluster.is_asking());
-            self.suspects.push(Suspect { place, sink, offsets, answers_awaited });
+            self.suspects.push(Suspect { place, sink, offsets, proof: Proof::Unasked });
         }
-        self.cluster.ask_at_once();
+    }
+
+    /// Asks about the topics of losses that are only suspected.
+    pub(super) fn ask_about_suspects(&mut self, now: Mono, io: &mut impl Io) {
+        for suspect in &mut self.suspects {
+            let Place { topic, partition } = suspect.place;
+            let asked = match suspect.proof {
+                Proof::Unasked => self.cluster.ask_leader(now, topic, partition, io),
+                Proof::OfLeader(broker) => Some(broker).filter(|_| self.cluster.may_tell(broker, topic, partition)),
+                Proof::OfAnyone(_) => continue,
+            };
+            suspect.proof = match asked {
+                Some(broker) => Proof::OfLeader(broker),
+                None => {
+                    let open = u8::from(self.cluster.is_asking());
+                    self.cluster.ask_at_once();
+                    Proof::OfAnyone(1 + open)
+                }
+            };
+        }
     }
 
     /// Tells of the losses that are none of a topic made anew.
     pub(super) fn settle_suspects(&mut self, learned: &Learned) {
         for mut suspect in std::mem::take(&mut self.suspects) {
-            if learned.recreated.contains(&suspect.place.topic) {
+            let topic = suspect.place.topic;
+            if learned.recreated.iter().any(|&(anew, _)| anew == topic) {
                 continue;
             }
-            suspect.answers_awaited = suspect.answers_awaited.saturating_sub(1);
-            let deleted = self.cluster.topic(suspect.place.topic).is_none_or(|topic| topic.trouble.is_some());
-            if suspect.answers_awaited > 0 || deleted {
-                self.suspects.push(suspect);
-            } else {
-                self.tell_loss(&suspect);
+            let deleted = self.cluster.topic(topic).is_none_or(|topic| topic.trouble.is_some());
+            match suspect.hears(topic, learned) {
+                true if !deleted => self.tell_loss(&suspect),
+                heard => {
+                    if heard {
+                        suspect.proof = Proof::OfAnyone(1);
+                    }
+                    self.suspects.push(suspect);
+                }
             }
         }
     }

@@ -162,7 +162,7 @@ impl Produce {
     /// A batch was not taken as a whole: its parts are sent in its place.
     fn split(&mut self, place: Place, at: usize, result: &PartitionResult<'_>, reason: FailReason) {
         let flight = self.partition_mut(place).landed(at);
-        if flight.records == 1 {
+        if flight.records == 1 || is_planted(Plant::FailBatch) && reason == FailReason::Invalid {
             return self.fail(place, at, result, reason);
         }
         let Some(mut shipment) = self.partition_mut(place).take_out(at) else { return };

@@ -36,7 +36,8 @@ impl Produce {
                 self.refuse_unnumbered(place);
             }
             self.expire(now, place, depth);
-            if self.topics[usize::from(place.topic)].ends_at.is_some_and(|end| place.partition >= end) {
+            let ends = self.topics[usize::from(place.topic)].ends.as_mut();
+            if ends.is_some_and(|ends| ends.is_gone(now, place.partition)) {
                 self.give_up(place);
             }
             self.give_up_missing(now, place);

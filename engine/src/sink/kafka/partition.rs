@@ -185,6 +185,7 @@ impl Partition {
             shipment.acked_before = self.acked_end.offset();
         }
         shipment.tries += 1;
+        shipment.is_outlived = false;
         self.flights.push_back(shipment);
         self.away += 1;
         self.way = Some(way);
@@ -287,6 +288,13 @@ impl Partition {
         for later in self.flights.iter_mut().skip(at) {
             later.stale = true;
         }
+    }
+
+    /// Forgets how far it was acknowledged: the topic was made anew.
+    pub(super) fn forget_offsets(&mut self) {
+        self.acked_end.forget();
+        self.flights.iter_mut().for_each(|flight| flight.is_outlived = true);
+        self.flights.iter_mut().chain(&mut self.queue).for_each(|shipment| shipment.acked_before = 0);
     }
 
     /// Forgets all numbers as soon as nothing is away: the topic was made anew.

@@ -82,6 +82,8 @@ pub(super) struct Shipment {
     pub(super) stale: bool,
     /// How far its partition was acknowledged when it was first sent: no try of it was stored before that offset.
     pub(super) acked_before: i64,
+    /// Its topic was made anew while it was away: the offset in its answer may be one of the topic before.
+    pub(super) is_outlived: bool,
 }
 
 impl Shipment {
@@ -104,6 +106,7 @@ impl Shipment {
             records,
             stale: false,
             acked_before: 0,
+            is_outlived: false,
         }
     }
 

@@ -3,6 +3,7 @@
 //! A topic that messages name is used by the sinks of this shard that hold it open, and by the batches that other shards hand
 //! over. Where neither is left its place is given to another once there are more than [`IDLE_MAX`] such topics.
 
+use super::ends::Ends;
 use super::partition::Partition;
 use super::settings::Terms;
 use super::{Place, Produce};
@@ -21,8 +22,8 @@ pub(super) struct TopicState {
     pub(super) partitions: Vec<Partition>,
     /// What Kafka last said against writing to it.
     pub(super) trouble: Option<String>,
-    /// It was made anew with this many partitions; those above are gone for good.
-    pub(super) ends_at: Option<u32>,
+    /// It was made anew.
+    pub(super) ends: Option<Ends>,
     /// How large merged batches may get for now.
     pub(super) ceiling: Ceiling,
     /// Sinks of this shard that hold it open.
@@ -39,7 +40,7 @@ impl TopicState {
         Self {
             partitions: Vec::new(),
             trouble: None,
-            ends_at: None,
+            ends: None,
             ceiling: Ceiling::new(terms.batch_bytes_max),
             users: 0,
             fixed: 0,

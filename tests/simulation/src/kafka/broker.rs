@@ -141,7 +141,8 @@ impl Cluster {
             match self.handle(now, broker, &unread.head, &unread.cuts, batches, &mut frame) {
                 Handled::Done(reply) => {
                     self.waiting.end(token);
-                    self.released.push(Released { token, reply, frame, told: self.told });
+                    let told = self.told();
+                    self.released.push(Released { token, reply, frame, told });
                 }
                 Handled::Waits(waits) => {
                     self.waiting.replace(token, Held { broker, waits });

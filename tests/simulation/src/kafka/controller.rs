@@ -56,8 +56,15 @@ impl Cluster {
     /// A topic is made, or made anew under another id.
     pub(super) fn create(&mut self, now: Mono, topic: usize) {
         let id = u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64());
+        let (planned, before) = (self.topics[topic].plan.partitions, self.partitions(topic));
+        if !self.topics[topic].lives.is_empty() {
+            self.renewed.push(topic);
+            self.counts.renewed += 1;
+        }
         self.topics[topic].lives.push(Life { id, partitions: Vec::new() });
-        for _ in 0..self.topics[topic].plan.partitions {
+        let count = if self.plan.shrinks { planned } else { planned.max(before) };
+        self.counts.shrunk += u64::from(count < before);
+        for _ in 0..count {
             self.add_partition(now, topic);
         }
     }

@@ -57,6 +57,10 @@ pub struct Counts {
     pub grown: u64,
     /// Topics deleted.
     pub deleted: u64,
+    /// Topics made anew.
+    pub renewed: u64,
+    /// Of these, the ones with fewer partitions than before.
+    pub shrunk: u64,
 }
 
 impl Default for Counts {
@@ -88,6 +92,8 @@ impl Default for Counts {
             freezes: 0,
             grown: 0,
             deleted: 0,
+            renewed: 0,
+            shrunk: 0,
         }
     }
 }

@@ -92,6 +92,8 @@ pub(super) struct Partition {
     committed_last: Option<u32>,
     /// Ids and epochs of producers that were told what is not so: see `Cluster::is_excused`.
     pub(super) misled: BTreeSet<(i64, i16)>,
+    /// Those whose first batch here, in a topic made anew, was not their first.
+    pub(super) began_amid: BTreeSet<(i64, i16)>,
     /// Those that some copy has forgotten.
     pub(super) forgotten: BTreeSet<(i64, i16)>,
     /// When its producers were last looked through for old ones.
@@ -112,6 +114,7 @@ impl Partition {
             committed_last: None,
             stamp: 0,
             misled: BTreeSet::new(),
+            began_amid: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             expired_at: Mono::default(),
         }
@@ -121,12 +124,17 @@ impl Partition {
         &mut self.copies[broker].producers
     }
 
-    /// A broker's high watermark.
     /// What a broker's copy expects next of a producer in an epoch.
     pub(super) fn expects(&self, broker: usize, producer_id: i64, epoch: i16) -> Option<i32> {
         self.copies[broker].producers.expects(producer_id, epoch)
     }
 
+    /// Whether any copy knows a producer, by its id and epoch.
+    pub(super) fn is_known(&self, (id, epoch): (i64, i16)) -> bool {
+        (0..self.copies.len()).any(|broker| self.expects(broker, id, epoch).is_some())
+    }
+
+    /// A broker's high watermark.
     pub(super) fn high(&self, broker: usize) -> i64 {
         self.copies[broker].high
     }

@@ -227,9 +227,9 @@ impl Answer {
     }
 
     /// Which batches of the request it calls stored, a bit each.
-    pub(super) fn told(&self) -> u128 {
-        let told = self.results.iter().enumerate().filter(|(_, result)| result.error == code::NONE);
-        told.fold(0, |bits, (at, _)| bits | 1 << at)
+    pub(super) fn stored(&self) -> u128 {
+        let stored = self.results.iter().enumerate().filter(|(_, result)| result.error == code::NONE);
+        stored.fold(0, |bits, (at, _)| bits | 1 << at)
     }
 
     pub(super) fn failed(&self) -> bool {

@@ -167,6 +167,9 @@ impl Cluster {
             return answer.with_error_code(self.random.one_of(&faults::TOPIC));
         }
         let Some((topic, seen)) = seen else { return answer.with_error_code(code::UNKNOWN_TOPIC_OR_PARTITION) };
+        if self.counts.renewed > 0 {
+            self.told.lives.push((topic as u16, seen.life));
+        }
         if version >= 10 {
             let id = self.topics[topic].lives[usize::from(seen.life)].id;
             answer.topic_id = format!("{id:032x}").parse().expect("32 digits");

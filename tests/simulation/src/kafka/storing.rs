@@ -15,7 +15,7 @@ use super::faults::{self, code};
 use super::held::{Token, Waits};
 use super::produce::{Answer, Fate, Request, Result};
 use super::producers::Verdict;
-use super::{Cluster, HOST, Handled, PORT, Released, Reply};
+use super::{Cluster, HOST, Handled, PORT, Released, Reply, Told};
 
 /// Kafka looks for old producers every ten minutes; a second here is as good and meets more.
 const EXPIRY_CHECK_NS: u64 = 1_000_000_000;
@@ -79,8 +79,9 @@ impl Cluster {
         bytes: &[u8],
         answer: &mut Answer,
     ) -> Result {
+        let clock_ms = self.wall_ms + self.plan.clocks_ms.get(broker).copied().unwrap_or_default();
         let (earliest_ms, latest_ms) =
-            (self.wall_ms - self.plan.timestamp_before_max_ms, self.wall_ms + self.plan.timestamp_after_max_ms);
+            (clock_ms - self.plan.timestamp_before_max_ms, clock_ms + self.plan.timestamp_after_max_ms);
         let place = answer.results.len() as u32;
         let is_poison = |value: &[u8]| !self.topics[topic].plan.takes_poison && (self.plan.is_poison)(value);
         let (mut untimely, before) = (false, answer.at_fault.len());
@@ -185,7 +186,19 @@ impl Cluster {
                 }
                 Err(error)
             }
-            taken => Ok(taken),
+            taken => {
+                self.note_beginning(id, broker, batch, taken);
+                Ok(taken)
+            }
+        }
+    }
+
+    /// A topic made anew takes the middle of an epoch for its beginning.
+    fn note_beginning(&mut self, id: u32, broker: usize, batch: &Batch, verdict: Verdict) {
+        let partition = &mut self.partitions[id as usize];
+        let is_amid = partition.place.life > 0 && batch.base_sequence > 0 && verdict == Verdict::Append;
+        if is_amid && partition.expects(broker, batch.producer_id, batch.producer_epoch).is_none() {
+            partition.began_amid.insert((batch.producer_id, batch.producer_epoch));
         }
     }
 
@@ -340,11 +353,21 @@ impl Cluster {
         let Waits::Replicas { answer, .. } = held.waits else { return };
         let mut frame = self.spare_frames.pop().unwrap_or_default();
         let reply = self.finish(now, answer, &mut frame);
-        self.released.push(Released { token, reply, frame, told: self.told });
+        let told = self.told();
+        self.released.push(Released { token, reply, frame, told });
+    }
+
+    /// In which life of its topic each batch of an answer was stored, or refused.
+    fn lives_of(&self, answer: &Answer) -> Vec<(u16, u16)> {
+        if self.counts.renewed == 0 {
+            return Vec::new();
+        }
+        let life = |id: u32| self.partitions.get(id as usize).map_or(0, |partition| partition.place.life);
+        answer.results.iter().map(|result| (result.topic, life(result.id))).collect()
     }
 
     fn finish(&mut self, now: Mono, mut answer: Answer, out: &mut Vec<u8>) -> Reply {
-        self.told = answer.told();
+        self.told = Told { stored: answer.stored(), lives: self.lives_of(&answer) };
         let reply = match (answer.acks, answer.failed()) {
             // Nobody could be told, so the connection is closed.
             (0, true) => Reply::Close { handled: true },

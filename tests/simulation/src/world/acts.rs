@@ -98,6 +98,9 @@ impl World {
         }
         let mut out = std::mem::take(&mut self.scratch);
         let heard = self.clients[client].hear(&self.plan, &mut self.ledger, &mut bytes, &mut out);
+        if let Some(present) = heard.let_in {
+            self.wills.is_back(client, self.now, present, &mut self.ledger);
+        }
         self.net.get(socket).to_client = bytes;
         self.write(client, &mut out);
         self.scratch = out;
@@ -124,6 +127,7 @@ impl World {
             let at = self.now + self.random.between(10 * MS, 100 * MS);
             return self.wake_client(client, at);
         }
+        self.wills.comes(client, self.now, &mut self.ledger);
         let socket = self.net.open(Holder::Client(client));
         let mut out = std::mem::take(&mut self.scratch);
         self.clients[client].connect(&self.plan, &mut self.ledger, socket, &mut out);
@@ -148,12 +152,27 @@ impl World {
 
     /// The connection is over for the client, which comes back later.
     fn lose(&mut self, client: usize) {
-        if let Some(socket) = self.clients[client].socket {
-            self.net.get(socket).holder = Holder::Nobody;
-            self.net.tidy(socket);
+        let until = self.now + self.random.between(MS, 50 * MS) + self.absence_ns(client);
+        let is_greeting = self.clients[client].state == State::Greeting;
+        let socket = self.clients[client].socket;
+        let put_off = self.clients[client].lose(&self.plan, &mut self.ledger, until);
+        let Some(socket) = socket else { return };
+        let state = self.net.get(socket);
+        let ended = state.closed.then_some(state.closed_at);
+        if let Some(put_off) = put_off {
+            self.wills.wait(client, socket, ended, put_off);
+        } else if is_greeting {
+            self.wills.leave(client, socket, ended.is_some());
         }
-        let until = self.now + self.random.between(MS, 50 * MS);
-        self.clients[client].lose(&self.plan, &mut self.ledger, until);
+        self.net.get(socket).holder = Holder::Nobody;
+        self.net.tidy(socket);
+    }
+
+    /// How much longer than others a client stays away that has a will which waits for it.
+    fn absence_ns(&mut self, client: usize) -> u64 {
+        let longest = self.plan.additions.absence_ns_max;
+        let stays = longest > 0 && !self.healing && self.plan.clients[client].puts_off();
+        if stays && self.absences.below(2) == 0 { self.absences.below(longest) } else { 0 }
     }
 
     fn mischief(&mut self) -> Option<Mischief> {

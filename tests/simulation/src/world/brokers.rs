@@ -13,7 +13,7 @@ use super::rounds::Service;
 use super::{Event, World, trace};
 use crate::copies::Stamp;
 use crate::kafka::{
-    Cluster, ClusterPlan, Committed, Connect, Expected, Faults, Place, Record, Records, Released, Reply, Token,
+    Cluster, ClusterPlan, Committed, Connect, Expected, Faults, Place, Record, Records, Released, Reply, Token, Told,
     TopicPlan, plain,
 };
 use crate::ledger::{Counts, Disorder};
@@ -54,6 +54,8 @@ pub(super) fn cluster(plan: &Plan, random: &mut Random) -> Cluster {
         batch_bytes_max: (plan.batch_bytes.0 + 2_000) as u32,
         session_ns: r.one_of(&[300 * MS, 2_000 * MS]),
         lag_ns: r.one_of(&[200 * MS, 2_000 * MS]),
+        shrinks: plan.additions.shrinks,
+        clocks_ms: plan.additions.clocks_ms.clone(),
         is_poison,
         ..ClusterPlan::default()
     };
@@ -103,7 +105,8 @@ fn faults(plan: &Plan, r: &mut Random) -> Faults {
         partitions_max: plan.partitions_max(),
         slow_news: of(500),
         news_ns_max: 500 * MS,
-        ..Faults::default()
+        delete: plan.additions.delete,
+        deleted_ns_max: plan.additions.deleted_ns_max,
     }
 }
 
@@ -150,6 +153,9 @@ impl World {
             let Some(cluster) = &self.cluster else { return };
             let place = Place { topic, life: cluster.life(usize::from(topic)), partition };
             if producer_id < 0 || !self.plan.acks_all || cluster.is_excused(place, (producer_id, epoch)) {
+                continue;
+            }
+            if cluster.was_written_before(place, (producer_id, epoch)) {
                 continue;
             }
             let gap = match cluster.expects(place, producer_id, epoch) {
@@ -241,7 +247,7 @@ impl World {
 
     /// The broker takes up the next request of a connection, if it is free.
     fn work(&mut self, shard: usize, key: LinkKey) {
-        let now = self.clock();
+        let now = self.brokers_clock();
         let mut frame = std::mem::take(&mut self.frame);
         let Some(link) = self.nodes[shard].ports.link(key) else { return };
         let (Some(broker), Some(cluster)) = (link.broker, &mut self.cluster) else { return };
@@ -265,7 +271,7 @@ impl World {
         self.look_at_cluster();
     }
 
-    fn reply(&mut self, shard: usize, key: LinkKey, reply: Reply, answer: (Vec<u8>, u128)) {
+    fn reply(&mut self, shard: usize, key: LinkKey, reply: Reply, answer: (Vec<u8>, Told)) {
         match reply {
             Reply::At(Mono(at)) => {
                 self.at_link(at, Event::Left, shard, key);
@@ -296,12 +302,15 @@ impl World {
         self.serve(shard, Service::Answer(key));
     }
 
-    /// A shard hears which batches of its request are stored.
-    pub(super) fn note_told(&mut self, request: &Request, told: u128) {
-        let Some(cluster) = &self.cluster else { return };
-        for (_, batch) in request.batches.iter().enumerate().filter(|(at, _)| told >> at & 1 == 1) {
+    /// A shard hears which batches of its request are stored, or in which lives the topics are that it asked about.
+    pub(super) fn note_told(&mut self, shard: usize, key: LinkKey, request: &Request, told: &Told) {
+        if request.batches.is_empty() && !told.lives.is_empty() {
+            return self.nodes[shard].ports.hear_of_lives(key, told);
+        }
+        for (at, batch) in request.batches.iter().enumerate().filter(|(at, _)| told.stored >> at & 1 == 1) {
             let topic = topic_index(batch.part.sink, &batch.topic_name);
-            let place = Place { topic, life: cluster.life(usize::from(topic)), partition: batch.part.partition };
+            let life = told.lives.get(at).map_or(0, |&(_, life)| life);
+            let place = Place { topic, life, partition: batch.part.partition };
             let Numbers { producer_id, epoch, first, .. } = Numbers::of(&batch.bytes);
             self.ledger.copies.told(Stamp { place, producer: (producer_id, epoch), first });
         }
@@ -363,7 +372,7 @@ impl World {
     }
 
     fn carry_out_zombie(&mut self, zombie: Zombie) {
-        let now = self.clock();
+        let now = self.brokers_clock();
         let Some(cluster) = &mut self.cluster else { return };
         let batches = zombie.batches.iter().map(|batch| &batch[..]);
         let _ = cluster.receive(now, zombie.broker, &zombie.head, &zombie.cuts, batches, &mut Vec::new());
@@ -372,7 +381,7 @@ impl World {
 
     /// The cluster does what is due.
     pub(super) fn on_cluster(&mut self) {
-        let now = self.clock();
+        let now = self.brokers_clock();
         let Some(cluster) = &mut self.cluster else { return };
         let mut released: Vec<Released> = Vec::new();
         cluster.tick(now, &mut released);
@@ -411,6 +420,12 @@ impl World {
     pub(super) fn take_committed(&mut self) {
         let (plan, ledger, trace, now) = (&self.plan, &mut self.ledger, self.trace, self.now);
         let Some(cluster) = &mut self.cluster else { return };
+        for topic in cluster.renewed() {
+            if trace {
+                println!("{:>12.6} topic t{topic} was made anew", now as f64 / 1e9);
+            }
+            ledger.made_anew(plan, topic);
+        }
         cluster.refused().for_each(|(topic, value)| ledger.refused(plan.sink_of(topic), &value));
         cluster.committed(|batch| {
             if trace {
@@ -423,9 +438,11 @@ impl World {
         });
         // What an earlier life had displaced, could not read, or was about to bury, may come back from a buffer on disk.
         let (given_up, buried) = (self.given_up, &self.buried);
-        let had_left = |topic: u16| given_up > 0 || buried[plan.sink_of(usize::from(topic))] > 0;
+        let had_left = |topic: u16| given_up.is_some() || buried[plan.sink_of(usize::from(topic))] > 0;
         for Disorder { newer, stamp, came_back, text } in ledger.disorder.drain(..) {
-            let is_excused = |stamp: &Stamp| cluster.is_excused(stamp.place, stamp.producer);
+            let is_excused = |stamp: &Stamp| {
+                cluster.is_excused(stamp.place, stamp.producer) || cluster.began_amid(stamp.place, stamp.producer)
+            };
             let is_excused = is_excused(&stamp) || is_excused(&newer) || (came_back && had_left(stamp.place.topic));
             assert!(is_excused, "VIOLATION {text}");
         }

@@ -13,16 +13,13 @@ use aqueduct::shard::roster::Roster;
 
 use super::rounds::Service;
 use super::{Event, World, trace};
-use crate::plan::{Destination, Plan};
+use crate::plan::{Destination, Plan, SECOND};
 use crate::random::Random;
 
 const MS: u64 = 1_000_000;
 
 /// How long shards may take to make ready, before it is taken back.
 const PREPARED_WITHIN_NS: u64 = 2_000 * MS;
-
-/// The sink that comes and goes.
-const SECOND: usize = 1;
 
 /// Where changes stand.
 #[derive(Debug)]

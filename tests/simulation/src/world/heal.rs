@@ -85,7 +85,7 @@ impl World {
         for node in &mut self.nodes {
             node.ports.short = (0, 0);
         }
-        let now = self.clock();
+        let now = self.brokers_clock();
         if let Some(cluster) = &mut self.cluster {
             cluster.heal(now);
             self.look_at_cluster();
@@ -157,8 +157,9 @@ impl World {
         if let Some(disks) = &self.disks {
             disks.count(|sink, id| found.count(sink, id, None));
         }
-        let given_up = self.given_up + self.records_given_up();
-        self.ledger.judge_logs(&self.plan, &found, given_up);
+        let mut given_up = self.given_up;
+        given_up.add(&self.records_given_up());
+        self.ledger.judge_logs(&self.plan, &found, &given_up);
         let now = self.clock();
         if let Some(disks) = &mut self.disks {
             disks.rot(now);

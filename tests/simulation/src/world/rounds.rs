@@ -143,7 +143,12 @@ impl World {
                     Command::Withdraw { .. } => self.nodes[shard].ports.withdraw(),
                     _ => {}
                 }
+                let renews = matches!(command, Command::Prepare(_) | Command::Forget { .. });
+                let counted = renews.then(|| (self.records_given_up(), self.possible_duplicates()));
                 self.on(shard, Kind::Other, Input::Command(command));
+                if let Some((given_up, possible_duplicates)) = counted {
+                    self.keep_counts(&given_up, possible_duplicates);
+                }
             }
             Service::LinkUp(key) => self.on(shard, Kind::Other, Input::LinkUp(key)),
             Service::Stray(link, request) => {
@@ -176,7 +181,7 @@ impl World {
         state.taken -= 1;
         state.arrived -= 1;
         ports.returned(&request);
-        self.note_told(&request, told);
+        self.note_told(shard, link, &request, &told);
         self.on(shard, Kind::Response, Input::Response { link, body: &body, request });
         self.frame = body;
     }
@@ -247,6 +252,7 @@ impl World {
         machine.audit_wait(now, &wait);
         self.nodes[shard].hears_clients = wait.clients;
         self.carry_out(shard);
+        self.look_at_displaced(shard);
         let late = self.random.below(self.faults.timer_late_ns + 1);
         if let Some(Mono(deadline)) = wait.deadline {
             self.wake_shard(shard, deadline.saturating_add(late).max(self.now + 1_000));

@@ -49,3 +49,37 @@ fn a_topic_made_anew_has_lost_nothing() {
     assert_eq!(rig.writer.counts(0).acked_loss, 0);
     assert!(matches!(rig.sent[5].outcome, Some(Outcome::Stored { base_offset: 0 })), "{:?}", rig.sent[5].outcome);
 }
+
+/// The broker that questions go to has not heard of it, for as long as the test lasts. The one that leads the partition has.
+#[test]
+fn nor_one_of_which_others_hear_late() {
+    let mut rig = connected("min_metadata_refresh_interval = \"100ms\"", "");
+    (0..5).for_each(|number| rig.submit(0, 1, vec![value(number, 20_000)]));
+    rig.run_ms(100);
+    assert_eq!(rig.world.cluster.topics["t"].logs[1].leader, 1);
+    let former_id = rig.world.cluster.topics["t"].id;
+    rig.world.cluster.create("t", 4);
+    rig.world.cluster.behind = Some((0, former_id));
+    for number in 5..10 {
+        rig.submit(0, 1, vec![value(number, 100)]);
+        rig.run_ms(1_000);
+    }
+    assert!(rig.sent.iter().all(|sent| matches!(sent.outcome, Some(Outcome::Stored { .. }))));
+    assert_eq!(rig.writer.counts(0).acked_loss, 0, "{:?}", rig.notes);
+    let told = rig.notes.iter().filter(|text| text.contains("made anew")).count();
+    assert_eq!(told, 1, "it is believed once: {:?}", rig.notes);
+}
+
+/// A broker that tells of the same topic is believed, also where it is not the one that questions go to.
+#[test]
+fn a_loss_is_told_by_the_word_of_the_leader() {
+    let mut rig = connected("", "");
+    (0..5).for_each(|number| rig.submit(0, 1, vec![value(number, 20_000)]));
+    rig.run_ms(100);
+    let questions = rig.world.cluster.questions;
+    rig.world.cluster.truncate("t", 1, 2);
+    rig.submit(0, 1, vec![value(5, 100)]);
+    rig.run_ms(1_000);
+    assert_eq!(rig.writer.counts(0).acked_loss, 3);
+    assert_eq!(rig.world.cluster.questions, questions + 1, "one question is enough");
+}

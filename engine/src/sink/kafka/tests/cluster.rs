@@ -98,6 +98,8 @@ pub(super) struct Cluster {
     pub(super) produce_requests: u32,
     /// Batches in the largest request.
     pub(super) widest_request: usize,
+    /// A broker that still tells a former id of every topic.
+    pub(super) behind: Option<(usize, u128)>,
 }
 
 impl Cluster {
@@ -123,6 +125,7 @@ impl Cluster {
             numbered: 0,
             produce_terms: (0, 0),
             widest_request: 0,
+            behind: None,
         }
     }
 
@@ -165,7 +168,7 @@ impl Cluster {
             ApiKey::Metadata => {
                 self.questions += 1;
                 let request = MetadataRequest::decode(&mut bytes, version).expect("a request");
-                self.metadata(&request, version).encode(&mut out, version).expect("encodes");
+                self.metadata(broker, &request, version).encode(&mut out, version).expect("encodes");
             }
             ApiKey::DescribeConfigs => {
                 let request = DescribeConfigsRequest::decode(&mut bytes, version).expect("a request");
@@ -221,7 +224,8 @@ impl Cluster {
         DescribeConfigsResponse::default().with_results(request.resources.iter().map(result).collect())
     }
 
-    fn metadata(&self, request: &MetadataRequest, version: i16) -> MetadataResponse {
+    fn metadata(&self, broker: usize, request: &MetadataRequest, version: i16) -> MetadataResponse {
+        let former_id = self.behind.filter(|&(behind, _)| behind == broker).map(|(_, id)| id);
         let broker = |id: usize| {
             MetadataResponseBroker::default()
                 .with_node_id(BrokerId(id as i32))
@@ -239,7 +243,7 @@ impl Cluster {
                     .with_leader_id(BrokerId(log.leader as i32))
                     .with_leader_epoch(if version >= 7 { log.leader_epoch } else { -1 })
             };
-            let id = if version >= 10 { known.id } else { 0 };
+            let id = if version >= 10 { former_id.unwrap_or(known.id) } else { 0 };
             answer
                 .with_topic_id(format!("{id:032x}").parse().expect("an id"))
                 .with_partitions(known.logs.iter().enumerate().map(partition).collect())

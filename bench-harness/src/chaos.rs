@@ -297,7 +297,7 @@ impl Stage {
             poisoner: None,
             poisoned: None,
             certificates: None,
-            administrator: None,
+            administrators: Vec::new(),
         };
         if args.system_args.connector == Connector::Kafka {
             start_kafka(args, &faults, &mut world, dir)?;

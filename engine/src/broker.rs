@@ -15,6 +15,7 @@
 mod authentication;
 mod change;
 mod health;
+mod learned;
 mod limits;
 pub mod link;
 pub mod login;
@@ -25,6 +26,7 @@ mod table;
 mod witness;
 
 pub use authentication::Logins;
+pub use learned::{Learned, Question};
 pub use settings::{ClusterSettings, ClusterTerms, Division, Probes};
 pub use table::Slot;
 
@@ -36,15 +38,14 @@ use kafka::message::{ApiKey, metadata as metadata_api};
 use kafka::sasl::scram::Nonces;
 
 use crate::clock::{self, Mono};
-use crate::shard::ShardId;
 use crate::shard::control::Level;
 use crate::shard::io::{BrokerAddr, Input, Io, LinkKey, Request};
 use crate::shard::placement::base_of;
 
-use limits::{Limit, LimitQuestions};
+use limits::LimitQuestions;
 use link::{Asked, Heard, Link, LinkFault};
 use login::{Credentials, Login};
-use metadata::{Change, Refresh, Topic};
+use metadata::{Refresh, Topic};
 use start::Start;
 use table::{Brokers, LinkNumbers};
 
@@ -77,17 +78,6 @@ pub enum Event<'a> {
     ProducerId(Result<Producer, ErrorCode>),
     /// The question for a producer id will not be answered.
     ProducerIdLost,
-}
-
-/// What an answer about topics changed.
-#[derive(Debug, Default)]
-pub struct Learned {
-    /// A topic is known now, or has another number of partitions.
-    pub counts: bool,
-    /// Topics that were made anew under their old names, and how many partitions each had.
-    pub recreated: Vec<(u16, u32)>,
-    /// A broker that leads a partition was asked itself: which broker, and the topic.
-    pub leader_told: Option<(u16, u16)>,
 }
 
 /// One cluster.
@@ -391,10 +381,10 @@ impl Cluster {
     }
 
     /// A broker says that another one leads the partition now (KIP-951).
-    pub fn hear_of_leader(&mut self, topic: u16, partition: u32, broker_id: i32, epoch: i32) {
+    pub fn hear_of_leader(&mut self, now: Mono, topic: u16, partition: u32, (broker_id, epoch): (i32, i32)) {
         let Some(broker) = self.brokers.index(broker_id) else { return };
         let Some(known) = self.topics.get_mut(usize::from(topic)) else { return };
-        if known.hear_of_leader(partition, broker, epoch) {
+        if known.hear_of_leader(now, partition, broker, epoch) {
             self.mark_wanted();
         }
     }
@@ -474,7 +464,8 @@ impl Cluster {
         request: Request,
         io: &mut impl Io,
     ) -> Event<'a> {
-        let heard = self.at(place).on_response(now, request.correlation, body, io);
+        let correlation = request.correlation;
+        let heard = self.at(place).on_response(now, correlation, body, io);
         let (asked, version, body) = match heard {
             Ok(Heard::Handshake) => return Event::None,
             Ok(Heard::Ready(welcome)) => {
@@ -494,7 +485,7 @@ impl Cluster {
         match (asked, place) {
             (Asked::Produce, Place::Broker(slot)) => Event::Produced { slot, version, body, request },
             (Asked::Metadata, _) => match metadata_api::decode_response(version, body) {
-                Ok(told) => Event::Learned(self.learn(now, place, &told)),
+                Ok(told) => Event::Learned(self.learn(now, (place, correlation), &told)),
                 Err(error) => {
                     self.give_up(place, &error.to_string(), io);
                     Event::None
@@ -577,61 +568,6 @@ impl Cluster {
         self.last_error = Some(why.to_string());
         self.note(Level::Error, format!("an answer that is not understood: {why}"));
         self.at(place).close(io);
-    }
-
-    fn learn(&mut self, now: Mono, place: Place, told: &metadata_api::Metadata) -> Learned {
-        let leader_told = self.leader_told(place, told);
-        if place == Place::Control {
-            self.refresh.on_answer();
-        }
-        let connector = self.settings.bootstrap.first().map_or(0, |addr| addr.connector);
-        for broker in &told.brokers {
-            self.brokers.learn(broker, connector);
-        }
-        let mut learned = Learned { leader_told, ..Learned::default() };
-        for topic in &told.topics {
-            let Some(&at) = self.names.get(topic.name.as_str()) else { continue };
-            self.learn_topic(now, usize::from(at), topic, &mut learned);
-        }
-        self.mark_wanted();
-        self.forget_error();
-        let open = |topic: &Topic| !topic.is_vacant() && (topic.trouble.is_some() || !topic.is_led());
-        // What does not exist is asked for now and then, like what does.
-        if self.topics.iter().any(|topic| open(topic) && topic.never(now).is_none()) {
-            self.refresh.mark_stale();
-        }
-        learned
-    }
-
-    fn learn_topic(&mut self, now: Mono, at: usize, told: &metadata_api::Topic, learned: &mut Learned) {
-        let brokers = &self.brokers;
-        let known = &mut self.topics[at];
-        let trouble_before = known.trouble;
-        let count_before = known.partitions().unwrap_or(0);
-        let Change { count, recreated } = known.learn(now, told, |id| brokers.index(id));
-        // Whoever waits for a topic that messages name also waits for the word that it may not be used.
-        learned.counts |= count || known.is_live() && known.trouble != trouble_before;
-        if self.settings.links == Division::PerPartition {
-            number_links(known, &self.settings, &mut self.link_numbers);
-        }
-        if recreated {
-            learned.recreated.push((at as u16, count_before));
-            self.limits_changed = true;
-        }
-        if known.limit == Limit::Unasked && known.partitions().is_some() {
-            self.limits.mark_fresh();
-        }
-        let (name, trouble, partitions) = (known.name.clone(), known.trouble, known.partitions().unwrap_or(0));
-        if recreated {
-            self.note(Level::Warn, format!("topic {name} was deleted and made anew"));
-        } else if count && self.settings.shard == ShardId(0) && self.topics[at].is_fixed() {
-            self.note(Level::Info, format!("topic {name} has {partitions} partitions"));
-        }
-        if let Some(error) = trouble
-            && trouble_before != trouble
-        {
-            self.note(Level::Warn, format!("topic {name}: {error}: {} It is asked for again and again.", error.why()));
-        }
     }
 
     /// Other partitions of a topic may be this shard's.

@@ -94,8 +94,8 @@ pub(super) struct World {
     /// Acknowledged records that Kafka never takes.
     pub(super) poisoned: Option<u64>,
     pub(super) certificates: Option<Certificates>,
-    /// Who adds partitions.
-    pub(super) administrator: Option<JoinHandle<Result<()>>>,
+    /// Those who add partitions.
+    pub(super) administrators: Vec<JoinHandle<Result<()>>>,
 }
 
 impl World {
@@ -197,7 +197,10 @@ impl World {
             Fault::Poison => self.poisoned = self.poisoner.take().map(Poisoner::end).transpose()?,
             Fault::Certificates => self.change_certificates(Certificates::renew)?,
             Fault::DenyTopic => self.admin()?.allow(&self.struck_topic()?)?,
-            Fault::AddPartitions(_) => return Ok(vec![Healer::Administrator(self.administrator.take())]),
+            Fault::AddPartitions(_) => {
+                let all = self.administrators.drain(..).map(|worker| Healer::Administrator(Some(worker)));
+                return Ok(all.collect());
+            }
             Fault::BrokerRoll => {}
         }
         Ok(Vec::new())
@@ -281,7 +284,7 @@ impl World {
                 BookWriter::join(&self.book)?.grows(STRUCK_ROUTE, mono_ns())?;
                 // A broker that stands still may hold it up, and is woken from here.
                 let adding = move || admin.add_partitions(&topic, more as i32).map(drop);
-                self.administrator = Some(std::thread::spawn(adding));
+                self.administrators.push(std::thread::spawn(adding));
             }
             Fault::DeleteTopic => {
                 admin.delete_topic(&topic)?;

@@ -61,8 +61,11 @@ pub struct Leader {
 pub struct Change {
     /// It is known for the first time, or has another number of partitions.
     pub count: bool,
-    /// It was deleted and made anew under the same name.
-    pub recreated: bool,
+    /// It was deleted and made anew under the same name, and had so many partitions before; 0 where that may be told by a broker that is
+    /// behind.
+    pub recreated: Option<u32>,
+    /// The answer was taken in.
+    pub heard: bool,
 }
 
 impl Topic {
@@ -212,18 +215,22 @@ impl Topic {
         }
         (self.trouble, self.missing_since) = (None, None);
         let known = !self.leaders.is_empty();
-        let recreated = known && self.id != [0; 16] && told.id != [0; 16] && self.id != told.id;
+        let is_recreated = known && self.id != [0; 16] && told.id != [0; 16] && self.id != told.id;
         // Topics do not shrink: a broker that names fewer partitions of the same topic is behind.
         let same = known && self.id != [0; 16] && self.id == told.id;
         let count = if same { told.partitions.len().max(self.leaders.len()) } else { told.partitions.len() };
-        if recreated {
+        // It tells of a former topic for so long that it is believed.
+        let is_behind = self.former.iter().any(|&(id, _)| id == told.id);
+        if is_recreated && !is_behind {
             self.former.truncate(FORMER_KEPT - 1);
             self.former.push_front((self.id, now.plus_ms(BEHIND_MS_MAX)));
         }
         self.id = told.id;
-        let change = Change { count: count != self.leaders.len(), recreated };
+        let count_before = if is_behind { 0 } else { self.leaders.len() as u32 };
+        let recreated = is_recreated.then_some(count_before);
+        let change = Change { count: count != self.leaders.len(), recreated, heard: true };
         self.leaders.resize(count, Leader { broker: None, epoch: -1 });
-        if recreated {
+        if is_recreated {
             self.leaders.fill(Leader { broker: None, epoch: -1 });
             self.limit = Limit::Unasked;
         }
@@ -238,8 +245,12 @@ impl Topic {
         change
     }
 
-    /// A broker named the leader in an answer to a Produce (KIP-951). Whether that is news.
-    pub fn hear_of_leader(&mut self, partition: u32, broker: u16, epoch: i32) -> bool {
+    /// A broker named the leader in an answer to a Produce (KIP-951). Whether that is news. Epochs of a topic that was just made anew are
+    /// lower than those of the topic before, of which a broker that is behind may still tell.
+    pub fn hear_of_leader(&mut self, now: Mono, partition: u32, broker: u16, epoch: i32) -> bool {
+        if self.former.iter().any(|&(_, until)| now < until) {
+            return false;
+        }
         match self.leaders.get_mut(partition as usize) {
             Some(leader) if epoch > leader.epoch => {
                 *leader = Leader { broker: Some(broker), epoch };

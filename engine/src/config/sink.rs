@@ -297,8 +297,8 @@ options! {
         /// before the next record. Of the sinks of a connector the shortest counts.
         "health_check_interval" => health_check_interval_ms: u64 = Millis::within(100 * MILLISECOND, DAY), or("15s"), live;
         /// Where records wait for Kafka. With `disk` they are written and synced first, which in async is what an
-        /// acknowledgement says; with `hybrid` what exceeds the sink's share of memory goes to disk, and all
-        /// that comes while more than half of the memory is used.
+        /// acknowledgement says; with `hybrid` what exceeds the sink's share of memory goes to disk, and what
+        /// waits while more than half of the memory is used.
         "buffer.mode" => buffer_mode: BufferMode = Choice::of(), or("memory");
         /// Directory of the buffers on disk; each sink has one of its own below it. None: `buffer` in `node.data_dir`.
         "buffer.dir" => buffer_dir: Option<PathBuf> = Optional(File), absent("/var/lib/aqueduct/buffer");

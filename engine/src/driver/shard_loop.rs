@@ -217,10 +217,11 @@ impl<M: Machine> ShardLoop<M> {
                         // A draining shard takes nobody in.
                         self.world.listeners.clear();
                     }
-                    if matches!(command, Command::Overloaded(true)) {
+                    let is_overload = matches!(command, Command::Overloaded(true));
+                    self.machine.on(now, Input::Command(command), &mut self.world);
+                    if is_overload {
                         allocator::give_back();
                     }
-                    self.machine.on(now, Input::Command(command), &mut self.world);
                 }
             }
         }

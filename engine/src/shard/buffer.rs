@@ -17,7 +17,7 @@ use super::mesh::MeshMsg;
 use super::placement::owner_of_batch;
 use super::{Shard, SinkSettings};
 use crate::buffer::{Batch, BatchPool, PartKey};
-use crate::clock::{Mono, Now};
+use crate::clock::{self, Mono, Now};
 use crate::config::{BufferMode, QueryMode};
 use crate::log::DiskOp;
 use crate::log::journal::{BacklogPart, Gone, Journal, JournalCounts, JournalDone, JournalLimits, JournalStart};
@@ -33,6 +33,8 @@ use crate::ticket::{FailReason, Outcome};
 const KEPT_DIVISOR: usize = 4;
 const LOADED_DIVISOR: usize = 20;
 const SHARE_DIVISOR: usize = 4;
+/// While memory is short, a batch that no slot is free for goes to disk at this age: small batches cost more there too.
+const SPILL_AGE_NS: u64 = 500_000_000;
 
 impl Stored {
     pub(super) fn new(journal: Journal) -> Self {
@@ -221,7 +223,7 @@ impl Shard {
                 continue;
             }
             if self.settings.sinks[index].buffer == BufferMode::Hybrid {
-                self.spill(index);
+                self.spill(now.mono, index);
             }
             if is_planted(Plant::AckBeforeSync) && !self.settings.sinks[index].is_sync() {
                 self.acknowledge_early(index);
@@ -231,24 +233,37 @@ impl Shard {
         }
     }
 
-    /// Gives the journal the oldest batches of a hybrid buffer that holds more memory than its share; all of them while more than half of
-    /// the shard's is used: what is on its way past the journal stays where it is, and what the journal keeps needs a quarter.
-    fn spill(&mut self, index: usize) {
+    /// Gives the journal the oldest batches of a hybrid buffer that holds more memory than its share; whole batches, or those that have
+    /// waited, also of one that holds less while more than half of the shard's is used. What is on its way past the journal stays where it
+    /// is, and what the journal keeps needs a quarter.
+    fn spill(&mut self, now: Mono, index: usize) {
         let there = self.settings.sinks.iter().filter(|sink| sink.state != SlotState::Vacant);
         let hybrids = there.filter(|sink| sink.buffer == BufferMode::Hybrid).count();
-        let of_sink = self.budget.limit_bytes() / SHARE_DIVISOR / hybrids.max(1);
-        let share = if self.budget.is_half_used() { 0 } else { of_sink };
+        let share = self.budget.limit_bytes() / SHARE_DIVISOR / hybrids.max(1);
+        let is_short = self.is_short(index);
         let sink = &mut self.sinks[index];
         let Some(stored) = &mut sink.journal else { return };
-        while sink.accumulator.queued_bytes() > share {
-            let oldest = sink.accumulator.oldest(|_| true);
-            let Some(mut batch) = oldest.and_then(|slot| sink.accumulator.drop_oldest(slot)) else { return };
+        let mut push = |mut batch: Box<Batch>| {
             if let Some(live) = sink.live.as_deref() {
                 live.name(batch.live).0.clone_into(&mut batch.topic_name);
             }
             stored.journal.push(batch);
             stored.ready = true;
+        };
+        while sink.accumulator.queued_bytes() > share {
+            let oldest = sink.accumulator.oldest(|_| true);
+            let Some(batch) = oldest.and_then(|slot| sink.accumulator.drop_oldest(slot)) else { break };
+            push(batch);
         }
+        if is_short {
+            sink.accumulator.take_waiting(now, SPILL_AGE_NS, push);
+        }
+    }
+
+    /// Whether more than half of the memory is used, and the disk of a sink could take what waits.
+    fn is_short(&self, index: usize) -> bool {
+        let takes = |stored: &Stored| !stored.journal.is_refused();
+        self.budget.is_half_used() && self.sinks[index].journal.as_ref().is_some_and(takes)
     }
 
     fn run_journal(&mut self, now: Now, index: usize, io: &mut impl Io) {
@@ -318,7 +333,12 @@ impl Shard {
     /// When a journal wants to be called.
     pub(super) fn journals_deadline(&self, now: Mono) -> Option<Mono> {
         let deadline = |stored: &Stored| if stored.ready { Some(now) } else { stored.deadline };
-        self.sinks.iter().filter_map(|sink| sink.journal.as_ref()).filter_map(deadline).min()
+        let journals = self.sinks.iter().filter_map(|sink| sink.journal.as_ref()).filter_map(deadline).min();
+        let is_spilling =
+            |&index: &usize| self.settings.sinks[index].buffer == BufferMode::Hybrid && self.is_short(index);
+        let spilling = (0..self.sinks.len()).filter(is_spilling);
+        let spills = spilling.filter_map(|index| self.sinks[index].accumulator.waits_until(SPILL_AGE_NS)).min();
+        clock::earliest([journals, spills])
     }
 
     /// Whether what was taken is where it is safe: on disk in async, with Kafka in sync.

@@ -175,7 +175,7 @@ impl Shard {
     /// Seals what is due and gives each batch to the owner of its partition.
     fn seal_and_send(&mut self, now: Now, io: &mut impl Io) {
         let drain = self.drain.is_draining();
-        let spills = drain || self.budget.is_half_used();
+        let is_short = self.budget.is_half_used();
         let (id, shards) = (self.id, self.settings.shards);
         let (shares, budget, packer) = (&mut self.shares, &mut self.budget, &mut self.packer);
         for (index, sink) in self.sinks.iter_mut().enumerate() {
@@ -202,10 +202,13 @@ impl Shard {
                     packer.pack(&mut batch, settings.packing);
                 }
                 let batch = match stored {
-                    Some(stored) => match buffer::store(stored, settings.buffer, spills, batch, &mut self.stored_now) {
-                        Some(batch) => batch,
-                        None => return,
-                    },
+                    Some(stored) => {
+                        let spills = drain || is_short && !stored.journal.is_refused();
+                        match buffer::store(stored, settings.buffer, spills, batch, &mut self.stored_now) {
+                            Some(batch) => batch,
+                            None => return,
+                        }
+                    }
                     None => batch,
                 };
                 if owner == id {

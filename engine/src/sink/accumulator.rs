@@ -418,6 +418,27 @@ impl Accumulator {
         Some(batch)
     }
 
+    /// Takes out what waits of all partitions, also where no slot is free: what is full, has reached its target, or is as old as `age_ns`
+    /// and its linger. Oldest first within its partition.
+    pub fn take_waiting(&mut self, now: Mono, age_ns: u64, mut take: impl FnMut(Box<Batch>)) {
+        let limits = BatchLimits { linger_ns: self.limits.linger_ns.max(age_ns), ..self.limits };
+        for &index in &self.open {
+            let slot = &mut self.partitions[index as usize];
+            while let Some(batch) = slot.next_due(now, false, &limits) {
+                slot.waiting_bytes -= batch.queued_bytes;
+                self.queued_bytes -= batch.queued_bytes;
+                take(batch);
+            }
+        }
+    }
+
+    /// When [`take_waiting`](Self::take_waiting) will take something, if nothing fills up before.
+    pub fn waits_until(&self, age_ns: u64) -> Option<Mono> {
+        let age_ns = self.limits.linger_ns.max(age_ns);
+        let filling = self.open.iter().filter_map(|&index| self.partitions[index as usize].filling.as_ref());
+        filling.filter(|batch| batch.records > 0).map(|batch| batch.opened + age_ns).min()
+    }
+
     /// The partition whose oldest waiting batch is the oldest of all, among those that may be it.
     pub fn oldest(&self, may_be: impl Fn(u32) -> bool) -> Option<u32> {
         let age = |&index: &u32| {

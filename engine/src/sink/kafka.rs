@@ -279,13 +279,12 @@ impl Produce {
                 self.changed |= learned.counts;
                 self.settle_suspects(&learned);
                 for (topic, count_before) in learned.recreated {
-                    self.on_recreated(topic, count_before);
+                    self.on_recreated(now, topic, count_before);
                 }
-                for (at, state) in (0..).zip(&mut self.topics) {
-                    if let Some(ends) = &mut state.ends
-                        && let Some(count) = self.cluster.topic(at).and_then(|topic| topic.partitions())
-                    {
-                        ends.hear(now, count);
+                for topic in learned.told {
+                    let count = self.cluster.topic(topic).and_then(|topic| topic.partitions());
+                    if let Some((state, count)) = self.topics.get_mut(usize::from(topic)).zip(count) {
+                        state.ends.get_or_insert_with(|| Ends::first(count)).hear(now, count);
                     }
                 }
             }
@@ -318,10 +317,10 @@ impl Produce {
     }
 
     /// The topic was made anew: brokers know nothing of what was sent to the old one.
-    fn on_recreated(&mut self, topic: u16, count_before: u32) {
+    fn on_recreated(&mut self, now: Mono, topic: u16, count_before: u32) {
         let count = self.cluster.topic(topic).and_then(|topic| topic.partitions());
         let Some(state) = self.topics.get_mut(usize::from(topic)) else { return };
-        state.ends = count.map(|count| Ends::new(count, count_before));
+        state.ends = count.map(|count| Ends::new(now, count, count_before));
         for partition in 0..state.partitions.len() as u32 {
             let place = Place { topic, partition };
             if !is_planted(Plant::KeepEpoch) {

@@ -111,6 +111,8 @@ pub struct Journal {
     writing: Option<Writing>,
     /// No append before this, after a failed one.
     retry_at: Mono,
+    /// The disk has refused the newest append.
+    refused: bool,
     /// The file that takes appends, or will be begun.
     seq: u32,
     /// Its durable end; 0: it is to be begun.
@@ -178,6 +180,7 @@ impl Journal {
             waiting: VecDeque::new(),
             writing: None,
             retry_at: Mono::default(),
+            refused: false,
             seq: 0,
             at: 0,
             footer: Footer::default(),
@@ -596,6 +599,11 @@ impl Journal {
         self.waiting.iter().for_each(|batch| show(batch));
         self.gone.iter().filter_map(|gone| gone.batch.as_deref()).for_each(&mut *show);
         self.backlogs.iter().flat_map(|backlog| &backlog.window).for_each(|ready| show(&ready.batch));
+    }
+
+    /// Whether the disk takes nothing at present, as far as that was tried.
+    pub fn is_refused(&self) -> bool {
+        self.refused && (self.writing.is_some() || !self.waiting.is_empty())
     }
 
     /// Shows what waits, partition by partition and oldest first, where all of it is in memory.

@@ -96,6 +96,10 @@ fn while_half_of_the_memory_is_used_everything_goes_to_disk() {
     let half = rig.shard.budget.limit_bytes() / 2;
     rig.shard.budget.charge(half);
     rig.publish_one(conn, 3, 1_000);
+    assert!(in_memory(&rig) > 3_000, "small batches are not made smaller");
+    let wait = rig.after_ms(300);
+    assert!(wait.deadline.is_some(), "it comes back by itself");
+    rig.after_ms(300);
     assert_eq!(in_memory(&rig), 0);
     assert_eq!(rig.shard.sink_counters[0].dropped_queue_full, 0, "it lies before the disk, and nothing gave way");
 }

@@ -20,7 +20,7 @@
 use std::ops::Range;
 
 use super::{Place, Produce, Shipment};
-use crate::broker::Learned;
+use crate::broker::{Learned, Question, Slot};
 use crate::clock::Mono;
 use crate::shard::control::Level;
 use crate::shard::io::Io;
@@ -40,20 +40,22 @@ pub(super) struct AckedEnd {
 /// Offsets that were acknowledged and given out again.
 #[derive(Debug)]
 pub(super) struct Suspect {
-    place: Place,
+    pub(super) place: Place,
     /// The sink whose batch showed it.
     sink: u16,
     offsets: Range<i64>,
+    /// Over which link the offset came.
+    slot: Option<Slot>,
     proof: Proof,
 }
 
 /// What is to show that a topic is the same as before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proof {
-    /// The leader of the partition is to be asked.
+    /// The broker that gave out the offset is to be asked.
     Unasked,
     /// Its answer.
-    OfLeader(u16),
+    OfLeader(Question),
     /// So many answers about topics, until one of them was asked for after the loss.
     OfAnyone(u8),
 }
@@ -92,9 +94,9 @@ impl AckedEnd {
 
 impl Suspect {
     /// An answer about topics has come: whether it proves that the topic is the same, if it says so.
-    fn hears(&mut self, topic: u16, learned: &Learned) -> bool {
+    fn hears(&mut self, learned: &Learned) -> bool {
         match (&mut self.proof, learned.leader_told) {
-            (Proof::OfLeader(broker), Some(told)) => (*broker, topic) == told,
+            (Proof::OfLeader(asked), Some(answered)) => *asked == answered,
             (Proof::OfAnyone(answers), None) => {
                 *answers = answers.saturating_sub(1);
                 *answers == 0
@@ -106,35 +108,45 @@ impl Suspect {
 
 impl Produce {
     /// Notes how far a partition is acknowledged, and asks about the topic where that cannot be.
-    pub(super) fn watch_offsets(&mut self, place: Place, shipment: &Shipment, base_offset: i64) {
+    pub(super) fn watch_offsets(&mut self, now: Mono, place: Place, shipment: &Shipment, base_offset: i64) {
         if shipment.is_outlived {
             return;
         }
-        let end = &mut self.partition_mut(place).acked_end;
+        let partition = self.partition_mut(place);
         let in_doubt = shipment.in_doubt.then_some(shipment.acked_before);
-        let Some(offsets) = end.advance(base_offset, shipment.records, in_doubt) else { return };
+        let slot = partition.slot();
+        let Some(offsets) = partition.acked_end.advance(base_offset, shipment.records, in_doubt) else { return };
+        // Just made anew: a leader that was behind has stored in the topic before.
+        let ends = self.topics.get(usize::from(place.topic)).and_then(|topic| topic.ends.as_ref());
+        if ends.is_some_and(|ends| ends.is_young(now)) {
+            return;
+        }
         let sink = shipment.batch.as_ref().map_or(0, |batch| batch.part.sink);
         if self.suspects.len() < SUSPECTS_MAX {
-            self.suspects.push(Suspect { place, sink, offsets, proof: Proof::Unasked });
+            self.suspects.push(Suspect { place, sink, offsets, slot, proof: Proof::Unasked });
         }
     }
 
     /// Asks about the topics of losses that are only suspected.
     pub(super) fn ask_about_suspects(&mut self, now: Mono, io: &mut impl Io) {
+        let mut asked: Vec<(u16, Question)> = Vec::new();
         for suspect in &mut self.suspects {
-            let Place { topic, partition } = suspect.place;
-            let asked = match suspect.proof {
-                Proof::Unasked => self.cluster.ask_leader(now, topic, partition, io),
-                Proof::OfLeader(broker) => Some(broker).filter(|_| self.cluster.may_tell(broker, topic, partition)),
-                Proof::OfAnyone(_) => continue,
-            };
-            suspect.proof = match asked {
-                Some(broker) => Proof::OfLeader(broker),
-                None => {
-                    let open = u8::from(self.cluster.is_asking());
-                    self.cluster.ask_at_once();
-                    Proof::OfAnyone(1 + open)
+            let topic = suspect.place.topic;
+            let slot = suspect.slot.filter(|&slot| self.cluster.may_tell(slot));
+            suspect.proof = match (suspect.proof, slot) {
+                (Proof::Unasked, Some(slot)) => {
+                    let same = asked.iter().find(|(of, question)| (*of, question.slot) == (topic, slot));
+                    let question =
+                        same.map(|&(_, open)| open).or_else(|| self.cluster.ask_leader(now, slot, topic, io));
+                    let Some(question) = question else { continue };
+                    asked.push((topic, question));
+                    Proof::OfLeader(question)
                 }
+                (Proof::Unasked | Proof::OfLeader(_), None) => {
+                    self.cluster.ask_at_once();
+                    Proof::OfAnyone(1 + u8::from(self.cluster.is_asking()))
+                }
+                (proof, _) => proof,
             };
         }
     }
@@ -147,11 +159,11 @@ impl Produce {
                 continue;
             }
             let deleted = self.cluster.topic(topic).is_none_or(|topic| topic.trouble.is_some());
-            match suspect.hears(topic, learned) {
+            match suspect.hears(learned) {
                 true if !deleted => self.tell_loss(&suspect),
                 heard => {
                     if heard {
-                        suspect.proof = Proof::OfAnyone(1);
+                        suspect.proof = Proof::OfAnyone(1 + u8::from(self.cluster.is_asking()));
                     }
                     self.suspects.push(suspect);
                 }

@@ -95,8 +95,10 @@ impl Produce {
         if code.refresh_metadata() {
             self.cluster.mark_stale();
         }
-        if let Some(leader) = result.current_leader {
-            self.cluster.hear_of_leader(place.topic, place.partition, leader.id, leader.epoch);
+        if let Some(leader) = result.current_leader
+            && !self.partition_mut(place).landed(at).is_outlived
+        {
+            self.cluster.hear_of_leader(now, place.topic, place.partition, (leader.id, leader.epoch));
         }
         match code.for_produce() {
             ForProduce::Stored | ForProduce::AlreadyStored => self.stored(now, place, at, -1),
@@ -140,7 +142,7 @@ impl Produce {
             topic.ceiling.stored();
         }
         if let Some(shipment) = self.partition_mut(place).stored(now, at) {
-            self.watch_offsets(place, &shipment, base_offset);
+            self.watch_offsets(now, place, &shipment, base_offset);
             self.complete(shipment, Outcome::Stored { base_offset });
         }
     }

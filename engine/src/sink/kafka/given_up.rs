@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::ends::Fate;
 use super::settings::Terms;
 use super::{Place, Produce, Shipment};
 use crate::clock::Mono;
@@ -37,8 +38,10 @@ impl Produce {
             }
             self.expire(now, place, depth);
             let ends = self.topics[usize::from(place.topic)].ends.as_mut();
-            if ends.is_some_and(|ends| ends.is_gone(now, place.partition)) {
-                self.give_up(place);
+            match ends.map(|ends| ends.look(now, place.partition)) {
+                Some(Fate::Gone) => self.give_up(place),
+                Some(Fate::Unheard) => self.cluster.mark_stale(),
+                Some(Fate::There) | None => {}
             }
             self.give_up_missing(now, place);
             if self.partition_mut(place).is_idle() {

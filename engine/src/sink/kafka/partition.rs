@@ -109,6 +109,11 @@ impl Partition {
         self.queue.is_empty() && self.flights.is_empty()
     }
 
+    /// Over which link what is away travels, or travelled last.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        self.way.map(|way| way.slot)
+    }
+
     /// Whether nothing is away and no failure waits for its end.
     pub(super) fn is_idle_aloft(&self) -> bool {
         self.flights.is_empty() && !self.recovering

@@ -22,7 +22,7 @@ pub(super) struct TopicState {
     pub(super) partitions: Vec<Partition>,
     /// What Kafka last said against writing to it.
     pub(super) trouble: Option<String>,
-    /// It was made anew.
+    /// How many partitions it has, once that is known.
     pub(super) ends: Option<Ends>,
     /// How large merged batches may get for now.
     pub(super) ceiling: Ceiling,
@@ -173,6 +173,7 @@ impl Produce {
             }
         }
         self.listed.retain(|place| usize::from(place.topic) != at);
+        self.suspects.retain(|suspect| usize::from(suspect.place.topic) != at);
         self.cluster.remove_topic(at as u16);
     }
 

@@ -67,6 +67,7 @@ impl Journal {
         sync_ns: u64,
         release: &mut impl FnMut(Box<Batch>),
     ) {
+        self.refused = false;
         self.counts.syncs += 1;
         self.counts.sync_ns += sync_ns;
         for batch in batches {
@@ -132,6 +133,7 @@ impl Journal {
         self.complain(error, "Nothing is acknowledged until the disk takes it again");
         batches.rev().for_each(|batch| self.waiting.push_front(batch));
         self.retry_at = now.plus_ms(RETRY_MS);
+        self.refused = true;
         // A file that could not even be begun is replaced by the next one of its name.
         if self.at > 0 {
             self.close(now, segment);

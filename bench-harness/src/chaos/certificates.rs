@@ -26,7 +26,9 @@ const MAKE: &str = r#"
 set -e
 cd "$1"
 openssl req -newkey rsa:2048 -nodes -subj /CN=alice -keyout next.key -out next.csr 2>/dev/null
-openssl x509 -req -days "$3" -in next.csr -CA "$2/ca.pem" -CAkey "$2/ca.key" -CAcreateserial -CAserial next.srl -out next.pem 2>/dev/null
+# With an extension it is of version 3; the product takes no other.
+echo subjectAltName=DNS:alice >next.ext
+openssl x509 -req -days "$3" -extfile next.ext -in next.csr -CA "$2/ca.pem" -CAkey "$2/ca.key" -CAcreateserial -CAserial next.srl -out next.pem 2>/dev/null
 "#;
 
 /// Three files, and what may lie in them.

@@ -103,7 +103,7 @@ impl Produce {
         self.cluster.note(Level::Warn, text);
     }
 
-    /// The topic was made anew with fewer partitions: nobody will ever lead this one.
+    /// The topic has no such partition, and nothing says that it will: see [`Ends`](super::ends::Ends).
     fn give_up(&mut self, place: Place) {
         self.fail_queue(place, FailReason::UnknownTopic);
     }

@@ -105,6 +105,14 @@ impl Produce {
 
     /// The topic has no such partition, and nothing says that it will: see [`Ends`](super::ends::Ends).
     fn give_up(&mut self, place: Place) {
+        let records: u32 = self.partition_mut(place).queue.iter().map(|shipment| shipment.records).sum();
+        if records > 0 {
+            let (topic, partition) = (self.topic_name(place), place.partition);
+            let text = format!(
+                "topic {topic} partition {partition}: {records} records given up, the topic has no such partition"
+            );
+            self.cluster.note(Level::Warn, text);
+        }
         self.fail_queue(place, FailReason::UnknownTopic);
     }
 

@@ -14,6 +14,7 @@ pub mod http;
 pub mod kafka;
 pub mod mqtt;
 pub mod node;
+pub mod over;
 pub mod peer;
 pub mod port;
 pub mod scratch;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Packet, Version};
 use aqueduct_tests::support::node::{Node, Plan};
+use aqueduct_tests::support::over::Over;
 use aqueduct_tests::support::scratch::Scratch;
 use aqueduct_tests::support::sockets::{Sockets, port_of};
 use aqueduct_tests::support::{peer, wait};
@@ -78,6 +79,7 @@ fn and_connections_that_stand_go_on() {
     let (over, acked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let sent = thread::scope(|scope| {
         let publisher = scope.spawn(|| publish(&node, &over, &acked));
+        let ending = Over::when_dropped(&over);
         flows(&acked);
         let standing = links(&node, &kafka);
         assert!(!standing.is_empty());
@@ -110,7 +112,7 @@ fn and_connections_that_stand_go_on() {
         show(&kafka, "server");
         flows(&acked);
         assert!(days(&node, "broker") > 3_000.0);
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         publisher.join().expect("its connection stands")
     });
     assert_eq!(kafka.read_count("steady", sent).len(), sent, "each once");
@@ -134,7 +136,7 @@ fn make(kafka: &Kafka, name: &str, from: &str, until: &str, subject: &str) {
     peer::run(Command::new("bash").args(["-c", MAKE, "make", &folder, name, from, until, subject]));
 }
 
-/// New connections to the broker are shown this certificate.
+/// New connections to the broker are shown this certificate, when this returns: it is told at once, and does so a little later.
 fn show(kafka: &Kafka, name: &str) {
     let location = kafka.file(&format!("tls/{name}.both.pem"));
     let set = format!("listener.name.mtls.ssl.keystore.location={location},listener.name.mtls.ssl.keystore.type=PEM");
@@ -147,6 +149,18 @@ fn show(kafka: &Kafka, name: &str) {
         "--add-config",
         &set,
     ]));
+    let own = fs::read_to_string(kafka.file(&format!("tls/{name}.pem"))).expect("a certificate");
+    wait::until("the broker shows that certificate", 30, || shown(kafka).contains(own.trim_end()).then_some(()));
+}
+
+/// What a stranger sees of the broker's certificate.
+fn shown(kafka: &Kafka) -> String {
+    let stranger = Command::new("openssl")
+        .args(["s_client", "-connect", kafka.listener("MTLS")])
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl is there");
+    String::from_utf8_lossy(&stranger.stdout).into_owned()
 }
 
 /// Publishes one message after the other; how many. Messages wait as long as it takes.

@@ -14,6 +14,7 @@ use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Node, Plan};
+use aqueduct_tests::support::over::Over;
 use aqueduct_tests::support::sockets::{Sockets, port_of};
 use aqueduct_tests::support::token::TokenEndpoint;
 use aqueduct_tests::support::{peer, wait};
@@ -81,7 +82,7 @@ fn every_way_in_comes_and_goes_and_the_others_go_on() {
     let over = AtomicBool::new(false);
     let count = thread::scope(|scope| {
         let load = scope.spawn(|| publish_while(&node, &over));
-        let _over = Over(&over);
+        let ending = Over::when_dropped(&over);
         let mut logins = 0.0;
         for (round, (listener, options)) in ways.iter().enumerate() {
             let (to, topic) = (kafka.listener(listener), format!("far-{round}"));
@@ -105,19 +106,10 @@ fn every_way_in_comes_and_goes_and_the_others_go_on() {
         let issued = endpoint.issued();
         thread::sleep(Duration::from_secs(5));
         assert_eq!((issued > 0, endpoint.issued()), (true, issued), "nobody wants tokens any more");
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         load.join().expect("no client was closed or refused")
     });
     kafka.read_count("near", count);
-}
-
-/// Ends the load, also where a test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Publishes one message after the other, each acknowledged before the next; how many.

@@ -17,6 +17,7 @@ use aqueduct_tests::support::chaos::is_long_wanted;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version, publish_head};
 use aqueduct_tests::support::node::Plan;
+use aqueduct_tests::support::over::Over;
 use aqueduct_tests::support::{peer, wait};
 
 const GROUP_MIB: u64 = 256;
@@ -54,6 +55,7 @@ fn budgets_act_before_the_kernel_does() {
     let frozen = kafka.freeze(1);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let ending = Over::when_dropped(&over);
         for flooder in 0..FLOODERS {
             let stream = Client::connect(node.mqtt(), Version::V3_1_1, &format!("flood-{flooder}")).into_stream();
             scope.spawn(move || flood(stream));
@@ -73,7 +75,7 @@ fn budgets_act_before_the_kernel_does() {
         let bytes = taken * FLOOD_BYTES as f64;
         println!("{taken} messages taken, {} MiB resident at the most", node.peak_bytes() >> 20);
         assert!(bytes > 20e6 && bytes < (GROUP_MIB << 20) as f64, "{taken} messages");
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         churners.into_iter().for_each(|churner| churner.join().expect("it ends"));
         drop(frozen);
         careful.into_iter().for_each(await_window);

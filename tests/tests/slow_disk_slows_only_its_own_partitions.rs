@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Packet, Version};
 use aqueduct_tests::support::node::Plan;
+use aqueduct_tests::support::over::Over;
 use aqueduct_tests::support::peer;
 use aqueduct_tests::support::slow_disk::SlowDisk;
 
@@ -51,6 +52,7 @@ fn other_partitions_keep_their_rate() {
 
     let (over, acked): (AtomicBool, [AtomicU32; 2]) = Default::default();
     let sent: BTreeMap<usize, u32> = thread::scope(|scope| {
+        let ending = Over::when_dropped(&over);
         let mut running = Vec::new();
         for (group, acked) in [slow, free].into_iter().zip(&acked) {
             let over = &over;
@@ -69,7 +71,7 @@ fn other_partitions_keep_their_rate() {
         sleep(Duration::from_secs(2));
         let [slow_during, free_during] = rates(Duration::from_secs(8));
         disk.limit(None);
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         let told = format!("slow {slow_before:.0} -> {slow_during:.0}, others {free_before:.0} -> {free_during:.0}");
         println!("acknowledged a second: {told}");
         assert!(slow_during < 0.7 * slow_before, "the disk was slow: {told}");

@@ -6,7 +6,7 @@
 //! made anew  0 1 2 3│. .│6   4 and 5 are gone; 6 was never heard of here: it may be new
 //! ```
 //!
-//! After half a minute 4 and 5 may be new as well. What is waited for and asked for, and named by no answer for twenty seconds, is given up:
+//! After half a minute 4 and 5 may be new as well. What is waited for and asked for, and named by no answer for a minute, is given up:
 //! nobody may have seen that the topic was made anew, and with buffers on disk it may have been placed long ago.
 
 use crate::clock::Mono;
@@ -14,7 +14,7 @@ use crate::clock::Mono;
 /// How long after a topic was made anew what is meant for its former partitions has no hope.
 const GONE_MS: u64 = 30_000;
 /// How long a partition may be waited for that no answer about the topic names, though it is asked for as often as may be.
-const UNHEARD_MS: u64 = 20_000;
+const UNHEARD_MS: u64 = 60_000;
 
 /// The end of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,34 +106,34 @@ mod tests {
         assert_eq!(fates(&mut ends, 29_999, [4]), [Gone]);
         assert!(ends.is_young(at(29_999)) && !ends.is_young(at(30_000)));
         assert_eq!(fates(&mut ends, 30_000, [4]), [Unheard]);
-        ends.hear(at(49_999), 3);
-        assert_eq!(fates(&mut ends, 49_999, [4]), [Unheard]);
-        ends.hear(at(50_000), 3);
-        assert_eq!(fates(&mut ends, 50_000, [3, 4, 5]), [Gone, Gone, Unheard]);
+        ends.hear(at(89_999), 3);
+        assert_eq!(fates(&mut ends, 89_999, [4]), [Unheard]);
+        ends.hear(at(90_000), 3);
+        assert_eq!(fates(&mut ends, 90_000, [3, 4, 5]), [Gone, Gone, Unheard]);
     }
 
     #[test]
     fn what_no_answer_names_for_long_is_gone_too() {
         let mut ends = Ends::first(4);
         assert!(!ends.is_young(at(0)));
-        for now_ms in [1_000, 20_000, 39_000] {
+        for now_ms in [1_000, 60_000, 119_000] {
             assert_eq!(fates(&mut ends, now_ms, [5]), [Unheard], "nobody was asked since");
         }
-        ends.hear(at(39_000), 4);
-        assert_eq!(fates(&mut ends, 39_000, [4, 5, 6]), [Gone, Gone, Unheard]);
-        ends.hear(at(39_001), 6);
-        assert_eq!(fates(&mut ends, 39_001, [5]), [There]);
+        ends.hear(at(119_000), 4);
+        assert_eq!(fates(&mut ends, 119_000, [4, 5, 6]), [Gone, Gone, Unheard]);
+        ends.hear(at(119_001), 6);
+        assert_eq!(fates(&mut ends, 119_001, [5]), [There]);
     }
 
     #[test]
     fn what_comes_later_is_waited_for_anew() {
         let mut ends = Ends::new(at(0), 4, 4);
         assert_eq!(fates(&mut ends, 1_000, [5]), [Unheard]);
-        assert_eq!(fates(&mut ends, 20_000, [6]), [Unheard], "another one");
-        ends.hear(at(39_000), 4);
-        assert_eq!(fates(&mut ends, 39_000, [6]), [Unheard]);
-        assert_eq!(fates(&mut ends, 100_000, [5]), [Unheard], "nothing waited meanwhile");
-        ends.hear(at(100_001), 4);
-        assert_eq!(fates(&mut ends, 100_001, [5]), [Unheard]);
+        assert_eq!(fates(&mut ends, 60_000, [6]), [Unheard], "another one");
+        ends.hear(at(119_000), 4);
+        assert_eq!(fates(&mut ends, 119_000, [6]), [Unheard]);
+        assert_eq!(fates(&mut ends, 180_000, [5]), [Unheard], "nothing waited meanwhile");
+        ends.hear(at(180_001), 4);
+        assert_eq!(fates(&mut ends, 180_001, [5]), [Unheard]);
     }
 }

@@ -185,13 +185,13 @@ launch() {
 
 wait_ready() {
   local i
-  for ((i = 0; i < 600; i++)); do
+  for ((i = 0; i < 1500; i++)); do
     grep -q "Kafka Server started" "$dir/$1/kafka.log" && return
     # A busy machine takes its time to get from fork to java.
     pid_of "$1" >/dev/null || ((i < 50)) || { tail -5 "$dir/$1/kafka.log" >&2; die "broker $1 ended; see $dir/$1/kafka.log"; }
     sleep 0.1
   done
-  die "broker $1 not ready after 60 s; see $dir/$1/kafka.log"
+  die "broker $1 not ready after 150 s; see $dir/$1/kafka.log"
 }
 
 busy() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

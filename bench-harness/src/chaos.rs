@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod rack;
 pub mod report;
 pub mod schedule;
+mod tracer;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -73,7 +73,7 @@ fn and_connections_that_stand_go_on() {
     );
     let node = Plan::kafka(kafka.listener("MTLS"), "steady")
         .connector(&tls)
-        .connector("request_timeout = \"2s\"\nreconnect_delay = \"300ms\"\nmetadata_request_timeout = \"1s\"")
+        .connector("request_timeout = \"10s\"\nreconnect_delay = \"300ms\"\nmetadata_request_timeout = \"5s\"")
         .sink("value = \"${payload}\"\nack_timeout = \"1s\"")
         .start();
     let (over, acked) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -100,7 +100,7 @@ fn and_connections_that_stand_go_on() {
 
         // The broker is silent until the links are given up; the next ones see the certificate that has expired.
         let frozen = kafka.freeze(1);
-        wait::until("the links are given up", 20, || links(&node, &kafka).is_disjoint(&standing).then_some(()));
+        wait::until("the links are given up", 60, || links(&node, &kafka).is_disjoint(&standing).then_some(()));
         drop(frozen);
         wait::until("the connector says why", 20, || reason(&node).contains("expired").then_some(()));
         assert!(days(&node, "broker") < 0.0, "{}", days(&node, "broker"));

@@ -99,14 +99,14 @@ fn two_console_consumers_share_the_partitions() {
     let mut published = Vec::new();
     // Until both have their share nobody knows who reads what.
     let mut round = 0;
-    wait::until("both members read", 40, || {
+    wait::until("both members read", 120, || {
         published.extend(publish(&node, &format!("before{round}"), 20));
         round += 1;
         std::thread::sleep(Duration::from_millis(200));
         both("before").iter().all(|lines| !lines.is_empty()).then_some(())
     });
     published.extend(publish(&node, "shared", 40));
-    let shared = wait::until("the shared records", 20, || {
+    let shared = wait::until("the shared records", 60, || {
         let shared = both("shared");
         (shared.iter().map(Vec::len).sum::<usize>() >= 40).then_some(shared)
     });
@@ -115,7 +115,7 @@ fn two_console_consumers_share_the_partitions() {
     // The one that stays takes over, from where the other has committed.
     one.leave();
     published.extend(publish(&node, "alone", 40));
-    wait::until("the rest at the one who stays", 20, || {
+    wait::until("the rest at the one who stays", 60, || {
         (two.lines().iter().filter(|line| line.starts_with("alone")).count() >= 40).then_some(())
     });
     each_once([one.lines(), two.lines()].concat(), published);

@@ -251,7 +251,7 @@ fn a_dead_broker_is_noticed_without_traffic() {
     kafka.create_topic("quiet", 1);
     let interval = "health_check_interval = \"1s\"";
     let node = Plan::kafka(kafka.bootstrap(), "quiet")
-        .connector(&format!("{interval}\nmetadata_request_timeout = \"1s\""))
+        .connector(&format!("{interval}\nmetadata_request_timeout = \"3s\""))
         .sink(interval)
         .start();
     Client::connect(node.mqtt(), Version::V5, "c").publish_acked("t", b"x", 1);
@@ -259,7 +259,7 @@ fn a_dead_broker_is_noticed_without_traffic() {
     std::thread::sleep(Duration::from_secs(3));
     assert!(connected(), "probes are answered");
     let frozen = kafka.freeze(1);
-    wait::until("the broker is missed", 15, || (!connected()).then_some(()));
+    wait::until("the broker is missed", 30, || (!connected()).then_some(()));
     drop(frozen);
     wait::until("it is found again", 30, || connected().then_some(()));
 }

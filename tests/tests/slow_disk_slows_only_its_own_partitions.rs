@@ -75,7 +75,9 @@ fn other_partitions_keep_their_rate() {
         let told = format!("slow {slow_before:.0} -> {slow_during:.0}, others {free_before:.0} -> {free_during:.0}");
         println!("acknowledged a second: {told}");
         assert!(slow_during < 0.7 * slow_before, "the disk was slow: {told}");
-        assert!(free_during >= 0.9 * free_before, "the others are not: {told}");
+        // What a start held up and was made up for says nothing of their pace.
+        let pace = OF_EACH as f64 / PAUSE.as_secs_f64();
+        assert!(free_during >= 0.9 * free_before.min(pace), "the others are not: {told}");
         running.into_iter().map(|client| client.join().expect("everything is acknowledged")).collect()
     });
     check_all_in_order(&kafka, &sent);

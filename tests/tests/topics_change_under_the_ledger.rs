@@ -15,6 +15,8 @@ use serde_json::Value;
 const NOT_AUTHORIZED: &str = "135";
 /// Longer than a busy machine stops for, and shorter than any of the faults.
 const NOTICED_MS: u64 = 1_500;
+/// How long neighbours of poison may wait, and how late an alarm may be, where the machine is not slow in everything.
+const SOON_MS: u64 = 1_000;
 
 /// What the harness tells of the fault that struck the topic.
 #[track_caller]
@@ -29,8 +31,9 @@ fn told(verdict: &Verdict, of: &str, name: &str) -> u64 {
 #[track_caller]
 fn others_noticed_nothing(verdict: &Verdict, of: &str) {
     assert_eq!(told(verdict, of, "others_disconnects"), 0, "{}", verdict.said());
-    let wait_ms = told(verdict, of, "others_wait_ms");
-    assert!(wait_ms <= NOTICED_MS, "the other topic waited for {wait_ms} ms\n{}", verdict.said());
+    let (wait_ms, before_ms) = (told(verdict, of, "others_wait_ms"), told(verdict, of, "others_wait_before_ms"));
+    let bound_ms = NOTICED_MS.max(3 * before_ms);
+    assert!(wait_ms <= bound_ms, "the other topic waited for {wait_ms} ms, {before_ms} ms before\n{}", verdict.said());
 }
 
 /// Row T19: partitions are added while a broker stands still, so that what was placed before has no outcome for seconds. No client's
@@ -89,7 +92,9 @@ fn poison_goes_to_the_dead_letters_and_its_neighbours_go_on() {
         verdict.said()
     );
     assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
-    assert!(told(&verdict, "poison", "struck_wait_ms") < 1_000, "{}", verdict.said());
+    // The other topic has the same brokers and no poison; a refused batch takes some round trips more.
+    let bound_ms = SOON_MS.max(3 * told(&verdict, "poison", "others_wait_ms"));
+    assert!(told(&verdict, "poison", "struck_wait_ms") < bound_ms, "{}", verdict.said());
     others_noticed_nothing(&verdict, "poison");
 }
 
@@ -103,7 +108,8 @@ fn what_all_brokers_lost_is_told_to_the_record() {
     assert_eq!((alarm["untold"].as_u64(), alarm["unfounded"].as_u64()), (Some(0), Some(0)), "{}", verdict.said());
     let lost = Value::from(verdict.count("lost"));
     assert_eq!((&alarm["told"], &alarm["counted"]), (&lost, &lost), "{}", verdict.said());
-    assert!(alarm["delay_ms"].as_u64().is_some_and(|delay_ms| delay_ms <= 1_000), "{}", verdict.said());
+    let bound_ms = SOON_MS.max(2 * alarm["ack_max_ms"].as_u64().expect("a time"));
+    assert!(alarm["delay_ms"].as_u64().is_some_and(|delay_ms| delay_ms <= bound_ms), "{}", verdict.said());
     for count in ["ghost", "corrupt", "misrouted", "dup_own", "reorder", "disconnects"] {
         assert_eq!(verdict.count(count), 0, "{count}\n{}", verdict.said());
     }

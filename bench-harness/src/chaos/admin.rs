@@ -7,6 +7,7 @@
 //!                                                                       -> throttle, topics (name, error, words)
 //! CreateAcls 1        rules (kind, name, pattern, who, from where, what, how) -> throttle, rules (error, words)
 //! DeleteAcls 1        the same as filters                               -> throttle, filters (error, words, ...)
+//! DescribeAcls 1      one such filter                                   -> throttle, error, words, things (kind, name, ...)
 //! ```
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ const DELETE_TOPICS: (i16, i16) = (20, 1);
 const CREATE_PARTITIONS: (i16, i16) = (37, 0);
 const CREATE_ACLS: (i16, i16) = (30, 1);
 const DELETE_ACLS: (i16, i16) = (31, 1);
+const DESCRIBE_ACLS: (i16, i16) = (29, 1);
 /// INVALID_REPLICATION_FACTOR, NOT_CONTROLLER.
 const BRIEF_ERRORS: [i16; 2] = [38, 41];
 /// How long one answer may take.
@@ -113,7 +115,7 @@ impl Admin {
         Ok(count)
     }
 
-    /// From now on `principal` may do everything with a topic but write to it.
+    /// `principal` may do everything with a topic but write to it, and every broker knows.
     pub(super) fn deny_writes(&self, name: &str, principal: &str) -> Result<()> {
         // Where a topic has any rule, nobody may do what none allows.
         let rules = [(ALL, ALLOW), (WRITE, DENY)];
@@ -130,18 +132,14 @@ impl Admin {
                 bail!("a rule about topic {name}: error {error} {words}");
             }
         }
-        Ok(())
+        let known = || self.hosts.iter().all(|host| rules_about(*host, name).is_ok_and(|count| count > 0));
+        until(known, &format!("every broker to know the rules about topic {name}"))
     }
 
     /// Takes back all rules about a topic.
     pub(super) fn allow(&self, name: &str) -> Result<()> {
         let mut body = 1_i32.to_be_bytes().to_vec();
-        body.push(TOPIC);
-        put_text(&mut body, name);
-        body.push(LITERAL);
-        // Whoever it is, from wherever.
-        body.extend_from_slice(&[0xff; 4]);
-        body.extend_from_slice(&[ANY, ANY]);
+        put_filter(&mut body, name);
         let mut answer = self.ask(DELETE_ACLS, &body)?;
         answer.skip(8)?;
         match answer.short()? {
@@ -189,6 +187,28 @@ fn put_rule(body: &mut Vec<u8>, topic: &str, who: [&str; 2], what: u8, how: u8) 
     body.push(LITERAL);
     who.iter().for_each(|text| put_text(body, text));
     body.extend_from_slice(&[what, how]);
+}
+
+/// All rules about a topic.
+fn put_filter(body: &mut Vec<u8>, topic: &str) {
+    body.push(TOPIC);
+    put_text(body, topic);
+    body.push(LITERAL);
+    // Whoever it is, from wherever.
+    body.extend_from_slice(&[0xff; 4]);
+    body.extend_from_slice(&[ANY, ANY]);
+}
+
+/// Of how many things a broker itself knows rules, among those named so: 0 or 1.
+fn rules_about(host: SocketAddr, topic: &str) -> Result<i32> {
+    let mut body = Vec::new();
+    put_filter(&mut body, topic);
+    let mut answer = Link::open(host, ANSWER)?.ask(DESCRIBE_ACLS, &body)?;
+    answer.skip(4)?;
+    let error = answer.short()?;
+    answer.text()?;
+    taken(error)?;
+    answer.int()
 }
 
 /// An answer about one topic has to be good.

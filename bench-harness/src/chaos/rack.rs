@@ -114,6 +114,9 @@ pub struct Alarm {
     /// Of the partitions with a loss, the longest time from the first acknowledgement after the brokers had come back to the line
     /// in the log; absent if one has no line.
     pub delay_ms: Option<u64>,
+    /// The longest time from the first attempt to the acknowledgement of what clients of those partitions began after that: how slow
+    /// everything is at that time.
+    pub ack_max_ms: u64,
 }
 
 impl Alarm {
@@ -150,32 +153,40 @@ impl Gone {
             self.records.iter().filter(|(place, _)| named(place)).map(|(_, message)| *message).collect();
         let offsets = told.iter().flat_map(|told| told.offsets.clone().map(move |offset| (told.partition, offset)));
         let is_lost = |place: &(i32, i64)| self.records.get(place).is_some_and(|message| lost.contains(message));
+        let (delay_ms, ack_max_ms) = self.delays_ms(&told, &lost, book);
         Ok(Alarm {
             told: told.iter().map(|told| told.offsets.clone().count() as u64).sum(),
             counted,
             untold: lost.difference(&covered).count() as u64,
             unfounded: offsets.filter(|place| !is_lost(place)).count() as u64,
-            delay_ms: self.delay_ms(&told, &lost, book),
+            delay_ms,
+            ack_max_ms,
         })
     }
 
-    fn delay_ms(&self, told: &[Told], lost: &BTreeSet<(u32, u32)>, book: &Book) -> Option<u64> {
+    /// The delay of the alarm, and the longest of an acknowledgement beside it.
+    fn delays_ms(&self, told: &[Told], lost: &BTreeSet<(u32, u32)>, book: &Book) -> (Option<u64>, u64) {
         let mut clients: BTreeMap<i32, BTreeSet<u32>> = BTreeMap::new();
         for ((partition, _), message) in self.records.iter().filter(|(_, message)| lost.contains(*message)) {
             clients.entry(*partition).or_default().insert(message.0);
         }
-        let mut longest = 0;
+        let (mut longest, mut ack_max_ns) = (Some(0), 0);
         for (partition, clients) in clients {
             let pages = clients.iter().filter_map(|client| book.clients.get(client));
             let acked = pages.flat_map(|page| &page.messages).filter_map(|sent| match sent.answer {
-                Answer::Acked(at) if at > self.cut_ns => Some(at),
+                Answer::Acked(at) if at > self.cut_ns => Some((sent.first_ns, at)),
                 _ => None,
             });
-            let first_ns = acked.min()?;
-            let told_ns = told.iter().filter(|told| told.partition == partition).map(|told| told.at_ns).min()?;
-            longest = longest.max(told_ns.saturating_sub(first_ns) / 1_000_000);
+            let acked: Vec<(u64, u64)> = acked.collect();
+            let first_ns = acked.iter().map(|(_, at)| *at).min();
+            let later = acked.iter().filter(|(begun, _)| first_ns.is_some_and(|first_ns| *begun > first_ns));
+            ack_max_ns = later.map(|(begun, at)| at - begun).max().unwrap_or(0).max(ack_max_ns);
+            let told_ns = told.iter().filter(|told| told.partition == partition).map(|told| told.at_ns).min();
+            let delay_ms =
+                told_ns.zip(first_ns).map(|(told_ns, first_ns)| told_ns.saturating_sub(first_ns) / 1_000_000);
+            longest = longest.zip(delay_ms).map(|(longest, delay_ms): (u64, u64)| longest.max(delay_ms));
         }
-        Some(longest)
+        (longest, ack_max_ns / 1_000_000)
     }
 }
 

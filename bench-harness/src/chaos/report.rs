@@ -43,6 +43,8 @@ pub struct FaultReport {
     pub others_rate: Option<f64>,
     /// Where a topic was struck: the longest time that one client of another topic was without an acknowledgement meanwhile.
     pub others_wait_ms: Option<u64>,
+    /// The same before all faults.
+    pub others_wait_before_ms: Option<u64>,
     /// Where a topic was struck: the longest time that one of its own clients was.
     pub struck_wait_ms: Option<u64>,
     /// Where a topic was struck: connections that clients of other topics lost meanwhile.
@@ -184,6 +186,11 @@ impl Report {
     fn fault_report(&self, strike: &Strike, load: &LoadReport, lead: (u64, u64), routes: u8) -> FaultReport {
         let (window, counts) = (&strike.window, &load.counts);
         let after_start = |ns: u64| ns.saturating_sub(load.start_ns) / 1_000_000;
+        let others_wait_ms = |from_ns: u64, until_ns: u64| {
+            let route = strike.begun.route?;
+            let elsewhere = |client| message::route(client, routes) != route;
+            Some(counts.longest_wait_ns(from_ns, until_ns, elsewhere) / 1_000_000)
+        };
         let recovery = self.rate_before.and_then(|rate| counts.time_to_rate_ns(window.until_ns, RECOVERED * rate));
         FaultReport {
             fault: window.name.clone(),
@@ -193,10 +200,8 @@ impl Report {
             recovery_ms: recovery.map(|ns| ns / 1_000_000),
             redial_ms: strike.redialled_ns.map(|ns| ns.saturating_sub(strike.struck_ns) / 1_000_000),
             others_rate: self.others_rate(strike, counts, lead, routes),
-            others_wait_ms: strike.begun.route.map(|route| {
-                let elsewhere = |client| message::route(client, routes) != route;
-                counts.longest_wait_ns(window.from_ns, window.until_ns, elsewhere) / 1_000_000
-            }),
+            others_wait_ms: others_wait_ms(window.from_ns, window.until_ns),
+            others_wait_before_ms: others_wait_ms(lead.0, lead.1),
             struck_wait_ms: strike.begun.route.map(|route| {
                 let here = |client| message::route(client, routes) == route;
                 counts.longest_wait_ns(window.from_ns, window.until_ns, here) / 1_000_000

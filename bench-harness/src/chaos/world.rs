@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use super::memory::MemoryGroup;
 use super::poison::{self, Poison, Poisoner};
 use super::proxy::{FaultProxy, Mode};
 use super::rack::{Alarm, Disks, Gone};
+use super::tracer;
 use crate::ledger::book::{Book, BookWriter};
 use crate::ledger::fetch::KafkaReader;
 use crate::ledger::judge::GONE_GRACE_NS;
@@ -420,11 +420,7 @@ impl World {
     /// Every sync of the product's fails from here on.
     fn trace(&mut self) -> Result<()> {
         let node = self.node.as_ref().ok_or_else(|| miette!("the product does not run"))?;
-        let calls = "fsync,fdatasync,sync_file_range";
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-q", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error=EIO")]);
-        strace.args(["-o", "/dev/null", "-p", &node.process.id().to_string()]);
-        self.tracer = Some(Process::start("strace", &mut strace, &self.setup.dir.join("strace.log"))?);
+        self.tracer = Some(tracer::fail_syncs(node.process.id(), &self.setup.dir.join("strace.log"))?);
         Ok(())
     }
 

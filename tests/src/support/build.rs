@@ -52,5 +52,12 @@ fn build(targets: &[&str]) -> (Command, PathBuf) {
         build.arg("--release");
     }
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo tells this program of its package would be told to build scripts, which some take for a change.
+    for (name, _) in std::env::vars_os() {
+        let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(of_package) {
+            build.env_remove(name);
+        }
+    }
     (build, profile.to_owned())
 }

@@ -372,19 +372,19 @@ pub fn class_path(folder: &Path) -> Option<String> {
 /// for ever for an answer that does not come.
 ///
 /// # Panics
-/// If there is none after two minutes.
+/// If there is none after three minutes.
 #[track_caller]
 fn ask<T>(what: &str, bootstrap: &str, question: impl AsyncFn(Client) -> Result<T, Error>) -> T {
     deadline::doing(what);
     let began = Instant::now();
     loop {
         let attempt = async { question(client(bootstrap).await?).await };
-        let failed = match block_on(async { tokio::time::timeout(Duration::from_secs(15), attempt).await }) {
+        let failed = match block_on(async { tokio::time::timeout(Duration::from_secs(60), attempt).await }) {
             Ok(Ok(answer)) => return answer,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer for 15 s".to_owned(),
+            Err(_) => "no answer for 60 s".to_owned(),
         };
-        assert!(began.elapsed() < Duration::from_secs(120), "{what}: {failed}");
+        assert!(began.elapsed() < Duration::from_secs(180), "{what}: {failed}");
         thread::sleep(Duration::from_millis(200));
     }
 }

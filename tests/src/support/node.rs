@@ -354,11 +354,13 @@ impl Node {
         command.stdout(self.log("stdout")).stderr(self.log("stderr"));
         let mut process = Background::start(&mut command);
         let address = self.mqtt();
-        wait::until("the node listens", 20, || {
+        wait::until("the node is ready", 20, || {
             if let Some(status) = process.0.try_wait().expect("our child") {
                 panic!("the node ended with {status}:\n{}", self.said());
             }
-            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+            // It hears signals and serves what it listens at.
+            http::get(self.ports.http, "/readyz").filter(|(status, _)| *status == 200)
         });
         self.process = Some(process);
     }

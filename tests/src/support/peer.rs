@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::deadline;
 
 /// How long a peer may take in [`run`].
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A client that the tests can call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use aqueduct_tests::support::build;
 
 /// Files that grow past this hide more than one noun.
 const LINES_MAX: usize = 700;
@@ -265,7 +266,7 @@ fn clippy_has_nothing_to_say() {
 
 /// Runs a cargo subcommand, which must succeed.
 fn judged(args: &[&str], remedy: &str) {
-    let output = Command::new(env!("CARGO")).args(args).current_dir(root()).output().expect("cargo runs");
+    let output = build::cargo().args(args).current_dir(root()).output().expect("cargo runs");
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}\n{remedy}", String::from_utf8_lossy(&said));
 }

@@ -45,19 +45,24 @@ fn build(targets: &[&str]) -> (Command, PathBuf) {
     let program = std::env::current_exe().expect("this program has a path");
     let profile = program.ancestors().nth(2).expect("target/PROFILE/deps/PROGRAM");
     let target = profile.parent().expect("target/PROFILE");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
+    let mut build = cargo();
     build.args(["build", "--quiet", "--workspace"]).args(targets).arg("--target-dir").arg(target);
     if profile.ends_with("release") {
         build.arg("--release");
     }
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    // What cargo tells this program of its package would be told to build scripts, which some take for a change.
+    (build, profile.to_owned())
+}
+
+/// The cargo that runs this program. What it told us of our package is not told on: some build scripts would take it for a change, and
+/// much would be built again, then and by whoever builds next.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
         let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         if name.to_str().is_some_and(of_package) {
-            build.env_remove(name);
+            cargo.env_remove(name);
         }
     }
-    (build, profile.to_owned())
+    cargo
 }

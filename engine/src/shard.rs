@@ -35,6 +35,7 @@ mod overload;
 mod packet;
 mod publish;
 mod read;
+mod refusals;
 pub mod roster;
 mod round;
 mod settings;
@@ -72,6 +73,7 @@ use drain::Drain;
 use io::{ConnKey, Input, Io, Machine, Spent, Wait};
 use mesh::MeshMsg;
 use notes::Notes;
+use refusals::Refusals;
 use round::Round;
 use shares::Shares;
 use subscribe::Filters;
@@ -116,6 +118,7 @@ pub struct Shard {
     #[expect(clippy::vec_box)]
     leaving: Vec<Box<Batch>>,
     notes: Notes,
+    refusals: Refusals,
     changes: Changes,
     drain: Drain,
     /// More memory is in use than the watermark.
@@ -175,6 +178,7 @@ impl Shard {
             stored_now: Vec::new(),
             leaving: Vec::new(),
             notes: Notes::default(),
+            refusals: Refusals::default(),
             changes: Changes::default(),
             drain: Drain::default(),
             overloaded: false,

@@ -80,6 +80,41 @@ fn hang(kafka: &Kafka) -> Frozen {
     kafka.freeze(1)
 }
 
+/// In async a buffer in memory gives way where it is full, unless told otherwise: nobody waits, the oldest of what is not on its way go,
+/// as many as are counted, and what is newer is stored in order.
+#[test]
+fn a_full_buffer_in_memory_drops_its_oldest() {
+    const SENT: u32 = 2_000;
+    let Some(kafka) = Kafka::shared() else { return };
+    let _alone = alone();
+    kafka.create_topic("gives-way", 1);
+    let sink = "value = \"${payload}\"\nquery_mode = \"async\"\nmax_inflight = 1\nmax_batch_bytes = \"64KB\"\n\
+                batch_target_bytes = \"64KB\"\nbuffer.per_partition_limit = \"256KB\"";
+    let node = Plan::kafka(kafka.bootstrap(), "gives-way").sink(sink).start();
+    let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+    client.publish_acked("t", &payload(0, 0, 1_000), 1);
+    kafka.read_count("gives-way", 1);
+    let broker = hang(kafka);
+    for number in 1..SENT {
+        client.publish_acked("t", &payload(0, number, 1_000), 1);
+    }
+    let dropped = node.metrics().sum("aqueduct_sink_dropped_total", &["reason=\"queue_full\""]) as u32;
+    assert!(dropped > SENT / 2, "{dropped} of {SENT} dropped: the limit is 256 KB");
+    drop(broker);
+    let records = kafka.read_count("gives-way", (SENT - dropped) as usize);
+    let numbers: Vec<u32> = records
+        .iter()
+        .map(|record| {
+            let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned();
+            text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("a stranger's: {text}"))
+        })
+        .collect();
+    let gaps: Vec<u32> = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1).filter(|gap| *gap > 0).collect();
+    assert_eq!((numbers.first(), numbers.last(), gaps), (Some(&0), Some(&(SENT - 1)), vec![dropped]), "{numbers:?}");
+    let (matched, parts) = node.metrics().accounts();
+    assert_eq!(matched, parts);
+}
+
 /// Row T13 of the fault table for a buffer on disk: the broker hangs, 50,000 messages are acknowledged meanwhile, the node is killed,
 /// started again with another number of shards, and the broker goes on.
 #[test]

@@ -23,6 +23,7 @@ const LINKS: &str = "engine/src/sink/kafka/tests/links.rs";
 const TLS: &str = "engine/tests/driver/tls.rs";
 const LOGIN: &str = "engine/src/broker/login.rs";
 const SECURITY: &str = "engine/src/config/tests/security.rs";
+const PARTITIONING: &str = "engine/src/sink/partitioning.rs";
 
 /// Section, option, and the test that feels it: file and name.
 const TESTS: &[(&str, &str, &str, &str)] = &[
@@ -83,7 +84,7 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
     ("connectors", "retention_time", FELT, "the_embedded_log_keeps_so_much_in_files_of_such_a_size"),
     ("connectors", "retention_bytes", FELT, "the_embedded_log_keeps_so_much_in_files_of_such_a_size"),
     ("connectors", "segment_bytes", FELT, "the_embedded_log_keeps_so_much_in_files_of_such_a_size"),
-    ("sinks", "connector", "tests/tests/many_sinks_share_little_memory.rs", "every_record_goes_where_its_filters_say"),
+    ("sinks", "connector", "tests/tests/connectors_come_and_go.rs", "every_way_in_comes_and_goes_and_the_others_go_on"),
     ("sinks", "enable", RECORDS, "kafka_reads_every_compression"),
     ("sinks", "source_topics", "tests/tests/acks_keep_their_promises.rs", "only_where_nothing_takes_it_says_so"),
     ("sinks", "topic", RECORDS, "messages_name_their_topic"),
@@ -98,6 +99,8 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
     ("sinks", "ext_headers", RECORDS, "headers_keys_and_values_say_what_was_published"),
     ("sinks", "header_value_encoding", RECORDS, "headers_keys_and_values_say_what_was_published"),
     ("sinks", "partition_strategy", HOLDS, "partition_strategies"),
+    ("sinks", "partition_strategy", PARTITIONING, "random_is_uniform_and_avoids_what_does_not_answer"),
+    ("sinks", "partition_strategy", PARTITIONING, "sticky_prefers_owned_partitions_and_short_queues"),
     ("sinks", "key_hash", FELT, "the_hash_decides_the_partition"),
     ("sinks", "partition_count_refresh_interval", WRITER, "partitions_that_are_added_are_found"),
     ("sinks", "required_acks", WRITER, "kafka_is_told_whose_word_is_waited_for_and_how_long"),
@@ -121,9 +124,10 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
     ("sinks", "health_check_interval", TOWARDS_KAFKA, "a_dead_broker_is_noticed_without_traffic"),
     ("sinks", "buffer.mode", BUFFERS, "what_lies_on_disk_outlives_the_node"),
     ("sinks", "buffer.dir", BUFFERS, "a_full_disk_stops_acknowledgements_and_nothing_else"),
-    ("sinks", "buffer.segment_bytes", BUFFERS, "a_full_disk_stops_acknowledgements_and_nothing_else"),
+    ("sinks", "buffer.segment_bytes", BUFFERS, "what_lies_on_disk_outlives_the_node"),
     ("sinks", "buffer.per_partition_limit", FELT, "a_batch_holds_so_many_bytes_and_a_partition_so_many"),
     ("sinks", "buffer.overflow", FELT, "a_batch_holds_so_many_bytes_and_a_partition_so_many"),
+    ("sinks", "buffer.overflow", BUFFERS, "a_full_buffer_in_memory_drops_its_oldest"),
     (
         "sinks",
         "buffer.memory_overload_protection",

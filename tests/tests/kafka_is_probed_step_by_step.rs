@@ -8,7 +8,7 @@ use std::net::TcpListener;
 
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::node::command;
-use aqueduct_tests::support::peer::finish;
+use aqueduct_tests::support::peer::{self, finish};
 use aqueduct_tests::support::scratch::Scratch;
 
 /// What `aqueduct` prints of a cluster, and its exit code.
@@ -51,6 +51,24 @@ fn a_topic_that_is_not_there_is_a_warning_with_the_command_that_makes_it() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("topic nowhere: UNKNOWN_TOPIC_OR_PARTITION"), "{said}");
     assert!(said.contains("--create --topic nowhere"), "{said}");
+}
+
+/// A topic that refuses every write fails, and one that takes smaller batches is warned of; each with what to set.
+#[test]
+fn what_a_topic_allows_is_held_against_what_a_sink_wants() {
+    let Some(kafka) = Kafka::shared() else { return };
+    for (topic, setting) in [("too-careful", "min.insync.replicas=2"), ("narrow", "max.message.bytes=50000")] {
+        let create = ["--create", "--topic", topic, "--partitions", "1", "--config", setting];
+        peer::run(kafka.tool("topics").args(create));
+    }
+    let (said, code) = probe(&["check", "--connect"], kafka.bootstrap(), "too-careful");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("topic too-careful: min.insync.replicas = 2 of 1 replicas"), "{said}");
+    assert!(said.contains("set min.insync.replicas to 1 or less, or add replicas"), "{said}");
+    let (said, code) = probe(&["check", "--connect"], kafka.bootstrap(), "narrow");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("warn  ") && said.contains("topic narrow: max.message.bytes = 50000"), "{said}");
+    assert!(said.contains("lower max_batch_bytes to 50000 bytes or less, or raise max.message.bytes"), "{said}");
 }
 
 /// `--deny-warnings` denies what a probe warns of as well as what the configuration is warned of.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Connect, Packet, Properties, Publication, Version};
-use aqueduct_tests::support::node::Plan;
+use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::peer::{self, Peer};
+use aqueduct_tests::support::wait;
 
 /// What the console consumer prints of `count` records of the topics that match: headers, key and value, a line each.
 fn consumed(kafka: &Kafka, topics: &str, count: usize) -> Vec<String> {
@@ -269,7 +270,27 @@ fn old_clients_are_closed_or_acknowledged() {
             false => client.expect_close(),
         }
         assert_eq!(node.metrics().sum("aqueduct_sink_failed_total", &[]), 1.0, "{option}");
+        if !acknowledged {
+            is_told_of_after_three(&node);
+        }
     }
+}
+
+/// The client comes back with the same message, as its library does; whoever runs the node is told with the third close, once.
+#[track_caller]
+fn is_told_of_after_three(node: &Node) {
+    let alarm = "client old was closed three times within a minute";
+    for _ in 0..2 {
+        let alarms = node.metrics().sum("aqueduct_clients_refused_total", &[]);
+        assert_eq!((alarms, node.said().contains(alarm)), (0.0, false), "it is too early");
+        let mut client = Client::connect(node.mqtt(), Version::V3_1_1, "old");
+        client.publish("t", &[b'x'; 20_000], 1);
+        client.expect_close();
+    }
+    wait::until("the alarm", 10, || (node.metrics().sum("aqueduct_clients_refused_total", &[]) == 1.0).then_some(()));
+    wait::until("the log says why", 10, || node.said().contains(alarm).then_some(()));
+    let said = node.said();
+    assert!(said.contains("does not store in topic narrow, last because: the record is larger than"), "{said}");
 }
 
 /// A record that its topic never takes is refused without a trip to Kafka, its neighbours are stored, and once the topic takes more it

@@ -159,3 +159,34 @@ fn whatever_a_real_broker_is_told() {
         }
     }
 }
+
+/// A client secret that is right, and the token that it brings and that a broker takes.
+#[test]
+fn a_token_that_is_taken() {
+    const SECRET: &str = "token-secret";
+    let kafka = match Kafka::start_secure("") {
+        Ok(kafka) => kafka,
+        Err(remedy) => return peer::skip("AQUEDUCT_REQUIRE_KAFKA", &remedy),
+    };
+    kafka.create_topic("token", 1);
+    let endpoint = TokenEndpoint::start(60);
+    let connector = format!(
+        "authentication = {{ mechanism = \"oauthbearer\", token_endpoint = \"{}\", client_id = \"device\", \
+         client_secret = \"{SECRET}\", scope = \"kafka\" }}",
+        endpoint.url()
+    );
+    let plan = Plan::kafka(kafka.listener("SASL"), "token").connector(&connector);
+    let plan = plan.section("[log]\nlevel = \"trace\"\n");
+    let config = plan.write();
+    let mut all =
+        said(config.parent().expect("a folder"), &["check", "--connect", "--config", &config.display().to_string()]);
+    let node = plan.start();
+    Client::connect(node.mqtt(), Version::V5, "c").publish_acked("t", b"x", 1);
+    for page in ["/metrics", "/readyz"] {
+        all += &http::get(node.ports().http, page).expect("the node answers").1;
+    }
+    all += &node.said();
+    let tokens = endpoint.tokens();
+    assert!(tokens.len() >= 2, "one for the probe and one for the node");
+    tokens.iter().map(String::as_str).chain([SECRET]).for_each(|secret| is_silent("oauthbearer", &all, secret));
+}

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use aqueduct_tests::support::chaos::Chaos;
+use aqueduct_tests::support::kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::peer::{self, Peer};
@@ -40,6 +41,7 @@ fn a_sync_that_fails_is_no_acknowledgement() {
     let Some(verdict) = Chaos::plan("sync-error@2+3").on_disk().acquitted() else { return };
     let silence_ms = verdict.json["faults"][0]["silence_ms"].as_u64();
     assert!(silence_ms.is_some_and(|ms| ms > 2_000), "{}", verdict.said());
+    assert!(verdict.json["own"]["buffer_failures"].as_u64() > Some(0), "it is counted\n{}", verdict.said());
     assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
 }
 
@@ -75,6 +77,7 @@ fn io_uring_that_refuses_later_harms_nothing() {
         client.publish_acked("t", b"x", 1);
     }
     tracer.detach();
+    assert_eq!(kafka::read(&node.bootstrap(), "mqtt").len(), 8, "what was acknowledged");
 }
 
 /// Row T23 of the fault table: one shard fails (its wait for events is refused). The whole node ends, so that whoever

@@ -69,6 +69,8 @@ pub struct OwnCounts {
     pub possible_duplicate: u64,
     /// Offsets that Kafka gave out again.
     pub acked_loss: u64,
+    /// Writes and syncs of a buffer that the disk refused.
+    pub buffer_failures: u64,
     /// Whether they fit the ledger: to the unit where nothing was sent twice.
     pub agree: bool,
 }
@@ -336,10 +338,12 @@ fn own_counts(scrape: &Scrape, counts: &Counts, [sent, written]: [u64; 2]) -> Ow
     let retried = scrape.sum("aqueduct_sink_retried_total");
     let possible_duplicate = scrape.sum("aqueduct_sink_possible_duplicate_total");
     let acked_loss = scrape.sum("aqueduct_sink_kafka_acked_loss_total");
+    let buffer_failures = scrape.sum("aqueduct_sink_buffer_failures_total");
     // What a lost connection had in its buffers is sent and never received.
     let all_came = publishes == sent || (!counts.disconnects.is_empty() && publishes < sent);
     let all_written = (success..=success + possible_duplicate + refused).contains(&written);
-    OwnCounts { publishes, success, refused, retried, possible_duplicate, acked_loss, agree: all_came && all_written }
+    let agree = all_came && all_written;
+    OwnCounts { publishes, success, refused, retried, possible_duplicate, acked_loss, buffer_failures, agree }
 }
 
 #[cfg(test)]

@@ -262,7 +262,8 @@ options! {
         /// When subscribers see a publication: after Kafka has it, or at once.
         "deliver" => deliver: Deliver = Choice::of(),
             derived("\"after_kafka\" in sync, \"at_once\" in async", "after_kafka", deliver_by_mode), live;
-        /// What an MQTT 3.1.1 publisher gets for a record that can never be written: its PUBACK cannot say no.
+        /// What an MQTT 3.1.1 publisher gets for a record that can never be written: its PUBACK cannot say no. A client that is closed
+        /// three times within a minute is told of in the log, and counted.
         "on_failed_v3" => on_failed_v3: OnFailedV3 = Choice::of(), or("close"), live;
         /// The sink that takes records which can never be written: too large, denied, invalid, or for a topic that is not there.
         /// They keep key, value and headers, and get headers that tell cause, sink, topic, partition and timestamp; their publisher

@@ -85,6 +85,7 @@ table! {
         accepts_paced: Counter "aqueduct_accepts_paced_total" "Times that connections were left in the kernel's queue because mqtt.connect_rate was used up.";
         connections_refused: Counter "aqueduct_connections_refused_total" "Connections closed at once because the listener or the node had as many as it may.";
         connections_moved: Counter "aqueduct_connections_moved_total" "Connections handed to the shard that is their client's home.";
+        clients_refused: Counter "aqueduct_clients_refused_total" "Alarms about MQTT 3.1.1 clients that were closed three times within a minute, each time for a message that is never stored; the log says which and why.";
         sessions: Gauge "aqueduct_sessions" "Sessions held, connected or not.";
         subscriptions: Gauge "aqueduct_subscriptions" "Subscriptions held.";
         received_packets: Counter "aqueduct_packets_received_total" "MQTT packets received.";

@@ -8,6 +8,8 @@ use super::control::{ControlMsg, Level};
 use super::io::{ConnKey, Io, Wait};
 use super::mesh::MeshMsg;
 use super::placement::{owner_in, owner_of};
+use super::refusals::Refusal;
+use super::settle::refusal;
 use super::shares::Token;
 use super::{Shard, ShardId, conn_mut};
 use crate::clock::{self, Mono, Now};
@@ -249,7 +251,26 @@ impl Shard {
                 )
             });
         }
+        self.say_who_is_refused(now, io);
         deadline
+    }
+
+    /// Says which MQTT 3.1.1 clients are closed again and again.
+    fn say_who_is_refused(&mut self, now: Now, io: &mut impl Io) {
+        while let Some(Refusal { client_id, sink, why }) = self.refusals.pop_alarm(now.mono) {
+            self.counters.clients_refused += 1;
+            let Some(sink) = self.settings.sinks.get(usize::from(sink)) else { continue };
+            self.notes.say(now.mono, Level::Warn, io, || {
+                format!(
+                    "client {client_id} was closed three times within a minute: MQTT 3.1.1 has no other word for a message that sink {} \
+                     does not store in topic {}, last because: {}. It will go on with the same message; give the sink a dead_letter, \
+                     or set on_failed_v3 = \"ack\"",
+                    sink.name,
+                    sink.topic,
+                    refusal(why).1
+                )
+            });
+        }
     }
 
     /// Takes up how large records may be.

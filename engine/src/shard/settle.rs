@@ -4,6 +4,7 @@ use mqtt::{ReasonCode, Version};
 
 use super::io::{CloseReason, Input, Io};
 use super::mesh::MeshMsg;
+use super::refusals::Refusals;
 use super::settings::SinkSettings;
 use super::{Shard, conn_mut};
 use crate::buffer::Batch;
@@ -141,7 +142,12 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let conns = &mut self.conns;
         let conn = session.conn.and_then(|key| conn_mut(conns, key));
-        let mut desk = Desk { sinks: &self.settings.sinks, counters: &mut self.sink_counters };
+        let mut desk = Desk {
+            sinks: &self.settings.sinks,
+            counters: &mut self.sink_counters,
+            refusals: &mut self.refusals,
+            closed: None,
+        };
         match conn {
             Some(conn) => {
                 if desk.answer(session, Some(conn)) {
@@ -158,7 +164,12 @@ impl Shard {
     #[inline]
     pub(super) fn answer_to(&mut self, slot: u32, conn: &mut Connection) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let mut desk = Desk { sinks: &self.settings.sinks, counters: &mut self.sink_counters };
+        let mut desk = Desk {
+            sinks: &self.settings.sinks,
+            counters: &mut self.sink_counters,
+            refusals: &mut self.refusals,
+            closed: None,
+        };
         if desk.answer(session, Some(conn)) {
             Self::mark_dirty(&mut self.lists, conn);
         }
@@ -253,6 +264,9 @@ fn refused_records(batch: &Batch) -> u32 {
 struct Desk<'a> {
     sinks: &'a [SinkSettings],
     counters: &'a mut [SinkCounters],
+    refusals: &'a mut Refusals,
+    /// The client is closed: the sink that its message was for, and why.
+    closed: Option<(u16, FailReason)>,
 }
 
 impl Desk<'_> {
@@ -282,6 +296,9 @@ impl Desk<'_> {
                 session.received.remove(ticket.packet_id);
             }
         }
+        if let Some((sink, why)) = self.closed.take() {
+            self.refusals.close(&session.client_id, sink, why);
+        }
         written
     }
 
@@ -295,7 +312,7 @@ impl Desk<'_> {
     }
 
     #[inline]
-    fn puback(&self, conn: &mut Connection, ticket: &Ticket) {
+    fn puback(&mut self, conn: &mut Connection, ticket: &Ticket) {
         let Some(version) = conn.mqtt.version() else { return };
         if ticket.silent {
             // The later PUBACK speaks for both: where this one is a no, it must not be sent.
@@ -309,7 +326,7 @@ impl Desk<'_> {
     }
 
     /// Whether the client was told that its publication is stored, so that its PUBREL will come.
-    fn pubrec(&self, conn: &mut Connection, ticket: &Ticket) -> bool {
+    fn pubrec(&mut self, conn: &mut Connection, ticket: &Ticket) -> bool {
         let Some(version) = conn.mqtt.version() else { return false };
         let Some((reason, text)) = self.word(version, ticket, conn) else { return false };
         mqtt::encode_pubrec(version, ticket.packet_id, reason, text, &mut conn.out);
@@ -321,7 +338,7 @@ impl Desk<'_> {
     /// The reason code that tells a ticket's verdict. `None`: a 3.1.1 client is closed instead, its ack cannot say no.
     #[inline]
     fn word(
-        &self,
+        &mut self,
         version: Version,
         ticket: &Ticket,
         conn: &mut Connection,
@@ -340,12 +357,13 @@ impl Desk<'_> {
             return Some((ReasonCode::Success, None));
         }
         conn.closing = Some(CloseReason::Refused);
+        self.closed = Some((ticket.sink, why));
         None
     }
 }
 
 /// What an MQTT 5 client is told of a failure (spec section 2.1).
-fn refusal(why: FailReason) -> (ReasonCode, &'static str) {
+pub(super) fn refusal(why: FailReason) -> (ReasonCode, &'static str) {
     match why {
         FailReason::TooLarge => {
             (ReasonCode::QuotaExceeded, "the record is larger than max.message.bytes of its Kafka topic allows")

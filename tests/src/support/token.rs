@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ pub struct TokenEndpoint {
 #[derive(Debug)]
 struct State {
     lifetime_s: u64,
-    issued: AtomicU32,
+    issued: Mutex<Vec<String>>,
     down: AtomicBool,
     /// The form that was sent last.
     form: Mutex<String>,
@@ -55,7 +55,7 @@ impl TokenEndpoint {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("{scheme}://{}/token", listener.local_addr().expect("bound"));
         let state =
-            State { lifetime_s, issued: AtomicU32::new(0), down: AtomicBool::new(false), form: Mutex::default(), pair };
+            State { lifetime_s, issued: Mutex::default(), down: AtomicBool::new(false), form: Mutex::default(), pair };
         let state = Arc::new(state);
         let shared = Arc::clone(&state);
         thread::spawn(move || {
@@ -72,9 +72,14 @@ impl TokenEndpoint {
         &self.url
     }
 
-    /// Tokens issued so far.
+    /// How many tokens it has issued so far.
     pub fn issued(&self) -> u32 {
-        self.state.issued.load(Ordering::SeqCst)
+        self.tokens().len() as u32
+    }
+
+    /// The tokens themselves.
+    pub fn tokens(&self) -> Vec<String> {
+        self.state.issued.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was asked last: a form, as it came.
@@ -123,8 +128,8 @@ impl State {
             (true, _) => ("503 Service Unavailable", "{}".to_owned()),
             (false, false) => ("401 Unauthorized", r#"{"error":"invalid_client"}"#.to_owned()),
             (false, true) => {
-                self.issued.fetch_add(1, Ordering::SeqCst);
                 let (token, seconds) = (unsigned_token(self.lifetime_s), self.lifetime_s);
+                self.issued.lock().unwrap_or_else(PoisonError::into_inner).push(token.clone());
                 ("200 OK", format!(r#"{{"access_token":"{token}","token_type":"bearer","expires_in":{seconds}}}"#))
             }
         };

@@ -12,11 +12,16 @@ const CLOSES: usize = 3;
 const WITHIN_MS: u64 = 60_000;
 /// Most closes that are remembered; in a storm of them the oldest are forgotten.
 const CLOSES_MAX: usize = 4_096;
+/// So much of a client's id is told: it may be long, and hold what would look like another line.
+const NAME_CHARS_MAX: usize = 64;
 
 /// A client that was closed, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    pub(super) client_id: Box<str>,
+    /// A hash of its id.
+    client: u64,
+    /// Its id as it may stand in a log.
+    pub(super) name: String,
     /// The sink that has not stored its message.
     pub(super) sink: u16,
     pub(super) why: FailReason,
@@ -35,14 +40,17 @@ impl Refusals {
     /// A client is closed.
     #[cold]
     pub(super) fn close(&mut self, client_id: &str, sink: u16, why: FailReason) {
-        self.fresh.push(Refusal { client_id: client_id.into(), sink, why });
+        let mut hasher = DefaultHasher::new();
+        client_id.hash(&mut hasher);
+        let name = client_id.escape_debug().take(NAME_CHARS_MAX).collect();
+        self.fresh.push(Refusal { client: hasher.finish(), name, sink, why });
     }
 
     /// Counts what was closed since; the next client for which an alarm is due.
     #[inline]
     pub(super) fn pop_alarm(&mut self, now: Mono) -> Option<Refusal> {
         while let Some(refusal) = self.fresh.pop() {
-            if self.is_due(now, &refusal) {
+            if self.is_due(now, refusal.client) {
                 return Some(refusal);
             }
         }
@@ -50,10 +58,7 @@ impl Refusals {
     }
 
     #[cold]
-    fn is_due(&mut self, now: Mono, refusal: &Refusal) -> bool {
-        let mut hasher = DefaultHasher::new();
-        refusal.client_id.hash(&mut hasher);
-        let client = hasher.finish();
+    fn is_due(&mut self, now: Mono, client: u64) -> bool {
         while self.recent.front().is_some_and(|(at, _)| at.plus_ms(WITHIN_MS) <= now) {
             self.recent.pop_front();
         }
@@ -86,12 +91,29 @@ mod tests {
         assert_eq!(close(&mut refusals, 2_000, "b"), None);
         assert_eq!(close(&mut refusals, 30_000, "a"), None);
         assert_eq!(close(&mut refusals, 61_000, "a"), None, "the first was a minute ago");
-        let alarm = Refusal { client_id: "a".into(), sink: 1, why: FailReason::Invalid };
-        assert_eq!(close(&mut refusals, 62_000, "a"), Some(alarm));
+        let alarm = close(&mut refusals, 62_000, "a").expect("an alarm");
+        assert_eq!((alarm.name.as_str(), alarm.sink, alarm.why), ("a", 1, FailReason::Invalid));
         for at_ms in [63_000, 64_000] {
             assert_eq!(close(&mut refusals, at_ms, "a"), None, "it has been told");
         }
         assert!(close(&mut refusals, 65_000, "a").is_some(), "and is told again if it goes on");
+    }
+
+    #[test]
+    fn what_a_client_calls_itself_stays_within_its_line() {
+        let mut refusals = Refusals::default();
+        let name = |id: &str, refusals: &mut Refusals| {
+            let alarms = [1, 2, 3].map(|at_ms| close(refusals, at_ms, id));
+            alarms.into_iter().flatten().next().expect("an alarm").name
+        };
+        assert_eq!(name("a\nERROR b", &mut refusals), "a\\nERROR b");
+        let (one, other) = (format!("{}1", "x".repeat(100)), format!("{}2", "x".repeat(100)));
+        assert_eq!(close(&mut refusals, 4, &other), None);
+        assert_eq!(
+            name(&one, &mut refusals),
+            "x".repeat(NAME_CHARS_MAX),
+            "nor does it count for one with the same beginning"
+        );
     }
 
     #[test]

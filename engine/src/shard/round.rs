@@ -257,12 +257,12 @@ impl Shard {
 
     /// Says which MQTT 3.1.1 clients are closed again and again.
     fn say_who_is_refused(&mut self, now: Now, io: &mut impl Io) {
-        while let Some(Refusal { client_id, sink, why }) = self.refusals.pop_alarm(now.mono) {
+        while let Some(Refusal { name, sink, why, .. }) = self.refusals.pop_alarm(now.mono) {
             self.counters.clients_refused += 1;
             let Some(sink) = self.settings.sinks.get(usize::from(sink)) else { continue };
             self.notes.say(now.mono, Level::Warn, io, || {
                 format!(
-                    "client {client_id} was closed three times within a minute: MQTT 3.1.1 has no other word for a message that sink {} \
+                    "client {name} was closed three times within a minute: MQTT 3.1.1 has no other word for a message that sink {} \
                      does not store in topic {}, last because: {}. It will go on with the same message; give the sink a dead_letter, \
                      or set on_failed_v3 = \"ack\"",
                     sink.name,

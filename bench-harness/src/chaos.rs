@@ -13,6 +13,7 @@ mod disk;
 pub mod fault;
 mod healer;
 pub mod load;
+mod logins;
 mod memory;
 mod nemesis;
 pub mod poison;
@@ -29,6 +30,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use miette::{IntoDiagnostic, Result, WrapErr, bail, miette};
 
+use self::admin::Admin;
 use self::certificates::Certificates;
 use self::disk::Disk;
 use self::fault::{Fault, KINDS, Obstacle};
@@ -407,6 +409,10 @@ fn start_kafka(args: &ChaosArgs, faults: &[Fault], world: &mut World, dir: &Path
         of_brokers.push(DENIAL_BROKER_SETTINGS.to_owned());
         of_product.extend(DENIAL_SETTINGS);
     }
+    let wants_logins = faults.contains(&Fault::ShutOut);
+    if wants_logins {
+        of_brokers.push(logins::BROKER_SETTINGS.to_owned());
+    }
     let poisoned = faults.contains(&Fault::Poison);
     if poisoned {
         of_product.extend(poison::SETTINGS);
@@ -431,6 +437,11 @@ fn start_kafka(args: &ChaosArgs, faults: &[Fault], world: &mut World, dir: &Path
         let certificates = Certificates::create(dir.join("certificates"), cluster.certificates())?;
         own.extend(certificates.settings());
         world.certificates = Some(certificates);
+    }
+    if wants_logins {
+        own.extend(logins::settings(&proxy.bootstrap()));
+        let admin = Admin::connect(&cluster.bootstrap)?;
+        logins::USERS.into_iter().try_for_each(|user| admin.let_in(user))?;
     }
     own.append(&mut world.setup.set);
     world.setup.set = own;

@@ -156,8 +156,13 @@ impl Admin {
         until(known, &format!("{count} partitions of topic {name}"))
     }
 
+    /// A connection to each broker.
+    pub(super) fn links(&self) -> impl Iterator<Item = Result<Link>> {
+        self.hosts.iter().map(|host| Link::open(*host, ANSWER))
+    }
+
     /// Any broker passes it on to the controller.
-    fn ask(&self, api: (i16, i16), body: &[u8]) -> Result<Answer> {
+    pub(super) fn ask(&self, api: (i16, i16), body: &[u8]) -> Result<Answer> {
         let mut last = miette!("no host to ask");
         for host in &self.hosts {
             match Link::open(*host, ANSWER) {
@@ -170,7 +175,7 @@ impl Admin {
 }
 
 /// Waits until it is so.
-fn until(is_so: impl Fn() -> bool, what: &str) -> Result<()> {
+pub(super) fn until(is_so: impl Fn() -> bool, what: &str) -> Result<()> {
     let start = Instant::now();
     while !is_so() {
         if start.elapsed() > KNOWN {

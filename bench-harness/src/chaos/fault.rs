@@ -64,6 +64,8 @@ pub enum Fault {
     DeleteTopic,
     /// The product may not write to the first topic, and may do everything else with it.
     DenyTopic,
+    /// The user as whom the product writes to the first topic may not log in any more; each login lasts for seconds.
+    ShutOut,
     /// Clients beside those of the ledger send what the first topic never takes.
     Poison,
     /// The product's certificate and its authorities are rubbish, and another certificate at the end. It writes over TLS.
@@ -86,7 +88,7 @@ pub enum Subject {
 }
 
 /// The names, with a fault of each; arguments as [`Fault::drawn`] leaves them where they are not drawn.
-pub const KINDS: [(&str, Fault); 23] = [
+pub const KINDS: [(&str, Fault); 24] = [
     ("kill", Fault::Kill),
     ("term", Fault::Term),
     ("idle", Fault::Idle),
@@ -107,6 +109,7 @@ pub const KINDS: [(&str, Fault); 23] = [
     ("add-partitions", Fault::AddPartitions(8)),
     ("delete-topic", Fault::DeleteTopic),
     ("deny-topic", Fault::DenyTopic),
+    ("shut-out", Fault::ShutOut),
     ("poison", Fault::Poison),
     ("certificates", Fault::Certificates),
     ("rack-power-cut", Fault::RackPowerCut),
@@ -155,7 +158,7 @@ impl Fault {
                 Subject::Brokers
             }
             // All of them have to agree to it.
-            Self::AddPartitions(_) | Self::DeleteTopic | Self::DenyTopic => Subject::Brokers,
+            Self::AddPartitions(_) | Self::DeleteTopic | Self::DenyTopic | Self::ShutOut => Subject::Brokers,
             Self::Idle | Self::Clock(_) | Self::Poison | Self::Certificates => Subject::Nothing,
         }
     }
@@ -182,6 +185,8 @@ impl Fault {
             Self::Idle | Self::Memory(_) | Self::Clock(_) => false,
             // Clients are sent away, and those without a session send anew what may already be stored.
             Self::DenyTopic => false,
+            // The product's two sinks have a connector each then, and what strikes one strikes the other.
+            Self::ShutOut => false,
             // Its clients do not come back from the product's end.
             Self::Poison => false,
             // Nothing that goes wrong on the way to a broker can go wrong over TLS.

@@ -71,6 +71,8 @@ pub struct OwnCounts {
     pub acked_loss: u64,
     /// Writes and syncs of a buffer that the disk refused.
     pub buffer_failures: u64,
+    /// Logins that brokers refused.
+    pub logins_refused: u64,
     /// Whether they fit the ledger: to the unit where nothing was sent twice.
     pub agree: bool,
 }
@@ -339,11 +341,22 @@ fn own_counts(scrape: &Scrape, counts: &Counts, [sent, written]: [u64; 2]) -> Ow
     let possible_duplicate = scrape.sum("aqueduct_sink_possible_duplicate_total");
     let acked_loss = scrape.sum("aqueduct_sink_kafka_acked_loss_total");
     let buffer_failures = scrape.sum("aqueduct_sink_buffer_failures_total");
+    let logins_refused = scrape.sum_where("aqueduct_kafka_logins_total", "outcome=\"failed\"");
     // What a lost connection had in its buffers is sent and never received.
     let all_came = publishes == sent || (!counts.disconnects.is_empty() && publishes < sent);
     let all_written = (success..=success + possible_duplicate + refused).contains(&written);
     let agree = all_came && all_written;
-    OwnCounts { publishes, success, refused, retried, possible_duplicate, acked_loss, buffer_failures, agree }
+    OwnCounts {
+        publishes,
+        success,
+        refused,
+        retried,
+        possible_duplicate,
+        acked_loss,
+        buffer_failures,
+        logins_refused,
+        agree,
+    }
 }
 
 #[cfg(test)]

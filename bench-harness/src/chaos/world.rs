@@ -17,6 +17,7 @@ use super::disk::Disk;
 use super::fault::{Fault, Who};
 use super::healer::Healer;
 use super::load::Wheel;
+use super::logins;
 use super::memory::MemoryGroup;
 use super::poison::{self, Poison, Poisoner};
 use super::proxy::{FaultProxy, Mode};
@@ -146,7 +147,7 @@ impl World {
             Fault::RackPowerCut => {
                 begun.disks = Some(Disks::note(&self.cluster()?.folders(), &self.struck_topic()?)?);
             }
-            Fault::AddPartitions(_) | Fault::DeleteTopic | Fault::DenyTopic => {
+            Fault::AddPartitions(_) | Fault::DeleteTopic | Fault::DenyTopic | Fault::ShutOut => {
                 begun.route = Some(STRUCK_ROUTE);
                 self.change_topic(fault, &mut begun)?;
             }
@@ -197,6 +198,7 @@ impl World {
             Fault::Poison => self.poisoned = self.poisoner.take().map(Poisoner::end).transpose()?,
             Fault::Certificates => self.change_certificates(Certificates::renew)?,
             Fault::DenyTopic => self.admin()?.allow(&self.struck_topic()?)?,
+            Fault::ShutOut => self.admin()?.let_in(logins::USERS[usize::from(STRUCK_ROUTE)])?,
             Fault::AddPartitions(_) => {
                 let all = self.administrators.drain(..).map(|worker| Healer::Administrator(Some(worker)));
                 return Ok(all.collect());
@@ -290,6 +292,10 @@ impl World {
                 admin.delete_topic(&topic)?;
                 begun.gone_ns = mono_ns();
                 BookWriter::join(&self.book)?.gone(STRUCK_ROUTE, begun.gone_ns)?;
+            }
+            Fault::ShutOut => {
+                admin.shut_out(logins::USERS[usize::from(STRUCK_ROUTE)])?;
+                std::thread::sleep(logins::LASTS);
             }
             _ => admin.deny_writes(&topic, PRINCIPAL)?,
         }

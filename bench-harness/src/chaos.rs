@@ -317,7 +317,9 @@ impl Stage {
         self.world.await_empty(Duration::from_secs(args.drain))?;
         let node = self.world.node.as_ref().ok_or_else(|| miette!("the product does not run"))?;
         let untouched = self.world.restarts == 0 && self.world.crashes.is_empty();
-        let scrape = node.http.filter(|_| untouched).map(Scrape::of).transpose()?;
+        let last = node.http.map(Scrape::of).transpose()?;
+        let replayed = last.as_ref().map_or(0, |last| last.sum("aqueduct_sink_buffer_replayed_total"));
+        let scrape = last.filter(|_| untouched);
         let (rss_peak_bytes, descriptors) = self.world.footprint()?;
         let book = Book::read(&self.book)?;
         let windows: Vec<Window> = strikes.iter().map(|strike| strike.window.clone()).collect();
@@ -328,7 +330,7 @@ impl Stage {
         (report.alarm, report.poison) = (alarm, self.world.poison()?);
         let certificates = self.world.certificates.as_ref().zip(scrape.as_ref());
         report.renewal = certificates.map(|(certificates, scrape)| certificates.renewal(scrape));
-        (report.rss_peak_bytes, report.descriptors) = (rss_peak_bytes, descriptors);
+        (report.rss_peak_bytes, report.descriptors, report.replayed) = (rss_peak_bytes, descriptors, replayed);
         report.weigh(&Evidence { load: &load, strikes: &strikes, book: &book, scrape });
         Ok(report)
     }
@@ -388,6 +390,7 @@ impl Stage {
             terminations: self.world.farewells.clone(),
             rss_peak_bytes: 0,
             descriptors: 0,
+            replayed: 0,
             own: None,
             alarm: None,
             poison: None,

@@ -71,6 +71,8 @@ pub struct OwnCounts {
     pub acked_loss: u64,
     /// Writes and syncs of a buffer that the disk refused.
     pub buffer_failures: u64,
+    /// Times at which a buffer on disk was made durable.
+    pub buffer_syncs: u64,
     /// Logins that brokers refused.
     pub logins_refused: u64,
     /// Whether they fit the ledger: to the unit where nothing was sent twice.
@@ -127,6 +129,8 @@ pub struct Report {
     pub rss_peak_bytes: u64,
     /// Its descriptors at the end.
     pub descriptors: usize,
+    /// Records that it found in its buffers at its last start.
+    pub replayed: u64,
     /// Its own counters; absent if it was restarted, which sets them to 0.
     pub own: Option<OwnCounts>,
     /// Where the brokers lost what they had acknowledged: what the product said of it.
@@ -341,6 +345,7 @@ fn own_counts(scrape: &Scrape, counts: &Counts, [sent, written]: [u64; 2]) -> Ow
     let possible_duplicate = scrape.sum("aqueduct_sink_possible_duplicate_total");
     let acked_loss = scrape.sum("aqueduct_sink_kafka_acked_loss_total");
     let buffer_failures = scrape.sum("aqueduct_sink_buffer_failures_total");
+    let buffer_syncs = scrape.sum("aqueduct_sink_buffer_syncs_total");
     let logins_refused = scrape.sum_where("aqueduct_kafka_logins_total", "outcome=\"failed\"");
     // What a lost connection had in its buffers is sent and never received.
     let all_came = publishes == sent || (!counts.disconnects.is_empty() && publishes < sent);
@@ -354,6 +359,7 @@ fn own_counts(scrape: &Scrape, counts: &Counts, [sent, written]: [u64; 2]) -> Ow
         possible_duplicate,
         acked_loss,
         buffer_failures,
+        buffer_syncs,
         logins_refused,
         agree,
     }

@@ -67,14 +67,22 @@ impl Chaos {
     /// Buffers on disk, acknowledged from there: what is in them when the node ends is sent by the next one, which cannot know
     /// whether it was sent before.
     #[must_use]
-    pub fn on_disk(mut self) -> Self {
+    pub fn on_disk(self) -> Self {
+        self.of_sinks("query_mode=async").buffered("disk")
+    }
+
+    /// Buffers of this mode, acknowledged when Kafka has it. What is in them when the node ends is sent by the next one, as above.
+    #[must_use]
+    pub fn buffered(mut self, mode: &str) -> Self {
         self.replays = true;
-        let sets = ["s1", "s2"]
-            .map(|sink| [format!("sinks.{sink}.query_mode=async"), format!("sinks.{sink}.buffer.mode=disk")]);
-        for set in sets.as_flattened() {
-            self = self.with(&["--set", set]);
-        }
-        self
+        self.of_sinks(&format!("buffer.mode={mode}"))
+    }
+
+    /// Sets an option of both sinks.
+    #[must_use]
+    pub fn of_sinks(self, option: &str) -> Self {
+        let [first, second] = ["s1", "s2"].map(|sink| format!("sinks.{sink}.{option}"));
+        self.with(&["--set", &first, "--set", &second])
     }
 
     /// Plants a bug in the node.

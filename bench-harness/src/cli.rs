@@ -128,6 +128,7 @@ impl SystemArgs {
             ceiling_args: self.ceiling_arg.clone(),
             routes: Vec::new(),
             variables: Vec::new(),
+            group: None,
             eager: false,
         })
     }

@@ -101,6 +101,8 @@ pub struct Setup {
     pub routes: Vec<(String, String)>,
     /// Variables it is started with.
     pub variables: Vec<(String, String)>,
+    /// It is started inside of the control group whose processes are listed here.
+    pub group: Option<PathBuf>,
     /// It is started when it listens, whether or not it has reached Kafka.
     pub eager: bool,
 }

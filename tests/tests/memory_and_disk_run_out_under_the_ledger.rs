@@ -47,6 +47,58 @@ fn everybody_waited(verdict: &Verdict, during: &str) {
     assert_eq!(verdict.count("acked"), verdict.count("sent"), "{}", verdict.said());
 }
 
+/// While the broker stood still clients had more open than so many bytes: what exceeds them was not read, and waited in sockets.
+#[track_caller]
+fn more_was_open_than(bytes: u64, payload_bytes: u64, verdict: &Verdict) {
+    let open_bytes = number(fault(verdict, "broker-pause"), "waiting") * payload_bytes;
+    assert!(open_bytes > bytes, "{open_bytes} bytes were open, of {bytes}\n{}", verdict.said());
+}
+
+/// Row T04: the broker is away for longer than memory lasts. The node stops reading within its memory and a tenth.
+#[test]
+fn clients_wait_when_memory_is_full() {
+    let load = load("128", "16384", "1200");
+    let plan = Chaos::plan("broker-pause=1@3+10").with(&["--set", MEMORY]).with(&load).calm(3);
+    let Some(verdict) = plan.acquitted() else { return };
+    everybody_waited(&verdict, "broker-pause");
+    more_was_open_than(MEMORY_BYTES * 3 / 2, 16_384, &verdict);
+    let peak_bytes = verdict.count("rss_peak_bytes");
+    assert!(peak_bytes < MEMORY_BYTES * 11 / 10, "{peak_bytes} bytes resident\n{}", verdict.said());
+}
+
+/// Row T14: the node is started in a control group of 256 MiB, of which nobody tells it, and the broker is away until more is open than
+/// that. The kernel kills nobody.
+#[test]
+fn clients_wait_before_a_memory_group_is_full() {
+    let load = load("200", "32768", "1500");
+    let plan = Chaos::plan("memory=256@1+17,kill@2+0.2,broker-pause=1@4+10").with(&load).calm(3);
+    let Some(verdict) = plan.acquitted() else { return };
+    // A kill that the plan does not name would be a crash.
+    assert_eq!((verdict.count("restarts"), &verdict.json["crashes"]), (1, &Value::Array(Vec::new())));
+    everybody_waited(&verdict, "broker-pause");
+    more_was_open_than(256 * MIB, 32_768, &verdict);
+    // It plans with 70 % of what the group has.
+    let (peak_bytes, planned_bytes) = (verdict.count("rss_peak_bytes"), 256 * MIB * 7 / 10);
+    assert!(peak_bytes < planned_bytes * 11 / 10, "{peak_bytes} bytes resident\n{}", verdict.said());
+}
+
+/// Row T09: the disk of a buffer, from which is acknowledged, is full, while the broker stands still. Nothing is acknowledged until there
+/// is room, and then within 5 s.
+#[test]
+fn clients_wait_when_the_disk_is_full() {
+    // Not much of a file may lie before them that already has its room.
+    let plan = Chaos::plan("broker-pause=1@2+10,disk-full@4+5").on_disk().of_sinks("buffer.segment_bytes=1MB");
+    let Some(verdict) = plan.with(&["--payload-bytes", "4096"]).calm(3).acquitted() else { return };
+    let full = fault(&verdict, "disk-full");
+    let lasted_ms = number(full, "until_ms") - number(full, "from_ms");
+    let silence_ms = number(full, "silence_ms");
+    assert!(silence_ms > 2_000, "the disk was not felt\n{}", verdict.said());
+    assert!(silence_ms < lasted_ms + 5_000, "{}", verdict.said());
+    assert!(number(&verdict.json["own"], "buffer_failures") > 0, "{}", verdict.said());
+    assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+    assert_eq!(verdict.count("acked"), verdict.count("sent"), "{}", verdict.said());
+}
+
 /// Rows T04 and T13, hybrid in sync: what exceeds the share of memory lies on disk, which acknowledges nothing. When the broker goes on,
 /// what lay in memory and what lay on disk come in the order of their clients.
 #[test]

@@ -1,4 +1,5 @@
-//! A memory limit for one process: a control group of version 1 or 2, removed when it is empty.
+//! A memory limit for the product: a control group of version 1 or 2, removed when it is empty. A process that joins takes nothing along
+//! of what it has; one that is started inside is charged for all.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,11 @@ impl MemoryGroup {
         group.write(group.limit.0, &format!("{}", u64::from(mebibytes) << 20))?;
         group.write("cgroup.procs", &pid.to_string())?;
         Ok(group)
+    }
+
+    /// Where a process joins by writing its id.
+    pub(super) fn processes(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
     }
 
     fn write(&self, file: &str, text: &str) -> Result<()> {

@@ -12,7 +12,7 @@ use super::nemesis::Strike;
 use super::poison::Poison;
 use super::rack::Alarm;
 use super::world::Farewell;
-use crate::ledger::book::Book;
+use crate::ledger::book::{Answer, Book, Sent};
 use crate::ledger::message;
 use crate::ledger::verdict::Findings;
 use crate::scrape::Scrape;
@@ -36,6 +36,8 @@ pub struct FaultReport {
     pub silence_ms: u64,
     /// From its end until a whole second reached 95 % of the rate before all faults; absent if none did.
     pub recovery_ms: Option<u64>,
+    /// Messages that had been begun and were not answered when its healing began.
+    pub waiting: u64,
     /// Where connections were dead: from then until the product dialled that broker anew; absent if it did not while they were.
     pub redial_ms: Option<u64>,
     /// Where one broker was struck: the rate of the clients whose partition another leads, of what it was before, between the
@@ -178,7 +180,7 @@ impl Report {
         let first_fault = strikes.iter().map(|strike| strike.window.from_ns).min();
         let lead = (load.start_ns + WARM_NS, first_fault.unwrap_or(u64::MAX / 2));
         self.rate_before = first_fault.and_then(|_| counts.rate(lead.0, lead.1, |_| true));
-        self.faults = strikes.iter().map(|strike| self.fault_report(strike, load, lead, book.routes)).collect();
+        self.faults = strikes.iter().map(|strike| self.fault_report(strike, load, lead, book)).collect();
         // What a topic took along when it was deleted had been written, and so had what Kafka lost.
         let lost_by_kafka = self.alarm.as_ref().map_or(0, |_| self.findings.verdict.lost);
         let (acked, dead_letters) = self.poison.as_ref().map_or((0, 0), |poison| (poison.acked, poison.dead_letters));
@@ -191,7 +193,8 @@ impl Report {
         self.clean = self.is_clean();
     }
 
-    fn fault_report(&self, strike: &Strike, load: &LoadReport, lead: (u64, u64), routes: u8) -> FaultReport {
+    fn fault_report(&self, strike: &Strike, load: &LoadReport, lead: (u64, u64), book: &Book) -> FaultReport {
+        let routes = book.routes;
         let (window, counts) = (&strike.window, &load.counts);
         let after_start = |ns: u64| ns.saturating_sub(load.start_ns) / 1_000_000;
         let others_wait_ms = |from_ns: u64, until_ns: u64| {
@@ -206,6 +209,7 @@ impl Report {
             until_ms: after_start(window.until_ns),
             silence_ms: counts.longest_silence_ns(window.from_ns, window.until_ns) / 1_000_000,
             recovery_ms: recovery.map(|ns| ns / 1_000_000),
+            waiting: waiting(book, strike.healing_ns),
             redial_ms: strike.redialled_ns.map(|ns| ns.saturating_sub(strike.struck_ns) / 1_000_000),
             others_rate: self.others_rate(strike, counts, lead, routes),
             others_wait_ms: others_wait_ms(window.from_ns, window.until_ns),
@@ -335,6 +339,20 @@ impl Report {
         let again = self.seed.map_or(String::new(), |seed| format!(" (seed {seed})"));
         text + &format!("{}{again}: --plan '{}'", if self.clean { "good" } else { "BAD" }, self.plan)
     }
+}
+
+/// Messages that were open at a time.
+fn waiting(book: &Book, at_ns: u64) -> u64 {
+    let is_open = |sent: &&Sent| {
+        let unanswered = match sent.answer {
+            Answer::Acked(acked_ns) => acked_ns >= at_ns,
+            // When it was refused stands nowhere.
+            Answer::Nacked(_) => false,
+            Answer::None => true,
+        };
+        sent.first_ns < at_ns && unanswered
+    };
+    book.clients.values().flat_map(|page| &page.messages).filter(is_open).count() as u64
 }
 
 fn own_counts(scrape: &Scrape, counts: &Counts, [sent, written]: [u64; 2]) -> OwnCounts {

@@ -213,6 +213,7 @@ impl World {
         if self.node.is_some() {
             return Ok(());
         }
+        self.setup.group = self.group.as_ref().map(MemoryGroup::processes);
         let node = self.setup.start().wrap_err("starting the product")?;
         if let Some(wheel) = &self.wheel {
             wheel.moved_to(node.mqtt);

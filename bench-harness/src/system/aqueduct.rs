@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,9 @@ pub(super) fn start(setup: &Setup) -> Result<Running> {
     for pair in &setup.set {
         command.args(["--set", pair]);
     }
+    if let Some(group) = &setup.group {
+        command = within(group, &command);
+    }
     command.envs(setup.variables.iter().map(|(name, value)| (name, value)));
     let mut process = Process::start("aqueduct", &mut command, &setup.dir.join("aqueduct.log"))?;
     process.await_listener(mqtt)?;
@@ -53,6 +57,14 @@ pub(super) fn start(setup: &Setup) -> Result<Running> {
         Connector::Discard => None,
     };
     Ok(Running { process, others: Vec::new(), mqtt, http: Some(http), kafka })
+}
+
+/// The same command in a control group: a shell joins it, and becomes the command.
+fn within(processes: &Path, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(processes);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell
 }
 
 /// The listener opens whatever Kafka does; what is measured begins when Kafka is reached as well.
@@ -162,6 +174,7 @@ mod tests {
             ceiling_args: Vec::new(),
             routes: Vec::new(),
             variables: Vec::new(),
+            group: None,
             eager: false,
         };
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));

@@ -12,6 +12,7 @@ pub mod counts;
 mod disk;
 pub mod fault;
 mod healer;
+mod left;
 pub mod load;
 mod logins;
 mod memory;
@@ -345,6 +346,7 @@ impl Stage {
             window: args.window,
             payload_bytes: args.payload_bytes,
             qos: args.qos.clone(),
+            sessions_at_qos2: schedule.actions.iter().any(|action| action.fault == Fault::Storm),
             routes: self.routes.count(),
             book: self.book.clone(),
         };

@@ -7,9 +7,11 @@
 
 use std::time::{Duration, Instant};
 
+use aqueduct_tests::support::chaos::Chaos;
 use aqueduct_tests::support::kafka;
 use aqueduct_tests::support::mqtt::{Client, Connect, Packet, Version};
 use aqueduct_tests::support::node::{Node, Plan};
+use serde_json::json;
 
 const CLIENTS: usize = 2_000;
 /// MQTT 5 3.14.2.1: session taken over.
@@ -33,6 +35,27 @@ fn a_limit_lets_them_in_one_after_the_other() {
     let at_least = Duration::from_secs((CLIENTS / RATE - 2) as u64);
     assert!(took > at_least, "{CLIENTS} at {RATE} a second: all were in after {took:?}");
     assert!(paced(&node) > 0.0, "the limit has told that it was reached");
+}
+
+/// Real Kafka, and the ledger as judge: a thousand clients of every kind come back while they publish, and once more while the broker stands
+/// still and memory is full, so that part of what they have open was taken and part lies unread in the connections of before. What had been
+/// acknowledged is there, at QoS 2 once.
+#[test]
+fn what_was_open_when_they_went_is_neither_lost_nor_out_of_order() {
+    const CLIENTS: u64 = 1_000;
+    let load = ["--clients", "1000", "--window", "16", "--rate", "1500", "--payload-bytes", "16384"];
+    let plan = Chaos::plan("storm@4+0.5,broker-pause=1@7+8,storm@12+0.5").with(&load).calm(3);
+    let Some(verdict) = plan.with(&["--set", "node.memory_limit=64MB"]).acquitted() else { return };
+    for storm in verdict.json["faults"].as_array().expect("faults").iter().filter(|fault| fault["fault"] == "storm") {
+        let back_ms = storm["until_ms"].as_u64().zip(storm["from_ms"].as_u64()).map(|(until, from)| until - from);
+        assert!(back_ms.is_some_and(|ms| ms < 60_000), "{}", verdict.said());
+    }
+    // Half of them speak MQTT 5, and each was told twice.
+    assert_eq!(verdict.json["farewells"], json!({ "142": CLIENTS }), "{}", verdict.said());
+    assert_eq!(verdict.count("disconnects"), 0, "nobody else's connection ends\n{}", verdict.said());
+    assert_eq!(verdict.count("dup2"), 0, "{}", verdict.said());
+    assert!(verdict.count("resent") > CLIENTS, "little was open\n{}", verdict.said());
+    assert_eq!(verdict.count("acked"), verdict.count("sent"), "{}", verdict.said());
 }
 
 fn plan() -> Plan {

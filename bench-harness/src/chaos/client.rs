@@ -18,6 +18,7 @@ use std::time::Duration;
 use miette::Result;
 
 use super::counts::Counts;
+use super::left::Left;
 use crate::ledger::book::BookWriter;
 use crate::ledger::message::{self, Stamp};
 use crate::measure::mono_ns;
@@ -87,6 +88,8 @@ pub(super) struct Client {
     topic: String,
     state: State,
     socket: Option<TcpStream>,
+    /// The connection that it left last, until the server ends it.
+    left: Option<Left>,
     open: VecDeque<Open>,
     next_sequence: u32,
     next_id: u16,
@@ -107,6 +110,7 @@ impl Client {
             topic: message::topic(index, common.routes),
             state: State::Down { until_ns: 0 },
             socket: None,
+            left: None,
             open: VecDeque::new(),
             next_sequence: 0,
             next_id: 0,
@@ -133,8 +137,28 @@ impl Client {
         self.open.is_empty()
     }
 
+    /// The server has let it in.
+    pub(super) fn is_in(&self) -> bool {
+        self.state == State::Active
+    }
+
+    /// Its network is gone, which the server does not hear of, and there again at once.
+    pub(super) fn lose_network(&mut self, counts: &mut Counts) {
+        let unread = std::mem::take(&mut self.unread);
+        if let Some(socket) = self.socket.take().filter(|_| self.state == State::Active) {
+            self.left = Some(Left::new(socket, unread));
+            counts.left += 1;
+        }
+        self.unsent.clear();
+        self.state = State::Down { until_ns: 0 };
+    }
+
     /// Does what can be done now: connects, reads, sends.
     pub(super) fn step(&mut self, server: SocketAddr, scratch: &mut [u8], desk: &mut Desk<'_>) -> Result<()> {
+        if let Some(ended) = self.left.as_mut().and_then(|left| left.step(scratch)) {
+            ended.reason.into_iter().for_each(|reason| desk.counts.farewell(reason));
+            self.left = None;
+        }
         match self.state {
             State::Down { until_ns } if desk.now_ns >= until_ns => self.connect(server, desk),
             State::Down { .. } => return Ok(()),

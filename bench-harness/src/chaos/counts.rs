@@ -23,6 +23,8 @@ pub struct Counts {
     pub silences: Vec<(u64, u64)>,
     /// When a client lost its connection, and which.
     pub disconnects: Vec<(u64, u32)>,
+    /// Connections that clients left without a word.
+    pub left: u64,
     /// PUBLISH packets sent.
     pub publishes: u64,
     /// Those of them that were not the first of their message.
@@ -51,6 +53,7 @@ impl Counts {
             last_ack_ns: start_ns,
             silences: Vec::new(),
             disconnects: Vec::new(),
+            left: 0,
             publishes: 0,
             resends: 0,
             acked: 0,

@@ -30,6 +30,8 @@ pub enum Fault {
     Term,
     /// No load.
     Idle,
+    /// All clients lose their network at once, of which nobody tells the product, and come back at once under the same ids.
+    Storm,
     /// kill -9 of a broker; it is started again at the end.
     BrokerKill(Who),
     /// kill -9 of one broker after the other, each for the length of the fault, the next when all replicas are in sync again.
@@ -88,10 +90,11 @@ pub enum Subject {
 }
 
 /// The names, with a fault of each; arguments as [`Fault::drawn`] leaves them where they are not drawn.
-pub const KINDS: [(&str, Fault); 24] = [
+pub const KINDS: [(&str, Fault); 25] = [
     ("kill", Fault::Kill),
     ("term", Fault::Term),
     ("idle", Fault::Idle),
+    ("storm", Fault::Storm),
     ("broker-kill", Fault::BrokerKill(Who::Leader)),
     ("broker-roll", Fault::BrokerRoll),
     ("broker-kill-all", Fault::BrokerKillAll),
@@ -159,7 +162,7 @@ impl Fault {
             }
             // All of them have to agree to it.
             Self::AddPartitions(_) | Self::DeleteTopic | Self::DenyTopic | Self::ShutOut => Subject::Brokers,
-            Self::Idle | Self::Clock(_) | Self::Poison | Self::Certificates => Subject::Nothing,
+            Self::Idle | Self::Storm | Self::Clock(_) | Self::Poison | Self::Certificates => Subject::Nothing,
         }
     }
 
@@ -183,6 +186,8 @@ impl Fault {
         match self {
             // A clock that is wrong for longer than Kafka accepts is a matter of its own.
             Self::Idle | Self::Memory(_) | Self::Clock(_) => false,
+            // Clients at QoS 2 all have sessions then.
+            Self::Storm => false,
             // Clients are sent away, and those without a session send anew what may already be stored.
             Self::DenyTopic => false,
             // The product's two sinks have a connector each then, and what strikes one strikes the other.
@@ -203,7 +208,7 @@ impl Fault {
         match self {
             Self::BrokerRoll | Self::LeaderAlone => kafka && brokers > 1,
             _ if self.strikes_disk() => !kafka,
-            Self::Kill | Self::Term | Self::Idle | Self::Memory(_) | Self::Clock(_) => true,
+            Self::Kill | Self::Term | Self::Idle | Self::Storm | Self::Memory(_) | Self::Clock(_) => true,
             _ => kafka,
         }
     }

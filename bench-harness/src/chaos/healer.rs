@@ -1,9 +1,12 @@
 //! What heals a fault while the others go on: a process or a thread that takes its time.
 
 use std::process::Child;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use miette::{IntoDiagnostic, Result, bail, miette};
+
+use super::load::Wheel;
 
 /// Something that has to end well before a fault is healed.
 #[derive(Debug)]
@@ -12,6 +15,8 @@ pub(super) enum Healer {
     Broker(Child),
     /// An administrator who waits for brokers. Nobody once it was seen to end.
     Administrator(Option<JoinHandle<Result<()>>>),
+    /// All clients, who come back.
+    Crowd(Arc<Wheel>),
 }
 
 impl Healer {
@@ -30,6 +35,7 @@ impl Healer {
                 worker.join().map_err(|_| miette!("the administrator panicked"))??;
                 Ok(true)
             }
+            Self::Crowd(wheel) => Ok(wheel.are_all_in()),
         }
     }
 }

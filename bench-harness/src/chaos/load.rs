@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct LoadPlan {
     pub payload_bytes: usize,
     /// QoS 1, 2, or both.
     pub qos: Vec<u8>,
+    /// Clients at QoS 2 all have a session: without one, what is sent again over another connection is a new message.
+    pub sessions_at_qos2: bool,
     /// Kafka topics.
     pub routes: u8,
     /// Where the book is kept.
@@ -56,6 +58,9 @@ pub struct Wheel {
     /// Nothing more is waited for either.
     over: AtomicBool,
     acked: AtomicU64,
+    /// How often all clients have lost their network, and the last of these times since which all have been in.
+    storms: AtomicU32,
+    all_in: AtomicU32,
 }
 
 impl Wheel {
@@ -72,6 +77,16 @@ impl Wheel {
     /// Messages acknowledged so far.
     pub fn acked(&self) -> u64 {
         self.acked.load(Ordering::Relaxed)
+    }
+
+    /// All clients lose their network at once, and have it again.
+    pub fn storm(&self) {
+        self.storms.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the server has let all clients in since.
+    pub fn are_all_in(&self) -> bool {
+        self.all_in.load(Ordering::Relaxed) == self.storms.load(Ordering::Relaxed)
     }
 
     fn server(&self) -> SocketAddr {
@@ -107,6 +122,8 @@ impl Load {
             ending: AtomicBool::new(false),
             over: AtomicBool::new(false),
             acked: AtomicU64::new(0),
+            storms: AtomicU32::new(0),
+            all_in: AtomicU32::new(u32::MAX),
         });
         let shared = Arc::clone(&wheel);
         Self { wheel, thread: std::thread::spawn(move || drive(&plan, &shared)) }
@@ -136,10 +153,10 @@ impl Load {
 
 fn kinds(plan: &LoadPlan) -> Vec<Kind> {
     // Neighbours in number have different topics: this way sixteen clients bring all eight kinds to each of two.
-    let kind = |index: u32| Kind {
-        version: if index & 2 == 0 { Version::V3 } else { Version::V5 },
-        persistent: index & 4 != 0,
-        qos: plan.qos[(index >> 3) as usize % plan.qos.len()],
+    let kind = |index: u32| {
+        let qos = plan.qos[(index >> 3) as usize % plan.qos.len()];
+        let version = if index & 2 == 0 { Version::V3 } else { Version::V5 };
+        Kind { version, persistent: index & 4 != 0 || qos == 2 && plan.sessions_at_qos2, qos }
     };
     (0..plan.clients).map(kind).collect()
 }
@@ -155,9 +172,14 @@ fn drive(plan: &LoadPlan, wheel: &Wheel) -> Result<LoadReport> {
     let mut counts = Counts::new(clients.len(), start_ns);
     let mut scratch = vec![0; SCRATCH_BYTES];
     let mut pace = Pace { rate: plan.rate, counted_ns: start_ns, rest: 0, next: 0 };
-    let mut ended_ns = None;
+    let (mut ended_ns, mut storms) = (None, 0);
     loop {
         let now_ns = mono_ns();
+        let asked = wheel.storms.load(Ordering::Relaxed);
+        if asked != storms {
+            clients.iter_mut().for_each(|client| client.lose_network(&mut counts));
+            storms = asked;
+        }
         if wheel.ending.load(Ordering::Relaxed) {
             if ended_ns.is_none() {
                 clients.iter_mut().for_each(Client::no_more);
@@ -173,6 +195,9 @@ fn drive(plan: &LoadPlan, wheel: &Wheel) -> Result<LoadReport> {
         for client in &mut clients {
             let mut desk = Desk { book: &mut book, counts: &mut counts, now_ns };
             client.step(server, &mut scratch, &mut desk)?;
+        }
+        if clients.iter().all(Client::is_in) {
+            wheel.all_in.store(storms, Ordering::Relaxed);
         }
         wheel.acked.store(counts.acked, Ordering::Relaxed);
         std::thread::sleep(ROUND);

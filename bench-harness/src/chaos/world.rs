@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use rustix::process::Signal;
 
-use super::admin::{Admin, NewTopic};
+use super::admin::{Admin, NewTopic, until};
 use super::certificates::Certificates;
 use super::clock;
 use super::disk::Disk;
@@ -119,6 +119,11 @@ impl World {
             Fault::Kill => self.node = None,
             Fault::Term => self.terminate()?,
             Fault::Idle => self.rest(true),
+            Fault::Storm => {
+                let wheel = self.wheel()?;
+                until(|| wheel.are_all_in(), "all clients to be in")?;
+                wheel.storm();
+            }
             Fault::BrokerRoll => self.roll(lasts)?,
             Fault::BrokerKillAll => self.all_brokers(|cluster, broker| cluster.kill(broker))?,
             Fault::LeaderAlone => begun.broker = Some(self.leave_leader_alone()?),
@@ -181,6 +186,7 @@ impl World {
                 self.start_product()?;
             }
             Fault::Idle => self.rest(false),
+            Fault::Storm => return Ok(vec![Healer::Crowd(Arc::clone(self.wheel()?))]),
             // It may have been killed meanwhile; then there is nothing to wake.
             Fault::BrokerPause(_) => drop(self.cluster()?.signal(broker, Signal::CONT)),
             Fault::Blackhole(_) | Fault::Reset(_) | Fault::SlowLink(_) => self.set_mode(broker, Mode::Pass),
@@ -450,6 +456,10 @@ impl World {
     fn set_modes(&self, mode: Mode) {
         let brokers = self.cluster.as_ref().map_or(0, |cluster| cluster.brokers);
         (1..=brokers).for_each(|broker| self.set_mode(broker, mode));
+    }
+
+    fn wheel(&self) -> Result<&Arc<Wheel>> {
+        self.wheel.as_ref().ok_or_else(|| miette!("there is no load"))
     }
 
     fn cluster(&self) -> Result<&Cluster> {

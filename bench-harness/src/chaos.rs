@@ -18,6 +18,7 @@ mod logins;
 mod memory;
 mod nemesis;
 pub mod poison;
+mod producers;
 pub mod proxy;
 pub mod rack;
 pub mod report;
@@ -417,6 +418,9 @@ fn start_kafka(args: &ChaosArgs, faults: &[Fault], world: &mut World, dir: &Path
     let wants_logins = faults.contains(&Fault::ShutOut);
     if wants_logins {
         of_brokers.push(logins::BROKER_SETTINGS.to_owned());
+    }
+    if faults.contains(&Fault::Oblivion) {
+        of_brokers.push(producers::BROKER_SETTINGS.to_owned());
     }
     let poisoned = faults.contains(&Fault::Poison);
     if poisoned {

@@ -89,6 +89,18 @@ fn a_forgotten_producer_id_costs_nothing() {
     assert_eq!(next, 100, "{dump}");
 }
 
+/// Row T22 of the fault table, with every kind of client and brokers that have all forgotten all producers: clients go on where they were.
+#[test]
+fn brokers_that_forgot_the_producer_are_written_in_order() {
+    let Some(verdict) = Chaos::plan("oblivion@3+1").three_brokers().calm(4).acquitted() else { return };
+    let silence_ms = verdict.json["faults"][0]["silence_ms"].as_u64();
+    assert!(silence_ms.is_some_and(|ms| ms >= 7_000), "they forget after eight seconds\n{}", verdict.said());
+    assert_eq!(verdict.json["own"]["possible_duplicate"], 0, "under the old epoch\n{}", verdict.said());
+    let sent = verdict.count("sent");
+    assert_eq!((verdict.count("acked"), verdict.count("records")), (sent, sent), "{}", verdict.said());
+    assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+}
+
 /// Ids and epochs of the producers that the leader of a topic's first partition knows.
 fn producers(kafka: &Kafka, topic: &str) -> Vec<(i64, i64)> {
     let mut tool = kafka.tool("org.apache.kafka.tools.TransactionsCommand");

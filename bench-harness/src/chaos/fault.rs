@@ -30,6 +30,8 @@ pub enum Fault {
     Term,
     /// No load.
     Idle,
+    /// No load until the brokers have forgotten the product, which they soon do.
+    Oblivion,
     /// All clients lose their network at once, of which nobody tells the product, and come back at once under the same ids.
     Storm,
     /// kill -9 of a broker; it is started again at the end.
@@ -90,10 +92,11 @@ pub enum Subject {
 }
 
 /// The names, with a fault of each; arguments as [`Fault::drawn`] leaves them where they are not drawn.
-pub const KINDS: [(&str, Fault); 25] = [
+pub const KINDS: [(&str, Fault); 26] = [
     ("kill", Fault::Kill),
     ("term", Fault::Term),
     ("idle", Fault::Idle),
+    ("oblivion", Fault::Oblivion),
     ("storm", Fault::Storm),
     ("broker-kill", Fault::BrokerKill(Who::Leader)),
     ("broker-roll", Fault::BrokerRoll),
@@ -162,7 +165,8 @@ impl Fault {
             }
             // All of them have to agree to it.
             Self::AddPartitions(_) | Self::DeleteTopic | Self::DenyTopic | Self::ShutOut => Subject::Brokers,
-            Self::Idle | Self::Storm | Self::Clock(_) | Self::Poison | Self::Certificates => Subject::Nothing,
+            Self::Idle | Self::Oblivion | Self::Storm | Self::Clock(_) => Subject::Nothing,
+            Self::Poison | Self::Certificates => Subject::Nothing,
         }
     }
 
@@ -186,6 +190,8 @@ impl Fault {
         match self {
             // A clock that is wrong for longer than Kafka accepts is a matter of its own.
             Self::Idle | Self::Memory(_) | Self::Clock(_) => false,
+            // Brokers that forget so soon do not recognise what is sent again later than that.
+            Self::Oblivion => false,
             // Clients at QoS 2 all have sessions then.
             Self::Storm => false,
             // Clients are sent away, and those without a session send anew what may already be stored.

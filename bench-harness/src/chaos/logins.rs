@@ -25,7 +25,7 @@ const SHA_256: u8 = 1;
 /// A user that there is not.
 const RESOURCE_NOT_FOUND: i16 = 91;
 /// An empty list of tags.
-const NO_TAGS: u8 = 0;
+pub(super) const NO_TAGS: u8 = 0;
 /// As whom the product writes to the first topic, and to the second.
 pub(super) const USERS: [&str; 2] = ["alice", "bob"];
 /// How long a login that stands goes on.
@@ -124,17 +124,17 @@ fn altered(mut answer: Answer) -> Result<()> {
     }
 }
 
-fn put(body: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put(body: &mut Vec<u8>, bytes: &[u8]) {
     body.push(length(bytes.len()));
     body.extend_from_slice(bytes);
 }
 
-fn skip_text(answer: &mut Answer) -> Result<()> {
+pub(super) fn skip_text(answer: &mut Answer) -> Result<()> {
     let length = answer.skip(1)?.iter().sum::<u8>().saturating_sub(1);
     answer.skip(usize::from(length)).map(drop)
 }
 
 /// A length as such structures bear it. None of ours takes a second byte, which would begin at 127.
-fn length(of: usize) -> u8 {
+pub(super) fn length(of: usize) -> u8 {
     of as u8 + 1
 }

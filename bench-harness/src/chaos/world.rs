@@ -118,7 +118,7 @@ impl World {
         match fault {
             Fault::Kill => self.node = None,
             Fault::Term => self.terminate()?,
-            Fault::Idle => self.rest(true),
+            Fault::Idle | Fault::Oblivion => self.rest(true),
             Fault::Storm => {
                 let wheel = self.wheel()?;
                 until(|| wheel.are_all_in(), "all clients to be in")?;
@@ -186,6 +186,11 @@ impl World {
                 self.start_product()?;
             }
             Fault::Idle => self.rest(false),
+            Fault::Oblivion => {
+                let (admin, partitions) = (self.admin()?, self.setup.partitions);
+                self.topics().iter().try_for_each(|topic| admin.await_oblivion(topic, partitions))?;
+                self.rest(false);
+            }
             Fault::Storm => return Ok(vec![Healer::Crowd(Arc::clone(self.wheel()?))]),
             // It may have been killed meanwhile; then there is nothing to wake.
             Fault::BrokerPause(_) => drop(self.cluster()?.signal(broker, Signal::CONT)),

@@ -35,6 +35,7 @@ const NAMES: &[(&str, Plant)] = &[
     ("fail-batch", Plant::FailBatch),
     ("will-in-spite", Plant::WillInSpite),
     ("drop-newest", Plant::DropNewest),
+    ("copy-astray", Plant::CopyAstray),
 ];
 
 /// A bug.
@@ -76,6 +77,8 @@ pub enum Plant {
     WillInSpite,
     /// What gives way in a buffer on disk is the newest, not the oldest.
     DropNewest,
+    /// An entry of a buffer that was copied to another file is looked for where it was in the first.
+    CopyAstray,
     /// A batch whose link is gone has its buffer written into by others before it is sent again.
     RecycleEarly,
 }

@@ -22,10 +22,10 @@
 pub use entry::{Envelope, pieces};
 pub use footer::{Item, Listed, read as read_footer};
 pub use machine::{BacklogPart, Gone, Journal, JournalCounts, JournalLimits};
-pub use op::{BacklogId, JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted};
+pub use op::{BacklogId, Copied, JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted};
 pub use open::{JournalPlace, JournalSpec, JournalStart, Journals, OpenedJournals, open_journals, remove_passed};
 pub use positions::{Position, Positions};
-pub use read::read_back;
+pub use read::{copy_entries, read_back};
 pub use topic_table::TopicTable;
 
 pub mod scan;

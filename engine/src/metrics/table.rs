@@ -172,6 +172,8 @@ table! {
         stored_records: Gauge "aqueduct_sink_buffer_disk_records" "Records in the buffer on disk that Kafka does not have.";
         stored_bytes: Gauge "aqueduct_sink_buffer_disk_bytes" "Bytes of those records.";
         stored_segments: Gauge "aqueduct_sink_buffer_segments" "Files of the buffer on disk.";
+        stored_segment_bytes: Gauge "aqueduct_sink_buffer_segment_bytes" "Bytes of those files: at most twice those of the records, and a few files more.";
+        stored_copied_bytes: Counter "aqueduct_sink_buffer_copied_bytes_total" "Bytes of records that were copied out of files of the buffer of which little was needed, so that these could go.";
         stored_syncs: Counter "aqueduct_sink_buffer_syncs_total" "Groups of batches made durable, each by one sync.";
         stored_sync_ns: Counter "aqueduct_sink_buffer_sync_nanoseconds_total" "Time those syncs took; with their number it gives the latency of the disk.";
         stored_failures: Counter "aqueduct_sink_buffer_failures_total" "Writes to the buffer that the disk refused; they are tried again.";

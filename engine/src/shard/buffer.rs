@@ -122,6 +122,8 @@ pub(super) fn show(counters: &mut SinkCounters, counts: &JournalCounts) {
     counters.stored_records = counts.records;
     counters.stored_bytes = counts.bytes;
     counters.stored_segments = counts.segments;
+    counters.stored_segment_bytes = counts.segment_bytes;
+    counters.stored_copied_bytes = counts.copied_bytes;
     counters.stored_syncs = counts.syncs;
     counters.stored_sync_ns = counts.sync_ns;
     counters.stored_failures = counts.failures;

@@ -67,6 +67,8 @@ pub struct Sizes {
     pub merge_bytes: usize,
     /// Bytes that may wait for one partition; `None`: as configured.
     pub partition_bytes: Option<usize>,
+    /// Length at which a file of a buffer is finished; `None`: as configured.
+    pub segment_bytes: Option<u64>,
 }
 
 /// How long sessions outlive their connections, seconds.
@@ -236,6 +238,7 @@ impl Settings {
             if let Some(bytes) = sizes.partition_bytes {
                 (sink.limits.partition_bytes_max, sink.limits.partition_adopted_bytes_max) = (bytes, bytes);
             }
+            sink.segment_bytes = sizes.segment_bytes.unwrap_or(sink.segment_bytes);
         }
         self.sizes = Some(sizes);
         self

@@ -25,7 +25,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aqueduct::buffer::Batch;
 use aqueduct::clock::{Mono, Now};
-use aqueduct::log::journal::{JournalId, JournalPlace, Journals, SegmentId};
+use aqueduct::log::journal::{JournalId, JournalPlace, Journals};
 use aqueduct::log::{Catalogue, DiskDone, DiskOp, LogId, OpenError, Opened, TopicSpec, open, segment};
 
 use crate::random::Random;
@@ -88,6 +88,8 @@ pub struct Counts {
     pub failed_syncs: u64,
     /// Groups committed.
     pub commits: u64,
+    /// Slices of buffers copied forward.
+    pub copies: u64,
 }
 
 /// How the machine stops.
@@ -121,7 +123,7 @@ pub struct Disk {
 }
 
 /// Entries that could not be read: how often each, and its records.
-pub(crate) type Unread = BTreeMap<(SegmentId, u64), (u32, u32)>;
+pub(crate) type Unread = BTreeMap<(JournalId, u64), (u32, u32)>;
 /// After so many failures a node may give an entry up.
 const READ_TRIES: u32 = 3;
 

@@ -310,6 +310,11 @@ impl Ledger {
         );
     }
 
+    /// A disk has not given something back for good: who is told of that cannot be known.
+    pub(crate) fn disk_has_lost(&mut self) {
+        self.rules.brokers_find_faults = false;
+    }
+
     /// A broker has refused it for good, so that nobody has to store it; a buffer on disk may bring it back after a crash.
     pub(crate) fn refused(&mut self, sink: usize, value: &[u8]) {
         let Ok(id) = MessageId::read(value) else { return };

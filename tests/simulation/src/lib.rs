@@ -54,6 +54,8 @@ pub struct Report {
     pub digest: u64,
     /// Times the power was cut under a buffer on disk.
     pub power_cuts: u64,
+    /// Slices of buffers on disk that were copied forward.
+    pub copies: u64,
     /// Times a topic was deleted and made anew.
     pub topics_renewed: u64,
     /// What was wrong, if something was.
@@ -71,7 +73,7 @@ pub fn run(seed: u64, steps: u64, trace: bool) -> Report {
     }));
     if let Some(world) = &world {
         report.mix = world.mix;
-        report.power_cuts = world.power_cuts;
+        (report.power_cuts, report.copies) = (world.power_cuts, world.copies());
         report.topics_renewed = world.topics_renewed();
         report.digest = world.digest();
         (report.acked, report.stored) = world.totals();

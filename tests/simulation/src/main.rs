@@ -85,6 +85,7 @@ struct Sum {
     seeds: u64,
     mix: Mix,
     power_cuts: u64,
+    copies: u64,
     topics_renewed: u64,
     violations: u64,
     /// Of all reports, in any order.
@@ -148,12 +149,13 @@ fn details(sum: &Sum) -> String {
     let cpu = rustix::time::clock_gettime(ClockId::ProcessCPUTime);
     let cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
     format!(
-        "packets={:.1}% responses={:.1}% mesh={:.1}% others={:.1}% power_cuts={} topics_renewed={} steps_per_cpu_s={:.0} digest={:016x}",
+        "packets={:.1}% responses={:.1}% mesh={:.1}% others={:.1}% power_cuts={} copies={} topics_renewed={} steps_per_cpu_s={:.0} digest={:016x}",
         share(sum.mix.packets),
         share(sum.mix.responses),
         share(sum.mix.mesh),
         share(sum.mix.others),
         sum.power_cuts,
+        sum.copies,
         sum.topics_renewed,
         steps as f64 / cpu_s,
         sum.digest
@@ -167,6 +169,7 @@ fn count(report: &Report, sum: &Mutex<Sum>, arguments: &Arguments) -> bool {
     sum.digest = sum.digest.wrapping_add(report.digest);
     sum.mix.add(&report.mix);
     sum.power_cuts += report.power_cuts;
+    sum.copies += report.copies;
     sum.topics_renewed += report.topics_renewed;
     let Some(violation) = &report.violation else { return false };
     sum.violations += 1;

@@ -58,6 +58,8 @@ pub struct Plan {
     pub merge_bytes: usize,
     /// Bytes that may wait for a partition, where that is not the configuration's.
     pub partition_bytes: Option<usize>,
+    /// Length at which a file of a buffer is finished; `None`: as configured.
+    pub segment_bytes: Option<u64>,
     /// Partitions of each topic.
     pub partitions: u32,
     /// Brokers of the cluster.
@@ -234,6 +236,7 @@ impl Plan {
         let sync = if buffer == Buffer::Memory { sync } else { apart.below(2) == 0 };
         let partition_bytes = apart.one_of(&[2 << 10, 8 << 10, 64 << 10, 1 << 20]);
         let merge_bytes = apart.one_of(&[0, 2 << 10, 128 << 10]);
+        let segment_bytes = Random::new(seed ^ 0x5e6e_b17e).one_of(&[4 * target as u64, 8 * target as u64, 64 << 10]);
         let mut plan = Self {
             seed,
             shards,
@@ -242,6 +245,7 @@ impl Plan {
             partitions: r.between(1, 6) as u32,
             merge_bytes,
             partition_bytes: (buffer != Buffer::Memory).then_some(partition_bytes),
+            segment_bytes: (buffer != Buffer::Memory).then_some(segment_bytes),
             brokers: r.one_of(&[1, 3, 3, 3, 4]),
             config: String::new(),
             sinks,
@@ -271,6 +275,10 @@ impl Plan {
             kafka_trouble: r.one_of(&[0, 1, 1, 2, 2, 3]),
             disk_trouble: r.one_of(&[0, 1, 2, 3]),
         };
+        if plan.tells_displaced() {
+            // So small that there is something to tell.
+            plan.partition_bytes = Some(CLIENT_FLIGHT_BYTES);
+        }
         if buffer != Buffer::Memory {
             // What a buffer on disk is for.
             plan.faults.kill = apart.one_of(&[20, 200, 1_000]);
@@ -287,6 +295,13 @@ impl Plan {
     /// Whether changes of `max_inflight` break no promise: without numbers, order needs that there is one.
     pub fn changes_inflight(&self) -> bool {
         self.changes && (self.idempotent || self.destination == Destination::Embedded)
+    }
+
+    /// Whether it can be known which partition a record goes to, and that it was acknowledged when it was durable: so that of what
+    /// gives way to newer records it can be told whether it was the oldest.
+    pub fn tells_displaced(&self) -> bool {
+        let is_kept = self.buffer == Buffer::Disk && !self.sync && self.acks_all;
+        is_kept && self.ordered && !self.changes && self.destination == Destination::Kafka
     }
 
     /// Whether a full buffer may refuse records. Where it holds less than one client has in flight, a 3.1.1 client could go on for
@@ -353,6 +368,7 @@ impl Plan {
             buffer: Buffer::Memory,
             merge_bytes: 128 << 10,
             partition_bytes: None,
+            segment_bytes: None,
             partitions: script::PARTITIONS,
             brokers: 1,
             config,
@@ -471,6 +487,7 @@ impl Plan {
             let _ = writeln!(text, "on_sync_timeout = \"{on_late}\"");
             let _ = writeln!(text, "query_mode = \"{}\"", if self.sync { "sync" } else { "async" });
             let overflow = r.one_of(&["backpressure", "backpressure", "drop_oldest", "reject"]);
+            let overflow = if self.tells_displaced() { "drop_oldest" } else { overflow };
             let overflow = if self.refuses_overflow() { overflow } else { "backpressure" };
             let _ = writeln!(
                 text,

@@ -128,6 +128,8 @@ pub(crate) struct World {
     buried: Vec<u64>,
     /// How often the power was cut under a buffer.
     pub(crate) power_cuts: u64,
+    /// How often a slice of a buffer was copied forward, in lives that have ended.
+    copies: u64,
     /// The node is down until it starts again.
     down: bool,
     healing: bool,
@@ -188,6 +190,7 @@ impl World {
             given_up: GivenUp::default(),
             buried: vec![0; SINKS_MAX],
             power_cuts: 0,
+            copies: 0,
             down: false,
             healing: false,
             closing: false,
@@ -365,6 +368,7 @@ impl World {
         self.end_zombies();
         self.nodes.clear();
         self.agenda.forget_shards();
+        self.copies = self.copies();
         if let Some(disks) = &mut self.disks {
             self.power_cuts += u64::from(disks.crash(&mut self.random));
         }
@@ -387,6 +391,11 @@ impl World {
             self.wills.ended(socket, self.now);
         }
         self.net.tidy(socket);
+    }
+
+    /// How often a slice of a buffer was copied forward.
+    pub(crate) fn copies(&self) -> u64 {
+        self.copies + self.disks.as_ref().map_or(0, Disks::copies)
     }
 
     /// What may be stored twice, as the shards have counted it.
@@ -502,5 +511,6 @@ fn sizes(plan: &Plan) -> Sizes {
         target_bytes: plan.batch_bytes.1,
         merge_bytes: plan.merge_bytes,
         partition_bytes: plan.partition_bytes,
+        segment_bytes: plan.segment_bytes,
     }
 }

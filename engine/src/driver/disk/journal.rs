@@ -1,7 +1,7 @@
-//! The files of sinks' buffers: appends that share a sync, footers, positions, and entries read back.
+//! The files of sinks' buffers: appends that share a sync, footers, positions, and entries read back or copied.
 //!
-//! Reads wait until everything else that is queued has been done, and are done one at a time: an acknowledgement may wait for
-//! an append, nobody waits for what is read ahead.
+//! Reads and copies wait until everything else that is queued has been done, and are done one at a time: an acknowledgement may
+//! wait for an append, nobody waits for what is read ahead.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +12,8 @@ use std::time::Instant;
 use super::segment::{Segment, error};
 use crate::buffer::{Batch, PartKey};
 use crate::log::journal::{
-    BacklogId, JournalDone, JournalId, JournalOp, Journals, ReadBack, SegmentId, Wanted, pieces, read_back,
+    BacklogId, Copied, JournalDone, JournalId, JournalOp, Journals, ReadBack, SegmentId, Wanted, copy_entries, pieces,
+    read_back,
 };
 use crate::log::{DiskDone, DiskError};
 
@@ -23,8 +24,8 @@ const READERS_KEPT: usize = 8;
 #[derive(Debug)]
 pub(super) struct JournalFiles {
     journals: Journals,
-    /// The file each journal appends to.
-    open: HashMap<JournalId, Segment>,
+    /// The files that take entries, or copies.
+    open: HashMap<SegmentId, Segment>,
     written: Vec<Written>,
     reads: VecDeque<Read>,
     readers: VecDeque<(SegmentId, File)>,
@@ -48,12 +49,11 @@ enum What {
     Footer,
 }
 
+/// What waits until nothing else is to be done.
 #[derive(Debug)]
-struct Read {
-    segment: SegmentId,
-    backlog: BacklogId,
-    partition: u32,
-    wanted: Vec<Wanted>,
+enum Read {
+    Back { segment: SegmentId, backlog: BacklogId, partition: u32, wanted: Vec<Wanted> },
+    Copy { from: SegmentId, to: SegmentId, at: u64, entries: Vec<Copied> },
 }
 
 impl JournalFiles {
@@ -77,7 +77,7 @@ impl JournalFiles {
     pub(super) fn remove(&mut self, sink: u16) {
         self.journals.remove(sink);
         let journals = &self.journals;
-        self.open.retain(|journal, _| journals.has(*journal));
+        self.open.retain(|segment, _| journals.has(segment.journal));
         self.readers.retain(|(segment, _)| journals.has(segment.journal));
         self.named.retain(|(journal, _)| journals.has(*journal));
     }
@@ -95,8 +95,9 @@ impl JournalFiles {
                 self.written.push(Written { segment, what: What::Footer, result });
             }
             JournalOp::Read { segment, backlog, partition, wanted } => {
-                self.reads.push_back(Read { segment, backlog, partition, wanted });
+                self.reads.push_back(Read::Back { segment, backlog, partition, wanted });
             }
+            JournalOp::Copy { from, to, at, entries } => self.reads.push_back(Read::Copy { from, to, at, entries }),
             JournalOp::Positions { journal, slot, bytes } => {
                 let result = self.write_positions(journal, slot, &bytes).map_err(|e| error("write", &e));
                 done(DiskDone::Journal(JournalDone::Positions { journal, result }));
@@ -117,12 +118,12 @@ impl JournalFiles {
         done: &mut impl FnMut(DiskDone),
     ) -> Result<(), DiskError> {
         let SegmentId { journal, seq } = segment;
-        if self.open.get(&journal).is_some_and(|open| open.base() != i64::from(seq) || at == 0) {
-            // What went to the old file is synced before the new one is begun.
+        if at == 0 {
+            // What went to other files is synced before a new one is begun.
             self.commit(done);
-            self.open.remove(&journal);
+            self.open.remove(&segment);
         }
-        let file = match self.open.entry(journal) {
+        let file = match self.open.entry(segment) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 let place = self.journals.place(journal);
@@ -157,18 +158,22 @@ impl JournalFiles {
 
     /// Syncs every touched file once, and answers.
     pub(super) fn commit(&mut self, done: &mut impl FnMut(DiskDone)) {
-        let mut failed: HashMap<JournalId, DiskError> = HashMap::new();
+        let mut failed: HashMap<SegmentId, DiskError> = HashMap::new();
         let begin = Instant::now();
-        for (&journal, file) in &mut self.open {
+        for (&segment, file) in &mut self.open {
             if let Err(error) = file.sync() {
-                failed.insert(journal, error);
+                failed.insert(segment, error);
             }
         }
-        // A second sync of a file that failed one could succeed and prove nothing.
-        self.open.retain(|journal, _| !failed.contains_key(journal));
         let sync_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        // A second sync of a file that failed one could succeed and prove nothing.
+        self.open.retain(|segment, _| !failed.contains_key(segment));
         for Written { segment, what, result } in self.written.drain(..) {
-            let result = result.and_then(|()| failed.get(&segment.journal).map_or(Ok(()), |error| Err(error.clone())));
+            let result = result.and_then(|()| failed.get(&segment).map_or(Ok(()), |error| Err(error.clone())));
+            // It takes nothing more.
+            if result.is_err() || matches!(what, What::Footer) {
+                self.open.remove(&segment);
+            }
             done(DiskDone::Journal(match what {
                 What::Entries(batches) => JournalDone::Appended { segment, batches, sync_ns, result },
                 What::Footer => JournalDone::Finished { segment, result },
@@ -181,9 +186,20 @@ impl JournalFiles {
         !self.reads.is_empty()
     }
 
-    /// Reads what was asked for first.
+    /// Reads or copies what was asked for first.
     pub(super) fn read_next(&mut self, done: &mut impl FnMut(DiskDone)) {
-        let Some(Read { segment, backlog, partition, mut wanted }) = self.reads.pop_front() else { return };
+        let answer = match self.reads.pop_front() {
+            Some(Read::Back { segment, backlog, partition, wanted }) => self.read(segment, backlog, partition, wanted),
+            Some(Read::Copy { from, to, at, entries }) => {
+                let result = self.copy(from, to, at, &entries, done);
+                JournalDone::Copied { from, to, result }
+            }
+            None => return,
+        };
+        done(DiskDone::Journal(answer));
+    }
+
+    fn read(&mut self, segment: SegmentId, backlog: BacklogId, partition: u32, mut wanted: Vec<Wanted>) -> JournalDone {
         let place = self.journals.place(segment.journal).clone();
         let part = PartKey { sink: place.sink, partition };
         let entries = match self.reader(segment) {
@@ -197,7 +213,28 @@ impl JournalFiles {
                 .collect(),
             Err(failure) => wanted.iter().map(|w| (w.number, ReadBack::Failed(error("read", &failure)))).collect(),
         };
-        done(DiskDone::Journal(JournalDone::Read { segment, backlog, entries }));
+        JournalDone::Read { segment, backlog, entries }
+    }
+
+    /// Copies entries and makes them durable; tells of each whether it was whole.
+    fn copy(
+        &mut self,
+        from: SegmentId,
+        to: SegmentId,
+        at: u64,
+        entries: &[Copied],
+        done: &mut impl FnMut(DiskDone),
+    ) -> Result<Vec<bool>, DiskError> {
+        let mark = self.journals.place(from.journal).mark;
+        let copies = copy_entries(self.reader(from).map_err(|e| error("read", &e))?, mark, entries)?;
+        let written = self.append(to, at, copies.iter().flatten().map(|bytes| &bytes[..]), done);
+        let file = self.open.get_mut(&to);
+        let synced = written.and_then(|()| file.map_or(Ok(()), Segment::sync));
+        if synced.is_err() {
+            // It is in doubt, and takes nothing more.
+            self.open.remove(&to);
+        }
+        synced.map(|()| copies.iter().map(Option::is_some).collect())
     }
 
     fn reader(&mut self, segment: SegmentId) -> io::Result<&File> {
@@ -221,9 +258,7 @@ impl JournalFiles {
 
     fn delete(&mut self, segment: SegmentId) -> Result<(), DiskError> {
         self.readers.retain(|(known, _)| *known != segment);
-        if self.open.get(&segment.journal).is_some_and(|open| open.base() == i64::from(segment.seq)) {
-            self.open.remove(&segment.journal);
-        }
+        self.open.remove(&segment);
         match fs::remove_file(self.journals.place(segment.journal).segment_path(segment.seq)) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(error("delete", &e)),
             _ => Ok(()),

@@ -183,6 +183,11 @@ impl Backlogs {
         self.all.iter()
     }
 
+    /// As [`iter`](Self::iter), with their numbers.
+    pub(super) fn ids(&self) -> impl Iterator<Item = (BacklogId, &Backlog)> {
+        self.all.iter().enumerate().map(|(at, backlog)| (BacklogId(at as u32), backlog))
+    }
+
     /// Bytes of memory that named topics take.
     pub(super) fn bytes(&self) -> usize {
         self.named * NAMED_BYTES + self.names_bytes

@@ -16,11 +16,13 @@
 
 mod directory;
 mod disk;
+mod forward;
 mod passed;
+mod segments;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::backlog::{Backlog, ENTRY_BYTES, Entry, Memory, Open, Ready};
 use super::backlogs::Backlogs;
@@ -34,6 +36,8 @@ use crate::hash::Keyed;
 use crate::plants::{Plant, is_planted};
 use crate::ticket::Run;
 use directory::Directory;
+use forward::Forward;
+use segments::Segments;
 
 /// Most bytes of one read.
 const READ_BYTES: usize = 1 << 20;
@@ -70,6 +74,10 @@ pub struct JournalCounts {
     pub bytes: u64,
     /// Files.
     pub segments: u64,
+    /// Bytes of them.
+    pub segment_bytes: u64,
+    /// Bytes of entries that were copied out of files that could go then.
+    pub copied_bytes: u64,
     /// Group commits.
     pub syncs: u64,
     /// Time they took, nanoseconds.
@@ -118,7 +126,8 @@ pub struct Journal {
     /// Its durable end; 0: it is to be begun.
     at: u64,
     footer: Footer,
-    segments: BTreeMap<SegmentId, Segment>,
+    segments: Segments,
+    forward: Forward,
     backlogs: Backlogs,
     /// Backlogs with something to do, in the order in which they are looked at.
     listed: Vec<BacklogId>,
@@ -145,16 +154,6 @@ struct Writing {
     end: u64,
     /// Number of its first entry.
     first: u64,
-}
-
-#[derive(Debug, Default)]
-struct Segment {
-    /// Entries that have not been passed.
-    live: u32,
-    /// Takes no more entries.
-    closed: bool,
-    /// Its removal has been decided.
-    leaving: bool,
 }
 
 /// A partition; `topic` is empty for the sink's own.
@@ -184,7 +183,8 @@ impl Journal {
             seq: 0,
             at: 0,
             footer: Footer::default(),
-            segments: BTreeMap::new(),
+            segments: Segments::default(),
+            forward: Forward::default(),
             // The mark is drawn at random for this start.
             backlogs: Backlogs::new(limits.topics_max, Keyed::new(start.mark.into(), start.own.0.into())),
             listed: Vec::new(),
@@ -218,9 +218,9 @@ impl Journal {
     fn adopt(&mut self, start: JournalStart) {
         for adopted in start.adopted {
             let journal = adopted.journal;
-            for (seq, _) in adopted.segments {
-                let segment = Segment { closed: true, ..Segment::default() };
-                self.segments.insert(SegmentId { journal, seq }, segment);
+            let next_seq = adopted.segments.last().map_or(0, |(seq, _)| seq + 1);
+            for (seq, bytes) in adopted.segments {
+                self.segments.adopt(SegmentId { journal, seq }, bytes);
             }
             for (BacklogPart { topic, partition }, entries) in adopted.entries {
                 let id = self.backlogs.open(&topic, partition);
@@ -235,18 +235,19 @@ impl Journal {
             }
             let resume = adopted.positions.partitions.iter().map(|(&p, position)| (p, position.resume)).collect();
             let (count, named_end) = (adopted.positions.count, adopted.named_end);
-            let mut directory = Directory::new(journal, adopted.mark, count);
+            let mut directory = Directory::new(journal, adopted.mark, count, next_seq);
             (directory.resume, directory.named_end) = (resume, named_end);
             self.directories.push(directory);
         }
-        self.directories.push(Directory::new(start.own, start.mark, 0));
+        let mut own = Directory::new(start.own, start.mark, 0, 0);
+        self.seq = own.take_seq();
+        self.directories.push(own);
         for BacklogPart { topic, partition } in start.waits_for {
             let id = self.backlogs.open(&topic, partition);
             self.backlogs[id].blocked = true;
         }
         // What earlier starts have passed and not removed.
-        let passed: Vec<SegmentId> = self.segments.iter().filter(|(_, s)| s.live == 0).map(|(&id, _)| id).collect();
-        passed.into_iter().for_each(|segment| self.condemn(Mono::default(), segment));
+        self.segments.spent().into_iter().for_each(|segment| self.condemn(Mono::default(), segment));
     }
 
     /// Takes a batch to be written.
@@ -291,9 +292,10 @@ impl Journal {
         }
         listed.truncate(kept);
         self.listed = listed;
+        let forward = self.forward(now.mono, hurry, &mut ask);
         let positions = self.write_positions(now.mono, hurry, &mut ask);
         let append = (self.writing.is_none() && !self.waiting.is_empty()).then_some(self.retry_at);
-        clock::earliest([append, retry_at, positions])
+        clock::earliest([append, retry_at, forward, positions])
     }
 
     /// Hands over what may leave a backlog and asks for what comes next. Whether it stays listed.
@@ -348,7 +350,7 @@ impl Journal {
             end += bytes;
             batches.push(batch);
         }
-        self.segments.entry(segment).or_default();
+        self.segments.begin(segment);
         self.writing = Some(Writing { segment, end, first });
         ask(JournalOp::Append { segment, at: self.at, batches });
     }
@@ -356,16 +358,29 @@ impl Journal {
     /// Finishes the file that takes appends.
     fn roll(&mut self, now: Mono, ask: &mut impl FnMut(JournalOp)) {
         let segment = SegmentId { journal: self.own, seq: self.seq };
-        ask(JournalOp::Finish { segment, at: self.at, footer: self.footer.finish(self.at, self.mark) });
-        self.close(now, segment);
+        let mut footer = std::mem::take(&mut self.footer);
+        self.finish(now, segment, self.at, &mut footer, ask);
+        self.begin_next();
     }
 
-    /// No more appends to this file; the next begins another.
-    fn close(&mut self, now: Mono, segment: SegmentId) {
-        (self.seq, self.at, self.footer) = (self.seq + 1, 0, Footer::default());
-        let Some(state) = self.segments.get_mut(&segment) else { return };
-        state.closed = true;
-        if state.live == 0 {
+    /// Ends a file behind byte `at`.
+    fn finish(&mut self, now: Mono, segment: SegmentId, at: u64, footer: &mut Footer, ask: &mut impl FnMut(JournalOp)) {
+        let Some(directory) = self.directories.iter().find(|d| d.journal == segment.journal) else { return };
+        let footer = footer.finish(at, directory.mark);
+        self.segments.grow(segment, footer.len() as u64);
+        ask(JournalOp::Finish { segment, at, footer });
+        self.close_file(now, segment);
+    }
+
+    /// The next append begins another file.
+    fn begin_next(&mut self) {
+        let seq = self.directories.last_mut().map_or(self.seq + 1, Directory::take_seq);
+        (self.seq, self.at, self.footer) = (seq, 0, Footer::default());
+    }
+
+    /// A file takes no more entries.
+    fn close_file(&mut self, now: Mono, segment: SegmentId) {
+        if self.segments.close(segment) {
             self.condemn(now, segment);
         }
     }
@@ -442,7 +457,8 @@ impl Journal {
                 break;
             }
         }
-        let Some(segment) = segment else { return };
+        // What is being copied is elsewhere in a moment, and its file may be gone when it is read.
+        let Some(segment) = segment.filter(|&segment| !self.forward.is_moving(segment)) else { return };
         (backlog.reading, backlog.reading_bytes) = (true, bytes);
         // Taken now, so that partitions that ask in the same round do not all see the same room.
         self.loaded_bytes += bytes;
@@ -574,8 +590,8 @@ impl Journal {
     /// something of it to do or to say.
     pub fn is_at_rest(&self) -> bool {
         let is_free = |backlog: &Backlog| !backlog.reading && !backlog.blocked;
-        let is_quiet = self.gone.is_empty() && self.unblocked.is_empty() && !self.segments.values().any(|s| s.leaving);
-        self.is_empty() && self.is_safe() && is_quiet && self.backlogs.iter().all(is_free)
+        let is_quiet = self.gone.is_empty() && self.unblocked.is_empty() && !self.segments.is_leaving();
+        self.is_empty() && self.is_safe() && self.forward.is_idle() && is_quiet && self.backlogs.iter().all(is_free)
     }
 
     /// Bytes of memory that the lists of entries take, and those of named topics.
@@ -591,7 +607,7 @@ impl Journal {
 
     /// What was counted.
     pub fn counts(&self) -> JournalCounts {
-        JournalCounts { segments: self.segments.len() as u64, ..self.counts }
+        JournalCounts { segments: self.segments.len() as u64, segment_bytes: self.segments.bytes(), ..self.counts }
     }
 
     /// Shows every batch it holds; not those that the writer has.
@@ -614,7 +630,7 @@ impl Journal {
     }
 
     fn enqueue(&mut self, id: BacklogId, entry: Entry) {
-        self.segments.entry(entry.segment).or_default().live += 1;
+        self.segments.hold(&entry);
         self.entries += 1;
         self.counts.records += u64::from(entry.records);
         self.counts.bytes += u64::from(entry.bytes);
@@ -637,17 +653,16 @@ impl Journal {
         if let Some(directory) = self.directories.iter_mut().find(|d| d.journal == entry.segment.journal) {
             directory.touch(now);
         }
-        let Some(segment) = self.segments.get_mut(&entry.segment) else { return };
-        segment.live -= 1;
-        if segment.live == 0 && segment.closed {
+        if self.segments.let_go(entry) {
             self.condemn(now, entry.segment);
         }
     }
 
     /// A file holds nothing that is needed: it goes with the next positions.
     fn condemn(&mut self, now: Mono, segment: SegmentId) {
-        let Some(state) = self.segments.get_mut(&segment).filter(|state| !state.leaving) else { return };
-        state.leaving = true;
+        if !self.segments.leave(segment) {
+            return;
+        }
         if let Some(directory) = self.directories.iter_mut().find(|d| d.journal == segment.journal) {
             directory.condemned.push(segment);
             directory.touch(now);

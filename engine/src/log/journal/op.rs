@@ -41,7 +41,19 @@ impl Wanted {
     }
 }
 
-/// A piece of work. Those of one journal are carried out in order, except that reads give way to appends.
+/// An entry to be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    /// Its number in the journal.
+    pub number: u64,
+    /// Where it begins in the segment.
+    pub at: u32,
+    /// Its length.
+    pub bytes: u32,
+}
+
+/// A piece of work. Those of one journal are carried out in order, except that reads and copies, in order among themselves, give
+/// way to all others.
 #[derive(Debug)]
 pub enum JournalOp {
     /// Write entries one behind the other at byte `at`, and make them durable together with everything else that is queued.
@@ -73,6 +85,18 @@ pub enum JournalOp {
         partition: u32,
         /// Which.
         wanted: Vec<Wanted>,
+    },
+    /// Write entries of one file to another, one behind the other at byte `at`, and make them durable. Those that are not what was
+    /// written to the first are left out.
+    Copy {
+        /// Where they are.
+        from: SegmentId,
+        /// A file of the same directory; `at` = 0 begins it.
+        to: SegmentId,
+        /// The end of what is durable in it.
+        at: u64,
+        /// Which, by ascending number.
+        entries: Vec<Copied>,
     },
     /// Replace one of the two files of positions, and make it durable.
     Positions {
@@ -131,6 +155,15 @@ pub enum JournalDone {
         /// Number and what was found.
         entries: Vec<(u64, ReadBack)>,
     },
+    /// Entries are durable in another file, too, or none of them is.
+    Copied {
+        /// Where they were.
+        from: SegmentId,
+        /// Where they are.
+        to: SegmentId,
+        /// Whether each of them, in the order in which they were asked for, was whole and is there; or why none is.
+        result: Result<Vec<bool>, DiskError>,
+    },
     /// Positions are durable, or the older ones still count.
     Positions {
         /// Of which journal.
@@ -154,6 +187,7 @@ impl JournalDone {
             Self::Appended { segment, .. }
             | Self::Finished { segment, .. }
             | Self::Read { segment, .. }
+            | Self::Copied { to: segment, .. }
             | Self::Deleted { segment, .. } => segment.journal,
             Self::Positions { journal, .. } => *journal,
         }

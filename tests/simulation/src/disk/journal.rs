@@ -7,7 +7,7 @@ use aqueduct::buffer::{Batch, PartKey};
 use aqueduct::clock::Now;
 use aqueduct::log::DiskError;
 use aqueduct::log::journal::{
-    BacklogId, JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted, pieces, read_back,
+    BacklogId, Copied, JournalDone, JournalId, JournalOp, ReadBack, SegmentId, Wanted, copy_entries, pieces, read_back,
 };
 
 use super::media::Directory;
@@ -16,10 +16,9 @@ use super::writer::{ENOSPC, Ground, error, write_over, write_part};
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 
-/// A file that takes appends; `len` bytes of it are whole ones.
+/// A file that takes appends, or copies; `len` bytes of it are whole ones.
 #[derive(Debug)]
 struct Open {
-    seq: u32,
     len: u64,
     touched: bool,
     is_new: bool,
@@ -28,16 +27,25 @@ struct Open {
 #[derive(Debug)]
 struct Written {
     segment: SegmentId,
-    /// None: a footer.
-    #[expect(clippy::vec_box)]
-    batches: Option<Vec<Box<Batch>>>,
+    what: What,
     result: Result<(), DiskError>,
+}
+
+#[derive(Debug)]
+enum What {
+    #[expect(clippy::vec_box)]
+    Entries(Vec<Box<Batch>>),
+    Footer,
+    Copies {
+        from: SegmentId,
+        whole: Vec<bool>,
+    },
 }
 
 /// The journals of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Journals {
-    open: BTreeMap<JournalId, Open>,
+    open: BTreeMap<SegmentId, Open>,
     written: Vec<Written>,
     /// Files of positions whose names are durable.
     named: BTreeSet<(JournalId, u8)>,
@@ -56,20 +64,17 @@ impl Journals {
 
     /// Whether what was written has to be synced before this.
     pub(super) fn must_commit(&self, op: &JournalOp) -> bool {
-        let begins = |segment: &SegmentId, at: u64| {
-            self.open.get(&segment.journal).is_some_and(|open| open.seq != segment.seq || at == 0)
-        };
         let waits = match op {
-            JournalOp::Append { segment, at, .. } | JournalOp::Finish { segment, at, .. } => begins(segment, *at),
+            JournalOp::Append { at, .. } | JournalOp::Copy { at, .. } => *at == 0,
             JournalOp::Delete { .. } => true,
-            JournalOp::Read { .. } | JournalOp::Positions { .. } => false,
+            JournalOp::Finish { .. } | JournalOp::Read { .. } | JournalOp::Positions { .. } => false,
         };
         waits && !self.is_committed()
     }
 
     /// Nothing more is asked of this journal.
     pub(super) fn forget(&mut self, journal: JournalId) {
-        self.open.remove(&journal);
+        self.open.retain(|segment, _| segment.journal != journal);
         self.named.retain(|(known, _)| *known != journal);
     }
 
@@ -79,23 +84,24 @@ impl Journals {
             JournalOp::Append { segment, at, batches } => {
                 let bytes = entries_of(&batches);
                 let result = self.append(now, segment, at, &bytes, ground);
-                self.written.push(Written { segment, batches: Some(batches), result });
+                self.written.push(Written { segment, what: What::Entries(batches), result });
                 None
             }
             JournalOp::Finish { segment, at, footer } => {
                 let result = self.append(now, segment, at, &footer, ground);
-                self.written.push(Written { segment, batches: None, result });
+                self.written.push(Written { segment, what: What::Footer, result });
                 None
             }
             JournalOp::Read { segment, backlog, partition, mut wanted } => {
                 Some(read(segment, backlog, partition, &mut wanted, ground))
             }
+            JournalOp::Copy { from, to, at, entries } => self.copy(now, from, (to, at), &entries, ground),
             JournalOp::Positions { journal, slot, bytes } => {
                 let result = self.write_positions(now, journal, slot, &bytes, ground);
                 Some(JournalDone::Positions { journal, result })
             }
             JournalOp::Delete { segment } => {
-                self.open.retain(|journal, open| *journal != segment.journal || open.seq != segment.seq);
+                self.open.remove(&segment);
                 let result = if ground.random.chance(ground.faults.delete_fails) {
                     Err(error("delete", EIO, "input/output error"))
                 } else {
@@ -120,11 +126,11 @@ impl Journals {
         ground: &mut Ground<'_>,
     ) -> Result<(), DiskError> {
         let SegmentId { journal, seq } = segment;
-        if at == 0 || self.open.get(&journal).is_some_and(|open| open.seq != seq) {
-            self.open.remove(&journal);
+        if at == 0 {
+            self.open.remove(&segment);
         }
         let directory = ground.journals.get_mut(&journal).expect("a journal");
-        let open = match self.open.entry(journal) {
+        let open = match self.open.entry(segment) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(vacant) => {
                 assert!(at == 0, "no file of an earlier start, or in doubt, takes an append");
@@ -133,7 +139,7 @@ impl Journals {
                 }
                 remove(directory, i64::from(seq), ground.used);
                 directory.make(i64::from(seq));
-                vacant.insert(Open { seq, len: 0, touched: false, is_new: true })
+                vacant.insert(Open { len: 0, touched: false, is_new: true })
             }
         };
         assert!(at == open.len, "an append belongs at the end of its file");
@@ -143,6 +149,28 @@ impl Journals {
         write_part(file, at as usize, bytes, ground.faults, ground.random, ground.used, ground.counts)?;
         open.len += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Copies entries, or the part of that which comes before the sync.
+    fn copy(
+        &mut self,
+        now: Now,
+        from: SegmentId,
+        (to, at): (SegmentId, u64),
+        entries: &[Copied],
+        ground: &mut Ground<'_>,
+    ) -> Option<JournalDone> {
+        if ground.random.chance(ground.faults.read_fails) {
+            let result = Err(error("read", EMFILE, "too many open files"));
+            return Some(JournalDone::Copied { from, to, result });
+        }
+        let copies = copies(from, entries, ground);
+        let whole = copies.iter().map(Option::is_some).collect();
+        let bytes: Vec<u8> = copies.into_iter().flatten().flatten().collect();
+        let result = self.append(now, to, at, &bytes, ground);
+        ground.counts.copies += 1;
+        self.written.push(Written { segment: to, what: What::Copies { from, whole }, result });
+        None
     }
 
     fn write_positions(
@@ -185,44 +213,67 @@ impl Journals {
 
     /// Syncs every touched file once, and answers.
     pub(super) fn commit(&mut self, ground: &mut Ground<'_>) -> Vec<JournalDone> {
-        let mut failed: BTreeMap<JournalId, DiskError> = BTreeMap::new();
-        for (&journal, open) in &mut self.open {
-            if let Err(error) = sync(journal, open, ground) {
+        let mut failed: BTreeMap<SegmentId, DiskError> = BTreeMap::new();
+        for (&segment, open) in &mut self.open {
+            if let Err(error) = sync(segment, open, ground) {
                 ground.counts.failed_syncs += 1;
-                failed.insert(journal, error);
+                failed.insert(segment, error);
             }
         }
-        self.open.retain(|journal, _| !failed.contains_key(journal));
-        let answer = |Written { segment, batches, result }: Written| {
-            let result = result.and_then(|()| failed.get(&segment.journal).map_or(Ok(()), |error| Err(error.clone())));
-            match batches {
-                Some(batches) => JournalDone::Appended { segment, batches, sync_ns: 1_000_000, result },
-                None => JournalDone::Finished { segment, result },
+        self.open.retain(|segment, _| !failed.contains_key(segment));
+        let mut answers = Vec::with_capacity(self.written.len());
+        for Written { segment, what, result } in std::mem::take(&mut self.written) {
+            let result = result.and_then(|()| failed.get(&segment).map_or(Ok(()), |error| Err(error.clone())));
+            if result.is_err() || matches!(what, What::Footer) {
+                self.open.remove(&segment);
             }
-        };
-        self.written.drain(..).map(answer).collect()
+            answers.push(match what {
+                What::Entries(batches) => JournalDone::Appended { segment, batches, sync_ns: 1_000_000, result },
+                What::Footer => JournalDone::Finished { segment, result },
+                What::Copies { from, whole } => {
+                    JournalDone::Copied { from, to: segment, result: result.map(|()| whole) }
+                }
+            });
+        }
+        answers
     }
 
     /// The machine stops while this is being written: a part of it may be there.
     pub(super) fn stop(&self, op: &JournalOp, ground: &mut Ground<'_>) {
-        let JournalOp::Append { segment, at, batches } = op else { return };
-        let fits = self.open.get(&segment.journal).is_some_and(|open| open.seq == segment.seq && open.len == *at);
+        let (segment, at, bytes) = match op {
+            JournalOp::Append { segment, at, batches } => (segment, at, entries_of(batches)),
+            JournalOp::Copy { from, to, at, entries } => {
+                (to, at, copies(*from, entries, ground).into_iter().flatten().flatten().collect())
+            }
+            _ => return,
+        };
+        let fits = self.open.get(segment).is_some_and(|open| open.len == *at);
         let directory = ground.journals.get_mut(&segment.journal).expect("a journal");
         let Some(file) = directory.get_mut(i64::from(segment.seq)).filter(|_| fits) else { return };
-        let bytes = entries_of(batches);
         let part = ground.random.between(0, bytes.len() as u64) as usize;
         file.write(*at as usize, &bytes[..part]);
     }
 
     /// What waits for the sync.
     pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
-        self.written.iter().filter_map(|written| written.batches.as_ref()).flatten().map(|batch| &**batch)
+        let entries = self.written.iter().filter_map(|written| match &written.what {
+            What::Entries(batches) => Some(batches),
+            What::Footer | What::Copies { .. } => None,
+        });
+        entries.flatten().map(|batch| &**batch)
     }
 }
 
 /// What is written for batches.
 fn entries_of(batches: &[Box<Batch>]) -> Vec<u8> {
     batches.iter().flat_map(|batch| pieces(batch)).flatten().copied().collect()
+}
+
+/// The bytes of entries, where they are whole.
+fn copies(from: SegmentId, entries: &[Copied], ground: &Ground<'_>) -> Vec<Option<Vec<u8>>> {
+    let file = ground.journals[&from.journal].get(i64::from(from.seq)).expect("what is copied is there");
+    let mark = ground.places.place(from.journal).mark;
+    copy_entries(file.bytes(), mark, entries).expect("memory reads")
 }
 
 /// Where an envelope says how many records there are.
@@ -247,17 +298,17 @@ fn read(
     if let Some(file) = file.filter(|_| fails) {
         for Wanted { number, at, .. } in wanted {
             let records = file.bytes().get(*at as usize + RECORDS_AT..).and_then(|bytes| bytes.first_chunk());
-            let (tries, of) = ground.unread.entry((segment, *number)).or_default();
+            let (tries, of) = ground.unread.entry((segment.journal, *number)).or_default();
             (*tries, *of) = (*tries + 1, records.map_or(0, |bytes| u32::from_be_bytes(*bytes)));
         }
     }
     JournalDone::Read { segment, backlog, entries }
 }
 
-fn sync(journal: JournalId, open: &mut Open, ground: &mut Ground<'_>) -> Result<(), DiskError> {
-    let directory = ground.journals.get_mut(&journal).expect("a journal");
+fn sync(segment: SegmentId, open: &mut Open, ground: &mut Ground<'_>) -> Result<(), DiskError> {
+    let directory = ground.journals.get_mut(&segment.journal).expect("a journal");
     if std::mem::take(&mut open.touched) {
-        let file = directory.get_mut(i64::from(open.seq)).expect("an open file is there");
+        let file = directory.get_mut(i64::from(segment.seq)).expect("an open file is there");
         if ground.random.chance(ground.faults.sync_fails) {
             file.fail_sync(ground.random);
             return Err(error("sync", EIO, "input/output error"));

@@ -8,7 +8,7 @@ use std::{env, fs, process};
 use aqueduct::clock::{Mono, Now};
 use aqueduct::config::{Config, Connector, ConnectorKind};
 use aqueduct::log::journal::{
-    JournalDone, JournalId, JournalSpec, JournalStart, ReadBack, SegmentId, open_journals, remove_passed,
+    JournalDone, JournalId, JournalSpec, JournalStart, ReadBack, open_journals, remove_passed,
 };
 use aqueduct::log::{DiskDone, LogId, LogLimits, LogReader, Opened, TopicSpec};
 use aqueduct::shard::ShardId;
@@ -40,7 +40,7 @@ pub(super) struct Disks {
     /// Journals that a start of this node's life writes to.
     own: BTreeSet<JournalId>,
     /// Entries of earlier starts that were read since this one.
-    replayed: BTreeSet<(SegmentId, u64)>,
+    replayed: BTreeSet<(JournalId, u64)>,
     faults: DiskFaults,
     random: Random,
     opened: Option<Opened>,
@@ -155,6 +155,11 @@ impl Disks {
     /// Records of entries that could not be read so often that they may be given up.
     pub(super) fn unread_records(&self) -> u64 {
         self.disk.as_ref().map_or(0, Disk::unread_records)
+    }
+
+    /// Slices copied forward since the node was started.
+    pub(super) fn copies(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.counts().copies)
     }
 
     /// Nothing fails any more.
@@ -352,12 +357,15 @@ impl World {
             }
         }
         let JournalDone::Read { segment, entries, .. } = done else { return };
+        if disks.unread_records() > 0 {
+            self.ledger.disk_has_lost();
+        }
         if disks.own.contains(&segment.journal) {
             return;
         }
         for (number, entry) in entries {
             let ReadBack::Whole(batch, _) = entry else { continue };
-            if !disks.replayed.insert((*segment, *number)) {
+            if !disks.replayed.insert((segment.journal, *number)) {
                 continue;
             }
             for record in Records::of(&plain(&with_header(batch))) {

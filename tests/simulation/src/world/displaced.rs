@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use super::World;
 use crate::kafka::{Records, plain, with_header};
 use crate::message::MessageId;
-use crate::plan::{Buffer, Destination, Plan};
+use crate::plan::Plan;
 
 /// One displacement of so many is looked at.
-const LOOK_EVERY: u64 = 8;
+const LOOK_EVERY: u64 = 2;
 
 /// How many records shards have displaced, by shard and sink, when that was last asked.
 #[derive(Debug)]
@@ -21,11 +21,9 @@ pub(super) struct Displaced {
 }
 
 impl Displaced {
-    /// For a world in which it can be known which partition a record goes to, and that it was acknowledged when it was durable.
+    /// For a world in which that can be told.
     pub(super) fn of(plan: &Plan) -> Option<Self> {
-        let is_kept = plan.buffer == Buffer::Disk && !plan.sync && plan.acks_all;
-        let goes_one_way = plan.ordered && !plan.changes && plan.destination == Destination::Kafka;
-        (is_kept && goes_one_way).then(|| Self { counts: BTreeMap::new(), events: 0 })
+        plan.tells_displaced().then(|| Self { counts: BTreeMap::new(), events: 0 })
     }
 
     /// The node begins anew.

@@ -9,14 +9,14 @@ use crate::message::MessageId;
 use crate::random::Random;
 
 /// How long it may take until every publication has its answer once nothing fails any more, simulated nanoseconds. The longest
-/// timeout of a plan is 10 s, and some wait for others.
-const LIVENESS_NS: u64 = 120_000_000_000;
+/// timeout of a plan is 10 s, a partition that no answer names is waited for for a minute, and some wait for others.
+const LIVENESS_NS: u64 = 400_000_000_000;
 /// By then the brokers have copied from each other what nobody waits for.
 const QUIET_NS: u64 = 2_000_000_000;
 /// By then everything is delivered.
 const DELIVERED_NS: u64 = 10_000_000_000;
-/// How long a drain may take then.
-const DRAIN_NS: u64 = 30_000_000_000;
+/// How long a drain may take then: as long as a partition that no answer names is waited for, and whoever waits behind it.
+const DRAIN_NS: u64 = 100_000_000_000;
 
 impl World {
     /// Heals the world and draws the verdict.

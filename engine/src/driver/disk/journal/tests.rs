@@ -116,12 +116,12 @@ fn a_full_disk_fails_the_group() {
     let id = segment(&journals, 0);
     let full = OpenOptions::new().write(true).open("/dev/full");
     let Ok(full) = full else { return eprintln!("skipped: this system has no /dev/full") };
-    files.open.insert(id.journal, Segment::over(0, 0, full));
+    files.open.insert(id, Segment::over(0, 0, full));
     let done = run(&mut files, vec![JournalOp::Append { segment: id, at: 0, batches: vec![entry(0)] }]);
     // `at` = 0 begins a new file, so the full one is not written to.
     assert!(matches!(&done[0], JournalDone::Appended { result: Ok(()), .. }), "{done:?}");
     let full = OpenOptions::new().write(true).open("/dev/full").expect("it was there");
-    files.open.insert(id.journal, Segment::over(0, 100, full));
+    files.open.insert(id, Segment::over(0, 100, full));
     let done = run(&mut files, vec![JournalOp::Append { segment: id, at: 100, batches: vec![entry(1)] }]);
     let [JournalDone::Appended { result: Err(error), batches, .. }] = &done[..] else { panic!("{done:?}") };
     assert_eq!((error.during, error.errno, batches.len()), ("write", 28, 1));
@@ -148,4 +148,61 @@ fn a_directory_that_is_not_there_is_made() {
             "{done:?}"
         );
     }
+}
+
+fn copied(number: u64, bytes: u32) -> Copied {
+    Copied { number, at: number as u32 * bytes, bytes }
+}
+
+/// What is whole comes to the other file as it is, in its order, and behind everything else that is queued.
+#[test]
+fn entries_are_copied_as_they_are() {
+    let dir = Dir::new("copy");
+    let (mut files, journals) = dir.files();
+    let (from, to) = (segment(&journals, 0), segment(&journals, 1));
+    let bytes = entry(0).bytes.len() as u32;
+    run(&mut files, vec![JournalOp::Append { segment: from, at: 0, batches: (0..6).map(entry).collect() }]);
+    let path = |segment: SegmentId| journals.place(segment.journal).segment_path(segment.seq);
+    let mut damaged = fs::read(path(from)).expect("the file");
+    damaged[2 * bytes as usize + 70] ^= 1;
+    fs::write(path(from), damaged).expect("the file");
+
+    let first = vec![copied(1, bytes), copied(2, bytes), copied(3, bytes)];
+    let more = u64::from(6 * bytes);
+    let ops = vec![
+        JournalOp::Copy { from, to, at: 0, entries: first },
+        JournalOp::Append { segment: from, at: more, batches: vec![entry(6)] },
+    ];
+    let done = run(&mut files, ops);
+    let [JournalDone::Appended { result: Ok(()), .. }, JournalDone::Copied { result: Ok(whole), .. }] = &done[..]
+    else {
+        panic!("{done:?}")
+    };
+    assert_eq!(whole, &[true, false, true], "the second is damaged");
+    let next =
+        JournalOp::Copy { from, to, at: u64::from(2 * bytes), entries: vec![copied(6, bytes), copied(9, bytes)] };
+    let footer = |at: u32| JournalOp::Finish { segment: to, at: u64::from(at * bytes), footer: b"footer".to_vec() };
+    let done = run(&mut files, vec![next]);
+    assert!(matches!(&done[0], JournalDone::Copied { result: Ok(whole), .. } if *whole == [true, false]), "{done:?}");
+    run(&mut files, vec![footer(3)]);
+    let expected: Vec<u8> = [1, 3, 6].into_iter().flat_map(|n| entry(n).bytes).chain(*b"footer").collect();
+    assert_eq!(fs::read(path(to)).expect("the file"), expected);
+}
+
+/// A file of copies that the disk refuses takes nothing more, and the one that entries go to is not concerned.
+#[test]
+fn a_full_disk_fails_a_copy_as_a_whole() {
+    let dir = Dir::new("copy-full");
+    let (mut files, journals) = dir.files();
+    let (from, to) = (segment(&journals, 0), segment(&journals, 1));
+    let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else { return eprintln!("skipped: no /dev/full") };
+    let bytes = entry(0).bytes.len() as u32;
+    run(&mut files, vec![JournalOp::Append { segment: from, at: 0, batches: vec![entry(0), entry(1)] }]);
+    files.open.insert(to, Segment::over(1, 100, full));
+    let done = run(&mut files, vec![JournalOp::Copy { from, to, at: 100, entries: vec![copied(1, bytes)] }]);
+    let [JournalDone::Copied { result: Err(error), .. }] = &done[..] else { panic!("{done:?}") };
+    assert_eq!((error.during, error.errno), ("write", 28));
+    let at = u64::from(2 * bytes);
+    let done = run(&mut files, vec![JournalOp::Append { segment: from, at, batches: vec![entry(2)] }]);
+    assert!(matches!(done[0], JournalDone::Appended { result: Ok(()), .. }), "{done:?}");
 }

@@ -20,6 +20,8 @@ pub(super) struct Directory {
     pub(super) resume: BTreeMap<u32, u64>,
     /// One above the newest entry of an earlier start that names a topic; 0 if none does.
     pub(super) named_end: u64,
+    /// Number of its next file.
+    next_seq: u32,
     /// How often positions were made durable.
     count: u64,
     /// Since when there is something to write.
@@ -34,13 +36,14 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// One whose positions have been written so many times.
-    pub(super) fn new(journal: JournalId, mark: u32, count: u64) -> Self {
+    /// One whose positions have been written so many times, and whose next file has this number.
+    pub(super) fn new(journal: JournalId, mark: u32, count: u64, next_seq: u32) -> Self {
         Self {
             journal,
             mark,
             resume: BTreeMap::new(),
             named_end: 0,
+            next_seq,
             count,
             dirty_since: None,
             retry_at: Mono::default(),
@@ -48,6 +51,12 @@ impl Directory {
             condemned: Vec::new(),
             going: Vec::new(),
         }
+    }
+
+    /// The number of a new file.
+    pub(super) fn take_seq(&mut self) -> u32 {
+        self.next_seq += 1;
+        self.next_seq - 1
     }
 
     /// There is something to write.
@@ -114,7 +123,7 @@ mod tests {
 
     #[test]
     fn positions_that_failed_are_written_again_to_the_same_file_after_a_pause() {
-        let (mut directory, now) = (Directory::new(JournalId(0), 7, 4), Mono::from_ms(10_000));
+        let (mut directory, now) = (Directory::new(JournalId(0), 7, 4, 0), Mono::from_ms(10_000));
         directory.touch(now);
         assert_eq!((directory.due_at(false), directory.due_at(true)), (Some(now.plus_ms(500)), Some(now)));
         for _ in 0..3 {
@@ -133,7 +142,7 @@ mod tests {
 
     #[test]
     fn files_stay_until_positions_are_durable_unless_the_disk_is_full() {
-        let (mut directory, now) = (Directory::new(JournalId(0), 7, 0), Mono::from_ms(10_000));
+        let (mut directory, now) = (Directory::new(JournalId(0), 7, 0, 0), Mono::from_ms(10_000));
         directory.condemned = (0..4).map(segment).collect();
         directory.touch(now);
         directory.begin();

@@ -50,8 +50,9 @@ impl Journal {
                     self.complain(&error, "It is tried again; after a crash before that more records are sent twice");
                 }
             }
+            JournalDone::Copied { from, to, result } => self.on_copied(now.mono, from, to, result),
             JournalDone::Deleted { segment, result } => {
-                self.segments.remove(&segment);
+                self.segments.remove(segment);
                 if let Err(error) = result {
                     self.complain(&error, "The next start tries again");
                 }
@@ -68,6 +69,7 @@ impl Journal {
         release: &mut impl FnMut(Box<Batch>),
     ) {
         self.refused = false;
+        self.segments.grow(segment, end - self.at);
         self.counts.syncs += 1;
         self.counts.sync_ns += sync_ns;
         for batch in batches {
@@ -136,7 +138,8 @@ impl Journal {
         self.refused = true;
         // A file that could not even be begun is replaced by the next one of its name.
         if self.at > 0 {
-            self.close(now, segment);
+            self.begin_next();
+            self.close_file(now, segment);
         }
     }
 
@@ -198,7 +201,7 @@ impl Journal {
         self.gone.push_back(Gone { topic, partition, records, bytes, runs, batch: None });
     }
 
-    fn complain(&mut self, error: &DiskError, consequence: &str) {
+    pub(super) fn complain(&mut self, error: &DiskError, consequence: &str) {
         let text = format!(
             "buffer: {} failed: {}. {consequence}. Check the disk of the buffer and its free space.",
             error.during, error.text

@@ -1,14 +1,18 @@
 //! The journal over a disk in memory.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::buffer::PartKey;
 use crate::log::DiskError;
 use crate::log::journal::op::{JournalDone, ReadBack};
 use crate::log::journal::positions::{Position, Positions};
-use crate::log::journal::read::read_back;
+use crate::log::journal::read::{copy_entries, read_back};
 use crate::log::journal::rig::{self, part};
 use crate::shard::ShardId;
 use crate::ticket::Lane;
+
+mod forward;
 
 const OWN: JournalId = JournalId(0);
 const MARK: u32 = 77;
@@ -40,9 +44,12 @@ struct Rig {
     fails: bool,
     /// What the disk says to positions, and to reads.
     positions_fail: Option<i32>,
+    copies_fail: bool,
     reads_fail: Option<i32>,
     /// The file that each positions went to.
     slots: Vec<u8>,
+    /// What was copied from where to where: so many entries.
+    copied: Vec<(SegmentId, SegmentId, usize)>,
     now: Now,
 }
 
@@ -61,8 +68,10 @@ impl Rig {
             released: 0,
             fails: false,
             positions_fail: None,
+            copies_fail: false,
             reads_fail: None,
             slots: Vec::new(),
+            copied: Vec::new(),
             now: now(0),
         }
     }
@@ -80,11 +89,16 @@ impl Rig {
     fn work(&mut self) {
         self.poll();
         while let Some(op) = self.asked.pop_front() {
-            let done = self.carry_out(op);
-            let (asked, released) = (&mut self.asked, &mut self.released);
-            self.journal.on_done(self.now, done, |op| asked.push_back(op), |_| *released += 1);
-            self.poll();
+            self.finish(op);
         }
+    }
+
+    /// Does this, and lets the journal know.
+    fn finish(&mut self, op: JournalOp) {
+        let done = self.carry_out(op);
+        let (asked, released) = (&mut self.asked, &mut self.released);
+        self.journal.on_done(self.now, done, |op| asked.push_back(op), |_| *released += 1);
+        self.poll();
     }
 
     fn carry_out(&mut self, op: JournalOp) -> JournalDone {
@@ -118,6 +132,19 @@ impl Rig {
                 };
                 let entries: Vec<(u64, ReadBack)> = wanted.iter_mut().map(|w| (w.number, read(w))).collect();
                 JournalDone::Read { segment, backlog, entries }
+            }
+            JournalOp::Copy { from, to, at, entries } => {
+                let mark = if from.journal == OWN { MARK } else { 1 };
+                let copies = copy_entries(&self.files[&from][..], mark, &entries).expect("memory reads");
+                let result = if self.copies_fail { Err(error(28)) } else { result };
+                if result.is_ok() {
+                    let file = self.files.entry(to).or_default();
+                    file.truncate(at as usize);
+                    copies.iter().flatten().for_each(|bytes| file.extend_from_slice(bytes));
+                    self.copied.push((from, to, entries.len()));
+                }
+                let result = result.map(|()| copies.iter().map(Option::is_some).collect());
+                JournalDone::Copied { from, to, result }
             }
             JournalOp::Positions { journal, slot, bytes } => {
                 self.slots.push(slot);

@@ -111,6 +111,9 @@ pub struct ChaosArgs {
     /// After that, everything has to be answered within so long
     #[arg(long, default_value_t = 60, value_name = "S")]
     pub drain: u64,
+    /// What a client has sent again may come behind what it sent later: with a hybrid buffer in sync after a kill
+    #[arg(long)]
+    pub late_resends: bool,
     /// MQTT clients, of all kinds in turn
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..100_000))]
     pub clients: u32,
@@ -389,6 +392,7 @@ impl Stage {
             stray_acks: 0,
             strange_packets: 0,
             restarts: self.world.restarts,
+            late_resends: args.late_resends,
             crashes: self.world.crashes.clone(),
             terminations: self.world.farewells.clone(),
             rss_peak_bytes: 0,

@@ -122,3 +122,14 @@ fn what_lies_on_disk_in_sync_is_not_acknowledged_by_the_next_node() {
     everybody_waited(&verdict, "broker-pause");
     assert!(verdict.count("replayed") > 1_000, "nothing lay on disk\n{}", verdict.said());
 }
+
+/// Row T13, hybrid in sync: the node is killed while most lies on disk and the oldest in memory alone. The next one sends what lies there;
+/// the rest comes when its clients send it again, so it may come behind that, and nothing else may.
+#[test]
+fn what_a_hybrid_buffer_holds_when_the_node_is_killed_is_not_lost() {
+    let load = ["--clients", "32", "--window", "100", "--payload-bytes", "16384", "--rate", "600"];
+    let plan = Chaos::plan("broker-pause=1@3+10,kill@9+0.3").buffered("hybrid").with(&["--set", MEMORY]).with(&load);
+    let Some(verdict) = plan.with(&["--late-resends"]).calm(3).acquitted() else { return };
+    everybody_waited(&verdict, "broker-pause");
+    assert!(verdict.count("replayed") > 1_000, "nothing was spilled\n{}", verdict.said());
+}

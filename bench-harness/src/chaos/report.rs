@@ -123,6 +123,8 @@ pub struct Report {
     pub strange_packets: u64,
     /// Starts of the product after the first.
     pub restarts: u32,
+    /// What a client has sent again may come behind what it sent later.
+    pub late_resends: bool,
     /// Ends of the product that nobody asked for.
     pub crashes: Vec<String>,
     /// Ends by SIGTERM.
@@ -256,6 +258,9 @@ impl Report {
             // Nobody but Kafka can keep what it has lost; it has to be told.
             verdict.lost = if alarm.is_exact() { 0 } else { alarm.untold + alarm.unfounded + 1 };
         }
+        if self.late_resends {
+            verdict.reorder_resend = 0;
+        }
         verdict.is_clean(self.restarts > 0)
             && self.poison.as_ref().is_none_or(Poison::is_clean)
             && self.drained
@@ -276,6 +281,7 @@ impl Report {
         table.load_style(presets::UTF8_BORDERS_ONLY);
         table.set_header(["ledger", "", "must be"]);
         let dup2_bound = if self.restarts > 0 { String::new() } else { "0".to_owned() };
+        let late_bound = if self.late_resends { String::new() } else { "0".to_owned() };
         let rows = [
             ("sent", v.sent, String::new()),
             ("acknowledged", v.acked, String::new()),
@@ -295,6 +301,7 @@ impl Report {
             ("doubled by clients", v.dup_resend, format!("≤ {}", v.resent)),
             ("doubled at QoS 2", v.dup2, dup2_bound),
             ("out of order", v.reorder, "0".to_owned()),
+            ("out of order, sent again", v.reorder_resend, late_bound),
             ("clients in another partition since", v.moved, String::new()),
             ("connections lost unprovoked", self.disconnects_unprovoked, String::new()),
         ];

@@ -130,7 +130,10 @@ impl<'a> Judge<'a> {
             *first = Some(place);
             self.verdict.delivered += 1;
             let highest = seen.highest.entry(place.partition).or_default();
-            if stamp.sequence < *highest {
+            if stamp.sequence < *highest && stamp.attempt > 0 {
+                self.verdict.reorder_resend += 1;
+                self.tell("reorder_resend", Some(stamp), &[place.tell(stamp.sequence)]);
+            } else if stamp.sequence < *highest {
                 self.verdict.reorder += 1;
                 self.tell("reorder", Some(stamp), &[place.tell(stamp.sequence)]);
             } else {

@@ -43,6 +43,9 @@ pub struct Verdict {
     pub dup2: u64,
     /// First copies that stand behind a later message of their client, or came to another partition after it. Must be 0.
     pub reorder: u64,
+    /// The same of messages that came only when their client had sent them again. Must be 0 unless a buffer sends later ones first: hybrid,
+    /// in sync, after the product was killed.
+    pub reorder_resend: u64,
     /// Clients whose messages went on in another partition, once there were more.
     pub moved: u64,
     /// Those of the lost for which a later acknowledged message of their client is there.
@@ -52,7 +55,8 @@ pub struct Verdict {
 impl Verdict {
     /// True if nothing is there that must not be. `restarted`: the product's sessions were lost on the way.
     pub fn is_clean(&self, restarted: bool) -> bool {
-        let never = self.lost + self.ghost + self.corrupt + self.misrouted + self.dup_own + self.reorder;
+        let order = self.reorder + self.reorder_resend;
+        let never = self.lost + self.ghost + self.corrupt + self.misrouted + self.dup_own + order;
         never == 0 && self.dup_resend <= self.resent && (restarted || self.dup2 == 0)
     }
 }

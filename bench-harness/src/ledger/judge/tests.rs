@@ -83,6 +83,7 @@ const GOOD: Verdict = Verdict {
     dup_resend: 0,
     dup2: 0,
     reorder: 0,
+    reorder_resend: 0,
     moved: 0,
     gap_then_later: 0,
 };
@@ -129,6 +130,11 @@ fn a_first_copy_behind_a_later_message_is_out_of_order() {
     copies.swap(1, 2);
     let findings = check(&copies, Verdict { reorder: 1, ..GOOD });
     assert!(!findings.verdict.is_clean(true));
+    // One that was lost at first, and came when it was sent again.
+    copies[2].2 = 1;
+    let findings = check(&copies, Verdict { reorder_resend: 1, ..GOOD });
+    assert!(!findings.verdict.is_clean(true));
+    assert_eq!(findings.bad[0].what, "reorder_resend");
 }
 
 #[test]

@@ -18,6 +18,7 @@ const WATERMARK: &str = "tests/tests/memory_above_the_watermark_is_given_back.rs
 const WRITER: &str = "engine/src/sink/kafka/tests.rs";
 const GIVEN_UP: &str = "engine/src/sink/kafka/tests/given_up.rs";
 const HEALTH: &str = "engine/src/sink/kafka/tests/health.rs";
+const EMBEDDED: &str = "tests/tests/kafka_tools_read_the_embedded_log.rs";
 const KERBEROS: &str = "tests/tests/kerberos_lets_us_in.rs";
 const LINKS: &str = "engine/src/sink/kafka/tests/links.rs";
 const TLS: &str = "engine/tests/driver/tls.rs";
@@ -27,8 +28,6 @@ const PARTITIONING: &str = "engine/src/sink/partitioning.rs";
 
 /// Section, option, and the test that feels it: file and name.
 const TESTS: &[(&str, &str, &str, &str)] = &[
-    ("connectors", "type", SECURITY, "confluent_presets_tls_and_plain"),
-    ("connectors", "type", TRUST, "confluent_takes_an_address_a_key_and_a_secret"),
     ("connectors", "enable", TOWARDS_KAFKA, "a_connector_that_is_not_enabled_is_not_dialled"),
     ("connectors", "bootstrap_hosts", TOWARDS_KAFKA, "any_bootstrap_host_will_do"),
     ("connectors", "bootstrap_hosts", TOWARDS_KAFKA, "a_name_is_resolved_again_at_every_dial"),
@@ -79,7 +78,7 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
     ("connectors", "tls.server_name_indication", TLS, "a_name_is_told_to_the_server_unless_that_is_off"),
     ("connectors", "tls.versions", TLS, "both_versions_carry_requests_and_answers"),
     ("connectors", "tls.ciphers", TLS, "suites_are_those_that_were_asked_for"),
-    ("connectors", "bind", "tests/tests/kafka_tools_read_the_embedded_log.rs", "kcat_lists_consumes_and_queries"),
+    ("connectors", "bind", EMBEDDED, "kcat_lists_consumes_and_queries"),
     ("connectors", "partitions", FELT, "the_embedded_log_keeps_so_much_in_files_of_such_a_size"),
     ("connectors", "retention_time", FELT, "the_embedded_log_keeps_so_much_in_files_of_such_a_size"),
     ("connectors", "retention_bytes", FELT, "the_embedded_log_keeps_so_much_in_files_of_such_a_size"),
@@ -138,6 +137,19 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
     ("sinks", "buffer.memory_overload_protection", WATERMARK, "publishers_wait_while_somebody_else_has_the_memory"),
 ];
 
+/// Value of `connectors.type`, and the test that feels it: file and name.
+const TYPES: &[(&str, &str, &str)] = &[
+    ("kafka", HOLDS, "keys_values_and_timestamps_follow_their_templates"),
+    ("confluent", SECURITY, "confluent_presets_tls_and_plain"),
+    ("confluent", TRUST, "confluent_takes_an_address_a_key_and_a_secret"),
+    ("embedded", EMBEDDED, "kcat_lists_consumes_and_queries"),
+    ("embedded", FELT, "what_is_discarded_is_counted_and_kept_nowhere"),
+    ("discard", FELT, "what_is_discarded_is_counted_and_kept_nowhere"),
+];
+
+/// Its values have rows of their own.
+const TYPE: (&str, &str) = ("connectors", "type");
+
 /// For people: nothing reads them.
 const WITHOUT_EFFECT: [(&str, &str); 2] = [("connectors", "description"), ("sinks", "description")];
 
@@ -166,14 +178,32 @@ fn options(page: &str) -> BTreeSet<(String, String)> {
 fn each_has_its_test() {
     let options = options(&read("docs/reference/configuration.md"));
     assert!(options.len() > 70, "the page reads otherwise now: {options:?}");
-    let listed = TESTS.iter().map(|(section, option, ..)| (*section, *option)).chain(WITHOUT_EFFECT);
+    let listed = TESTS.iter().map(|(section, option, ..)| (*section, *option)).chain([TYPE]).chain(WITHOUT_EFFECT);
     let listed: BTreeSet<(String, String)> = listed.map(|(s, o)| (s.to_owned(), o.to_owned())).collect();
     let unfelt: Vec<_> = options.difference(&listed).collect();
     assert!(unfelt.is_empty(), "write a test that shows what these do, and name it in this file: {unfelt:?}");
     let gone: Vec<_> = listed.difference(&options).collect();
     assert!(gone.is_empty(), "there are no such options: {gone:?}");
     for (section, option, file, test) in TESTS {
-        let there = read(file).contains(&format!("fn {test}("));
-        assert!(there, "{section}.{option}: there is no test {test} in {file}");
+        assert_there(file, test, &format!("{section}.{option}"));
     }
+}
+
+#[test]
+fn each_type_of_connector_has_its_test() {
+    let page = read("docs/reference/configuration.md");
+    let (_, connectors) = page.split_once("## `[connectors.").expect("the section of connectors");
+    let row = connectors.lines().find(|line| line.starts_with("| `type` |")).expect("the option");
+    // Quoted words of the second column.
+    let kinds = row.split('|').nth(2).expect("a column").split('"').skip(1).step_by(2);
+    let listed: BTreeSet<&str> = TYPES.iter().map(|(kind, ..)| *kind).collect();
+    assert_eq!(kinds.collect::<BTreeSet<_>>(), listed, "each type needs a test in this file");
+    for (kind, file, test) in TYPES {
+        assert_there(file, test, &format!("connectors.type = {kind}"));
+    }
+}
+
+#[track_caller]
+fn assert_there(file: &str, test: &str, what: &str) {
+    assert!(read(file).contains(&format!("fn {test}(")), "{what}: there is no test {test} in {file}");
 }

@@ -228,6 +228,26 @@ fn a_batch_holds_so_many_bytes_and_a_partition_so_many() {
     assert_eq!(burst(&format!("{limit}\nbuffer.per_partition_limit = \"1MB\""), 100).0, 0);
 }
 
+/// A connector of type `discard` needs no broker, counts what it is given, and keeps none of it; one of type `embedded` keeps the same
+/// messages for whoever speaks Kafka's protocol.
+#[test]
+fn what_is_discarded_is_counted_and_kept_nowhere() {
+    const GRAVE: &str = "[connectors.grave]\ntype = \"discard\"\n[sinks.lost]\nconnector = \"grave\"\n\
+                         source_topics = [\"lost/#\"]\ntopic = \"mqtt\"";
+    const KEPT: &str = "source_topics = [\"kept/#\"]\ntopic = \"mqtt\"\nvalue = \"${payload}\"";
+    let node = Plan::embedded().section(GRAVE).only_sink(KEPT).start();
+    let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+    for (topic, times) in [("lost/t", 30), ("kept/t", 7)] {
+        client.publish_all_acked(topic, std::iter::repeat_n(topic.as_bytes(), times), 1);
+    }
+    let metrics = node.metrics();
+    let success = |sink: &str| metrics.sum("aqueduct_sink_success_total", &[&format!("sink=\"{sink}\"")]);
+    assert_eq!((success("lost"), success("main")), (30.0, 7.0));
+    let kept = kafka::read(&node.bootstrap(), "mqtt");
+    assert_eq!(kept.len(), 7);
+    assert!(kept.iter().all(|record| record.value.as_deref() == Some(b"kept/t")), "{kept:?}");
+}
+
 /// The files of the embedded log's topic, by partition: how many bytes each has.
 fn segments(node: &Node) -> BTreeMap<PathBuf, Vec<u64>> {
     let mut found: BTreeMap<PathBuf, Vec<u64>> = BTreeMap::new();

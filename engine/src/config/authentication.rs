@@ -6,7 +6,7 @@ use super::kind::choice::{Choice, Words, words};
 use super::kind::text::{File, Secret, SecretText, Text};
 use super::kind::url::{Url, UrlText};
 use super::kind::{Complaint, Described, Kind, Optional, World};
-use super::option::{absent, derived, options};
+use super::option::{absent, derived, options, or};
 use super::problem::Problem;
 use super::reader::Reader;
 use super::value::{Raw, Value};
@@ -45,8 +45,8 @@ options! {
         /// gssapi: the file that holds the principal's key. Tickets are fetched with it, kept in memory and renewed.
         "authentication.keytab_file" => keytab_file: Option<PathBuf> =
             Optional(File), absent("/etc/aqueduct/aqueduct.keytab"), live;
-        /// gssapi: first part of the brokers' principals, `kafka` unless given; the second is the name a broker is dialled by.
-        "authentication.service_name" => service_name: Option<String> = Optional(Text), absent("kafka"), live;
+        /// gssapi: first part of the brokers' principals; the second is the name a broker is dialled by.
+        "authentication.service_name" => service_name: String = Text, or("kafka"), live;
         /// oauthbearer: where tokens are issued, http or https (verified against the system's authorities and
         /// `tls.cacertfile`).
         "authentication.token_endpoint" => token_endpoint: Option<Url> =
@@ -146,7 +146,7 @@ impl Authentication {
             Mechanism::Gssapi => Some(Self::Gssapi {
                 principal: options.principal?,
                 keytab_file: options.keytab_file?,
-                service_name: options.service_name.unwrap_or_else(|| "kafka".to_string()),
+                service_name: options.service_name,
             }),
             Mechanism::OauthBearer => Some(Self::OauthBearer(OauthClient {
                 token_endpoint: options.token_endpoint?,

@@ -37,8 +37,9 @@ options! {
         /// Opens the private key, if that is encrypted (PKCS#8, `BEGIN ENCRYPTED PRIVATE KEY`).
         "tls.password" => key_password: Option<Secret> =
             Optional(SecretText), absent("{ file = \"/run/secrets/client-key-password\" }"), live;
-        /// Most certificates between a broker's own and a trusted one.
-        "tls.depth" => depth: u32 = Count::within(0, 10), or("10"), live;
+        /// Most certificates that a broker may show beside its own, those that sign themselves not counted. Whatever it is, a
+        /// path of more than six from the broker's to a trusted one is refused.
+        "tls.depth" => depth: u32 = Count::within(0, 255), or("10"), live;
         /// Resumes an earlier session at a reconnect, which saves the broker a signature.
         "tls.reuse_sessions" => reuse_sessions: bool = Flag, or("true"), live;
         /// The name a broker is asked for and has to prove: `auto` is the host that is dialled; a name stands for every

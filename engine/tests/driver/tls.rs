@@ -53,8 +53,8 @@ fn through(client: Arc<Client>) -> SocketOptions {
 struct Server {
     wants_certificate: bool,
     only_v1_2: bool,
-    /// Shows a certificate more, which is not its own.
-    long_chain: bool,
+    /// Shows so many certificates more, which are not its own.
+    others: usize,
     /// Remembers sessions from one connection to the next.
     remembering: Option<Arc<ServerConfig>>,
 }
@@ -72,9 +72,8 @@ impl Server {
             true => builder.with_client_cert_verifier(verifier.build().expect("a verifier")),
             false => builder.with_no_client_auth(),
         };
-        let shown = if self.long_chain { &["server.pem", "client.pem"][..] } else { &["server.pem"] };
-        let chain =
-            shown.iter().map(|name| CertificateDer::from_pem_file(file(name)).expect("a certificate")).collect();
+        let shown = std::iter::once("server.pem").chain(std::iter::repeat_n("client.pem", self.others));
+        let chain = shown.map(|name| CertificateDer::from_pem_file(file(name)).expect("a certificate")).collect();
         let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
         Arc::new(builder.with_single_cert(chain, key).expect("a pair"))
     }
@@ -219,10 +218,15 @@ fn a_server_has_to_be_the_one_that_was_dialled() {
 
 #[test]
 fn a_chain_may_be_so_long() {
-    let long = || Server { long_chain: true, ..Server::default() };
-    answered(Server::default(), "depth = 0");
-    answered(long(), "depth = 1");
-    refused(long(), "depth = 0", "1 certificates stand between the broker's own and a trusted one, tls.depth is 0");
+    let others = |others| Server { others, ..Server::default() };
+    answered(others(0), "depth = 0");
+    answered(others(1), "depth = 1");
+    refused(others(1), "depth = 0", "1 certificates stand between the broker's own and a trusted one, tls.depth is 0");
+    // Ten unless more are wanted.
+    answered(others(10), "");
+    refused(others(11), "", "11 certificates stand between the broker's own and a trusted one, tls.depth is 10");
+    answered(others(11), "depth = 11");
+    answered(others(11), "depth = 255");
 }
 
 #[test]

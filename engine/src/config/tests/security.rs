@@ -34,6 +34,16 @@ fn confluent_presets_tls_and_plain() {
 }
 
 #[test]
+fn a_chain_may_be_allowed_to_have_up_to_255_certificates_more() {
+    for good in [0, 10, 11, 255] {
+        assert_eq!(security(&format!("tls.depth = {good}")).tls.depth, good);
+    }
+    let problems = load(&format!("{BASE}[connectors.x]\ntls.depth = 256\n")).expect_err("more than 255");
+    let said = rendered(problems.iter());
+    assert!(said.contains("tls.depth") && said.contains("255"), "{said}");
+}
+
+#[test]
 fn tokens_have_scope_and_extensions() {
     let text = "authentication = { mechanism = \"oauthbearer\", token_endpoint = \"https://login.test/t\", client_id = \"c\", \
                 client_secret = \"s\", scope = \"kafka\", extensions = { logicalCluster = \"lkc-1\" } }\ntls.enable = true";

@@ -127,6 +127,7 @@ impl SystemArgs {
             set: self.set.clone(),
             ceiling_args: self.ceiling_arg.clone(),
             routes: Vec::new(),
+            unmatched_sinks: 0,
             variables: Vec::new(),
             group: None,
             eager: false,
@@ -188,7 +189,7 @@ impl Command {
             }
             Self::Workloads => {
                 for (name, _) in CANONICAL {
-                    println!("{name:5} {}", Workload::load(name)?.about);
+                    println!("{name:6} {}", Workload::load(name)?.about);
                 }
                 Ok(true)
             }

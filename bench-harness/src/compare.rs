@@ -2,10 +2,12 @@
 //! ceiling: `compare ceiling balanced` says how far from it the product is.
 //!
 //! Each pair runs A and B back to back, every second pair B first. The answer per metric is the ratio of medians (B over
-//! A), the least and greatest ratio within a pair, an interval from resampling the pairs, and how many pairs agree.
+//! A), the least and greatest ratio within a pair, an interval from resampling the pairs, and how many pairs agree. Of several B each
+//! has pairs of its own with A: what each of some features costs is one command.
 //!
-//! With `--systems` it is not two but any number, systems of others among them: see `systems`.
+//! With `--systems` it is not pairs but rows, of any number of systems, those of others among them: see `systems`.
 
+mod pairs;
 mod statistics;
 mod systems;
 
@@ -13,14 +15,10 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
-use miette::Result;
-use serde::Serialize;
+use miette::{IntoDiagnostic, Result, WrapErr};
 
 use self::statistics::Ratio;
 use crate::cli::SystemArgs;
-use crate::machine::Machine;
-use crate::result::Metrics;
-use crate::run::Bench;
 use crate::system::{Setup, System};
 
 /// What is compared, with its name for people.
@@ -35,15 +33,18 @@ const METRICS: [(&str, &str); 8] = [
     ("idle_cpu_percent", "idle CPU, % of a core"),
 ];
 
+/// In the place of a setting of the product: so many sinks more.
+const UNMATCHED_SINKS: &str = "unmatched_sinks=";
+
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// A binary (a path), a profile, a setting (key=value), or the word `ceiling`
     #[arg(required_unless_present = "systems")]
     pub a: Option<String>,
-    /// Another
+    /// Another, or several, each of them in pairs with the first; `unmatched_sinks=N` has N sinks more, which match no message
     #[arg(required_unless_present = "systems")]
-    pub b: Option<String>,
+    pub b: Vec<String>,
     /// Instead of two: `ours`, `ceiling`, profiles, builds, and systems of others, each with settings behind a colon if need be
     /// (mochi:linger=1ms), the first being what the others are compared to
     #[arg(long, value_delimiter = ',', value_name = "SYSTEM,...", conflicts_with_all = ["a", "b"])]
@@ -54,8 +55,8 @@ pub struct CompareArgs {
     /// How often each of `--systems` is killed with signal 9 under load
     #[arg(long, default_value_t = 5, value_name = "N", requires = "systems")]
     pub kills: u32,
-    /// Keep what `--systems` gave as this section of results.json, from which `report` makes the pages
-    #[arg(long, value_name = "SECTION", requires = "systems")]
+    /// Keep the results as this section of results.json, from which `report` makes the pages
+    #[arg(long, value_name = "SECTION")]
     pub save: Option<String>,
     /// The load
     #[arg(long, default_value = "a")]
@@ -63,49 +64,24 @@ pub struct CompareArgs {
     /// Pairs of runs
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub pairs: u32,
+    /// Fail if a B takes more than so many times the CPU of A
+    #[arg(long, value_name = "RATIO", conflicts_with = "systems")]
+    pub at_most: Option<f64>,
     /// What is measured
     #[command(flatten)]
     pub system_args: SystemArgs,
 }
 
-/// The line for programs.
-#[derive(Debug, Serialize)]
-struct Comparison<'a> {
-    a: &'a str,
-    b: &'a str,
-    workload: &'a str,
-    pairs: u32,
-    ratios: Vec<Ratio>,
-    machine: Machine,
-}
-
-/// Runs the pairs and prints the ratios. False if a run lost, doubled or reordered something.
+/// Compares, and prints what is found. False if that is not good.
 pub fn run(args: &CompareArgs) -> Result<bool> {
-    let (Some(a), Some(b)) = (&args.a, &args.b) else { return systems::run(args) };
-    let machine = Machine::here();
-    let workload = args.system_args.workload(&args.workload)?;
-    let (setup_a, setup_b) = (setup_of(a, &args.system_args)?, setup_of(b, &args.system_args)?);
-    let mut bench = Bench::open(&args.system_args)?;
-    let mut pairs = Vec::new();
-    for pair in 0..args.pairs {
-        let first_is_a = pair % 2 == 0;
-        let first = bench.measure(&workload, if first_is_a { &setup_a } else { &setup_b }, false)?;
-        let second = bench.measure(&workload, if first_is_a { &setup_b } else { &setup_a }, false)?;
-        pairs.push(if first_is_a { (first, second) } else { (second, first) });
+    match &args.a {
+        Some(a) => pairs::run(a, args),
+        None => systems::run(args),
     }
-    drop(bench);
-    let ratios: Vec<Ratio> = METRICS.iter().filter_map(|(metric, label)| ratio_of(metric, label, &pairs)).collect();
-    let clean = pairs.iter().all(|(a, b)| is_clean(a) && is_clean(b));
-    if !args.system_args.json {
-        println!("{}", to_table(a, b, &args.workload, &ratios));
-    }
-    let line = Comparison { a, b, workload: &args.workload, pairs: args.pairs, ratios, machine };
-    println!("{}", serde_json::to_string(&line).unwrap_or_default());
-    Ok(clean)
 }
 
 /// `ours` is the product as it comes, the names of other systems are theirs, with their settings behind a colon; a text with `=` is a
-/// setting of ours, a path a build, anything else a profile.
+/// setting of ours, or of the harness's configuration of ours, a path a build, anything else a profile.
 pub(crate) fn setup_of(what: &str, args: &SystemArgs) -> Result<Setup> {
     let (name, settings) = what.split_once(':').unwrap_or((what, ""));
     let other = System::from_str(name, false).ok().filter(|system| *system != System::Aqueduct);
@@ -118,7 +94,9 @@ pub(crate) fn setup_of(what: &str, args: &SystemArgs) -> Result<Setup> {
     if what == "ours" {
         return Ok(setup);
     }
-    if what.contains('=') {
+    if let Some(sinks) = what.strip_prefix(UNMATCHED_SINKS) {
+        setup.unmatched_sinks = sinks.parse().into_diagnostic().wrap_err_with(|| what.to_owned())?;
+    } else if what.contains('=') {
         setup.set.push(what.to_owned());
     } else if what.contains('/') || Path::new(what).is_file() {
         setup.binary = what.into();
@@ -126,15 +104,6 @@ pub(crate) fn setup_of(what: &str, args: &SystemArgs) -> Result<Setup> {
         setup.profile = Some(what.to_owned());
     }
     Ok(setup)
-}
-
-fn ratio_of(metric: &str, label: &str, pairs: &[(Metrics, Metrics)]) -> Option<Ratio> {
-    let values: Option<Vec<(f64, f64)>> = pairs.iter().map(|(a, b)| Some((*a.get(metric)?, *b.get(metric)?))).collect();
-    values.map(|values| Ratio::of(metric, label, &values))
-}
-
-fn is_clean(metrics: &Metrics) -> bool {
-    ["lost", "duplicated", "reordered", "corrupt"].iter().all(|fault| metrics.get(fault).is_none_or(|n| *n == 0.0))
 }
 
 fn to_table(a: &str, b: &str, workload: &str, ratios: &[Ratio]) -> String {
@@ -161,4 +130,29 @@ fn to_table(a: &str, b: &str, workload: &str, ratios: &[Ratio]) -> String {
         ]);
     }
     format!("A = {a}, B = {b}\n{table}")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn arguments(line: &[&str]) -> Box<CompareArgs> {
+        match Cli::try_parse_from(["aqueduct-bench", "compare"].iter().chain(line)).map(|cli| cli.command) {
+            Ok(Command::Compare(args)) => Box::new(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn sinks_that_match_nothing_are_no_setting_of_the_product() {
+        let args = arguments(&["balanced", "unmatched_sinks=49", "sinks.s.compression=lz4"]);
+        assert_eq!(args.b, ["unmatched_sinks=49", "sinks.s.compression=lz4"]);
+        let [more, compressed] = [0, 1].map(|b| setup_of(&args.b[b], &args.system_args).unwrap());
+        assert_eq!((more.unmatched_sinks, more.set), (49, Vec::new()));
+        assert_eq!((compressed.unmatched_sinks, compressed.set), (0, vec!["sinks.s.compression=lz4".to_owned()]));
+        assert!(setup_of("unmatched_sinks=many", &args.system_args).is_err());
+    }
 }

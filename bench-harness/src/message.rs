@@ -1,4 +1,4 @@
-//! One benchmark message: a stamp that names it, then filler that is the same in every message.
+//! One benchmark message: a stamp that names it, then filler that is the same in every message, or telemetry in JSON.
 //!
 //! ```text
 //! payload  0        4          8                    payload_bytes
@@ -7,7 +7,13 @@
 //! ```
 //!
 //! The client index and the sequence number make every message of a run unique, so a reader of the Kafka topic can say
-//! which messages are lost, twice there or out of order. The filler is checked too: a byte moved is a corrupt record.
+//! which messages are lost, twice there or out of order. What follows is checked too: a byte moved is a corrupt record.
+
+mod telemetry;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::telemetry::{TELEMETRY_BYTES_MIN, Telemetry};
 
 /// Bytes of the stamp at the start of every payload.
 pub const STAMP_BYTES: usize = 8;
@@ -35,7 +41,42 @@ impl Stamp {
     }
 }
 
-/// The filler behind the stamp in a payload of `payload_bytes`: printable, compressible about as well as telemetry.
+/// What stands behind the stamp.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Payload {
+    /// The same digits in every message.
+    #[default]
+    Filler,
+    /// JSON whose readings differ.
+    Json,
+}
+
+/// Judges what stands behind a stamp, of whichever kind it is.
+#[derive(Debug)]
+pub struct Bodies {
+    filler: Vec<u8>,
+    telemetry: Option<Telemetry>,
+}
+
+impl Bodies {
+    /// Of payloads of so many bytes.
+    pub fn new(payload_bytes: usize) -> Self {
+        let body_bytes = payload_bytes.saturating_sub(STAMP_BYTES);
+        let telemetry = (body_bytes >= TELEMETRY_BYTES_MIN).then(|| Telemetry::new(body_bytes));
+        Self { filler: filler(payload_bytes), telemetry }
+    }
+
+    /// Whether the body is byte for byte what was sent with this stamp. Filler never begins with a brace.
+    pub fn is_intact(&mut self, stamp: Stamp, body: &[u8]) -> bool {
+        match &mut self.telemetry {
+            Some(telemetry) if body.starts_with(b"{") => body == telemetry.of(stamp),
+            _ => body == self.filler,
+        }
+    }
+}
+
+/// The filler behind the stamp in a payload of `payload_bytes`: printable.
 pub fn filler(payload_bytes: usize) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

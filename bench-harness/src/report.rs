@@ -3,6 +3,7 @@
 
 pub mod html;
 pub mod markdown;
+pub mod pairs;
 pub mod plot;
 
 use std::fs;

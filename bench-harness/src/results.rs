@@ -50,6 +50,30 @@ pub struct Row {
     /// What it lost when it was killed, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kills: Option<Kills>,
+    /// Its CPU against that of the first row, if both ran back to back in pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paired: Option<Paired>,
+}
+
+/// What pairs of runs say of one against the other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Paired {
+    /// CPU over CPU.
+    pub ratio: Estimate,
+    /// CPU-seconds per million more.
+    pub more: Estimate,
+}
+
+/// A figure from pairs, and how sure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// That of the medians of both sides.
+    pub of_medians: f64,
+    /// Least and greatest of one pair.
+    pub spread: [f64; 2],
+    /// The middle 95 % of what it is when the pairs are drawn again with replacement. Absent below five pairs, which are too few to
+    /// draw from.
+    pub interval: Option<[f64; 2]>,
 }
 
 /// Kills with signal 9 under load, all cycles together.
@@ -70,7 +94,6 @@ pub struct Kills {
 impl Row {
     /// A row of an outcome.
     pub fn of(system: &str, about: Option<String>, puback: Puback, outcome: &Outcome) -> Self {
-        let round = |value: f64| (value * 1e6).round() / 1e6;
         Self {
             workload: outcome.workload.clone(),
             system: system.to_owned(),
@@ -79,8 +102,24 @@ impl Row {
             median: outcome.median.iter().map(|(name, value)| ((*name).to_owned(), round(*value))).collect(),
             spread: outcome.spread.iter().map(|(name, range)| ((*name).to_owned(), range.map(round))).collect(),
             kills: None,
+            paired: None,
         }
     }
+}
+
+impl Estimate {
+    /// As it is kept.
+    pub fn rounded(self) -> Self {
+        Self {
+            of_medians: round(self.of_medians),
+            spread: self.spread.map(round),
+            interval: self.interval.map(|interval| interval.map(round)),
+        }
+    }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
 }
 
 /// Where the results are kept.

@@ -20,6 +20,7 @@ use crate::reaper::{self, Duty};
 use crate::result::{Metrics, Outcome};
 use crate::scrape::Scrape;
 use crate::syscalls::SyscallTrace;
+use crate::system::aqueduct::unmatched_topic;
 use crate::system::kafka::Cluster;
 use crate::system::{Connector, Running, Setup, System};
 use crate::verify::{Reader, Topic};
@@ -61,6 +62,8 @@ pub struct Bench {
     progress: Progress,
     gauge: Arc<Gauge>,
     runs: usize,
+    /// Topics that were made for sinks that match nothing.
+    unmatched: u32,
     keep: bool,
 }
 
@@ -75,7 +78,8 @@ impl Bench {
             reaper::enrol(Duty::Directory(dir.clone()));
         }
         let progress = Progress::new(!args.json);
-        let mut bench = Self { dir, cluster: None, progress, gauge: Arc::default(), runs: 0, keep: args.keep };
+        let mut bench =
+            Self { dir, cluster: None, progress, gauge: Arc::default(), runs: 0, unmatched: 0, keep: args.keep };
         if args.connector == Connector::Kafka {
             bench.progress.step("starting Kafka");
             let kafka_dir = args.kafka_dir.clone().unwrap_or_else(|| bench.dir.join("kafka"));
@@ -112,6 +116,7 @@ impl Bench {
         let admin = setup.bootstrap.as_deref().map(Reader::connect).transpose()?;
         if let Some(admin) = &admin {
             admin.create_topic(&setup.topic, workload.partitions)?;
+            self.create_unmatched(admin, setup.unmatched_sinks)?;
         }
         self.step("starting the system");
         let mut running = setup.start()?;
@@ -125,6 +130,15 @@ impl Bench {
             let _ = std::fs::remove_dir_all(&setup.dir);
         }
         Ok(metrics)
+    }
+
+    /// Topics of sinks that match nothing, once for all repeats.
+    fn create_unmatched(&mut self, admin: &Reader, sinks: u32) -> Result<()> {
+        for number in self.unmatched + 1..=sinks {
+            admin.create_topic(&unmatched_topic(number), 1)?;
+            self.unmatched = number;
+        }
+        Ok(())
     }
 
     fn measure_running(

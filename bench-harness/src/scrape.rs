@@ -73,6 +73,8 @@ impl Scrape {
         put("own_backpressure_pauses", sum("aqueduct_backpressure_pauses_total"));
         put("own_batch_bytes_mean", sum("aqueduct_sink_batch_bytes_total") / sum("aqueduct_sink_batches_total"));
         put("own_batches_per_request", sum("aqueduct_sink_batches_total") / sum("aqueduct_sink_requests_total"));
+        let (sent, batched) = (sum("aqueduct_sink_sent_bytes_total"), sum("aqueduct_sink_batch_bytes_total"));
+        put("own_sent_percent", 100.0 * sent / batched);
         let syncs = sum("aqueduct_sink_buffer_syncs_total");
         if syncs > 0.0 {
             put("syncs_per_second", syncs / seconds);
@@ -119,6 +121,7 @@ mod tests {
              aqueduct_busy_nanoseconds_total{shard=\"1\"} 500000000\n\
              aqueduct_sink_batches_total{sink=\"s\"} 4\n\
              aqueduct_sink_batch_bytes_total{sink=\"s\"} 400\n\
+             aqueduct_sink_sent_bytes_total{sink=\"s\"} 100\n\
              aqueduct_reads_total{shard=\"0\"} 50\n",
         );
         let mut metrics = Metrics::new();
@@ -126,6 +129,7 @@ mod tests {
         assert_eq!(metrics["own_busy_share_most"], 0.5);
         assert_eq!(metrics["own_busy_share_least"], 0.25);
         assert_eq!(metrics["own_batch_bytes_mean"], 100.0);
+        assert_eq!(metrics["own_sent_percent"], 25.0);
         assert_eq!(metrics["own_reads_per_message"], 0.5);
     }
 }

@@ -99,6 +99,8 @@ pub struct Setup {
     pub ceiling_args: Vec<String>,
     /// For each sink the filter of its MQTT topics and its Kafka topic; where there are none, everything goes to `topic`.
     pub routes: Vec<(String, String)>,
+    /// Sinks of the product beside those, each with a topic of its own, that match no message.
+    pub unmatched_sinks: u32,
     /// Variables it is started with.
     pub variables: Vec<(String, String)>,
     /// It is started inside of the control group whose processes are listed here.

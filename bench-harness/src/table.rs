@@ -77,19 +77,30 @@ pub(crate) fn measure_all(
         let plans: Vec<Plan> = systems.iter().map(plan).collect::<Result<_>>()?;
         let samples = alternate(&plans, bench).wrap_err_with(|| format!("workload {workload}"))?;
         for ((system, plan), samples) in systems.iter().zip(&plans).zip(&samples) {
-            let mut outcome = outcome_of(plan, machine.clone());
-            outcome.condense(samples);
-            let about = plan.setup.system.peer().map(|name| Peer::load(name).map(|peer| peer.about)).transpose()?;
-            rows.push(Row::of(system, about, plan.setup.system.puback()?, &outcome));
+            let (row, outcome) = row_of(system, plan, samples, &machine)?;
+            rows.push(row);
             outcomes.push(outcome);
         }
     }
+    Ok(Measured { section: section_of(rows, &outcomes, machine, repeat as usize), outcomes })
+}
+
+/// The row of what was measured, and its outcome.
+pub(crate) fn row_of(system: &str, plan: &Plan, samples: &[Metrics], machine: &Machine) -> Result<(Row, Outcome)> {
+    let mut outcome = outcome_of(plan, machine.clone());
+    outcome.condense(samples);
+    let about = plan.setup.system.peer().map(|name| Peer::load(name).map(|peer| peer.about)).transpose()?;
+    Ok((Row::of(system, about, plan.setup.system.puback()?, &outcome), outcome))
+}
+
+/// The section of rows, as this process's command line made them.
+pub(crate) fn section_of(rows: Vec<Row>, outcomes: &[Outcome], machine: Machine, repeats: usize) -> Section {
     let mut commits: Vec<String> = outcomes.iter().map(|outcome| outcome.commit.clone()).collect();
     commits.sort_unstable();
     commits.dedup();
     commits.retain(|commit| commit != "unknown");
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-    Ok(Measured { section: Section { command, machine, commits, repeats: repeat as usize, rows }, outcomes })
+    Section { command, machine, commits, repeats, rows }
 }
 
 /// Each plan in turn, every second time the other way round.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use miette::{IntoDiagnostic, Result, WrapErr, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::message::STAMP_BYTES;
+use crate::message::{Payload, STAMP_BYTES, TELEMETRY_BYTES_MIN};
 
 /// The canonical workloads by name.
-pub const CANONICAL: [(&str, &str); 6] = [
+pub const CANONICAL: [(&str, &str); 7] = [
     ("a", include_str!("../workloads/a.toml")),
+    ("a-json", include_str!("../workloads/a-json.toml")),
     ("b", include_str!("../workloads/b.toml")),
     ("c", include_str!("../workloads/c.toml")),
     ("d", include_str!("../workloads/d.toml")),
@@ -33,6 +34,9 @@ pub struct Workload {
     pub connections: u32,
     /// Payload of every PUBLISH, at least 8.
     pub payload_bytes: usize,
+    /// What a payload is made of, behind the stamp that names it.
+    #[serde(default)]
+    pub payload: Payload,
     /// PUBLISHes a connection may have unacknowledged, 1 to 65,535; without meaning at QoS 0.
     #[serde(default = "one")]
     pub window: u32,
@@ -127,6 +131,9 @@ impl Workload {
         }
         if self.payload_bytes < STAMP_BYTES || self.payload_bytes > 1 << 20 {
             bail!("payload_bytes = {}: from {STAMP_BYTES} to 1 MiB", self.payload_bytes);
+        }
+        if self.payload == Payload::Json && self.payload_bytes < STAMP_BYTES + TELEMETRY_BYTES_MIN {
+            bail!("payload_bytes = {}: telemetry needs {}", self.payload_bytes, STAMP_BYTES + TELEMETRY_BYTES_MIN);
         }
         if self.window == 0 || self.window > 65_535 {
             bail!("window = {}: from 1 to 65,535, the number of packet ids", self.window);

@@ -57,6 +57,32 @@ fn a_run_with_kafka_reads_every_message_back() {
 }
 
 #[test]
+fn telemetry_comes_back_as_it_was_sent() {
+    let run = bench(&["run", "a-json", "--system", "ceiling", "--messages", "20000", "--json"]);
+    if had_kafka(&run) {
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let result = line(&run);
+        assert_eq!((&result["delivered"], &result["corrupt"]), (&20_000.into(), &0.into()));
+    }
+}
+
+#[test]
+fn each_of_several_is_compared_and_a_limit_is_kept() {
+    let compare = |limit| {
+        let small = ["--connector", "discard", "--messages", "20000", "--pairs", "2", "--json", "--at-most", limit];
+        bench(&[&["compare", "ceiling", "ceiling", "ceiling"][..], &small].concat())
+    };
+    let within = compare("1000");
+    let told = String::from_utf8_lossy(&within.stdout).into_owned();
+    assert_eq!(within.status.code(), Some(0), "{}", String::from_utf8_lossy(&within.stderr));
+    let ratios = told.lines().filter(|line| line.starts_with("{\"a\":\"ceiling\",\"b\":\"ceiling\"")).count();
+    assert_eq!(ratios, 2, "{told}");
+    let beyond = compare("0.001");
+    assert_eq!(beyond.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&beyond.stderr).contains("exceeds the limit of 0.001"));
+}
+
+#[test]
 fn an_honest_system_survives_its_kills_and_a_lying_one_is_convicted() {
     let honest = bench(&["kill", "--system", "ceiling", "--cycles", "2", "--seed", "7"]);
     if had_kafka(&honest) {

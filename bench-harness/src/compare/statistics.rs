@@ -1,9 +1,10 @@
-//! What pairs of measurements say about a ratio.
+//! What pairs of measurements say about a ratio or a difference.
 
 use serde::Serialize;
 
 use crate::random::Random;
 use crate::result::median_of_sorted;
+use crate::results::Estimate;
 
 /// Resamples for the interval.
 const RESAMPLES: usize = 2_000;
@@ -34,21 +35,44 @@ pub(super) struct Ratio {
 impl Ratio {
     /// From (A, B) pairs, of which there is at least one.
     pub(super) fn of(metric: &str, label: &str, pairs: &[(f64, f64)]) -> Self {
-        let mut each: Vec<f64> = pairs.iter().map(|(a, b)| b / a).collect();
-        each.sort_by(f64::total_cmp);
         let (median_a, median_b) = medians(pairs);
+        let Estimate { of_medians, spread: [least, most], interval } = ratio_of(pairs);
         Self {
             metric: metric.to_owned(),
             label: label.to_owned(),
             median_a,
             median_b,
-            ratio: median_b / median_a,
-            least: each[0],
-            most: each[each.len() - 1],
-            interval: (pairs.len() >= PAIRS_MIN).then(|| interval(pairs)),
+            ratio: of_medians,
+            least,
+            most,
+            interval,
             b_lower: pairs.iter().filter(|(a, b)| b < a).count(),
             pairs: pairs.len(),
         }
+    }
+}
+
+/// B over A.
+pub(super) fn ratio_of(pairs: &[(f64, f64)]) -> Estimate {
+    estimate(pairs, |a, b| b / a)
+}
+
+/// B less A.
+pub(super) fn difference_of(pairs: &[(f64, f64)]) -> Estimate {
+    estimate(pairs, |a, b| b - a)
+}
+
+fn estimate(pairs: &[(f64, f64)], of: fn(f64, f64) -> f64) -> Estimate {
+    let of_medians = |pairs: &[(f64, f64)]| {
+        let (a, b) = medians(pairs);
+        of(a, b)
+    };
+    let mut each: Vec<f64> = pairs.iter().map(|(a, b)| of(*a, *b)).collect();
+    each.sort_by(f64::total_cmp);
+    Estimate {
+        of_medians: of_medians(pairs),
+        spread: [each[0], each[each.len() - 1]],
+        interval: (pairs.len() >= PAIRS_MIN).then(|| interval(pairs, of_medians)),
     }
 }
 
@@ -59,18 +83,17 @@ fn medians(pairs: &[(f64, f64)]) -> (f64, f64) {
     (median_of_sorted(&a), median_of_sorted(&b))
 }
 
-fn interval(pairs: &[(f64, f64)]) -> [f64; 2] {
+fn interval(pairs: &[(f64, f64)], figure: impl Fn(&[(f64, f64)]) -> f64) -> [f64; 2] {
     // A fixed seed: the same measurements always give the same interval.
     let mut random = Random::new(0);
-    let mut ratios: Vec<f64> = (0..RESAMPLES)
+    let mut figures: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
             let drawn: Vec<_> = pairs.iter().map(|_| pairs[random.below(pairs.len() as u64) as usize]).collect();
-            let (a, b) = medians(&drawn);
-            b / a
+            figure(&drawn)
         })
         .collect();
-    ratios.sort_by(f64::total_cmp);
-    [ratios[RESAMPLES / 40], ratios[RESAMPLES - 1 - RESAMPLES / 40]]
+    figures.sort_by(f64::total_cmp);
+    [figures[RESAMPLES / 40], figures[RESAMPLES - 1 - RESAMPLES / 40]]
 }
 
 #[cfg(test)]
@@ -83,6 +106,14 @@ mod tests {
         let ratio = Ratio::of("m", "m", &pairs);
         assert!((ratio.ratio - 1.1).abs() < 1e-9 && ratio.interval.is_some_and(|[low, high]| high - low < 1e-9));
         assert_eq!((ratio.b_lower, ratio.pairs), (0, 9));
+    }
+
+    #[test]
+    fn a_difference_is_that_of_the_medians_and_its_spread_that_of_pairs() {
+        let pairs = [(1.0, 1.25), (2.0, 2.5), (4.0, 4.25)];
+        assert_eq!(difference_of(&pairs), Estimate { of_medians: 0.5, spread: [0.25, 0.5], interval: None });
+        let same: Vec<(f64, f64)> = (1..=9).map(|n| (f64::from(n), f64::from(n) + 0.5)).collect();
+        assert_eq!(difference_of(&same).interval, Some([0.5, 0.5]));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! PUBLISH frames, encoded once and patched in place.
 //!
-//! A block holds as many equal frames as one `send` may carry. Before a send, topic digits, packet id and stamp of the
-//! first n frames are overwritten; everything else stays. The block is shared by all clients, so it lives in the cache.
+//! A block holds as many equal frames as one `send` may carry. Before a send, topic digits, packet id, stamp and the digits of
+//! telemetry of the first n frames are overwritten; everything else stays. The block is shared by all clients, so it lives in the cache.
 
-use crate::message::{self, STAMP_BYTES, Stamp};
+use crate::message::{self, Payload, STAMP_BYTES, Stamp, Telemetry};
 use crate::mqtt_wire::{self, PublishLayout};
 use crate::workload::Workload;
 
@@ -15,13 +15,20 @@ pub(super) struct Frames {
     bytes: Vec<u8>,
     layout: PublishLayout,
     count: u32,
+    telemetry: Option<Telemetry>,
 }
 
 impl Frames {
     /// A block for the workload's message size; it holds a whole window if that fits.
     pub(super) fn new(workload: &Workload) -> Self {
-        let mut payload = vec![0; STAMP_BYTES];
-        payload.extend(message::filler(workload.payload_bytes));
+        let json = workload.payload == Payload::Json;
+        let mut telemetry = json.then(|| Telemetry::new(workload.payload_bytes - STAMP_BYTES));
+        let stamp = Stamp { client: 0, sequence: 0 };
+        let mut payload = stamp.to_bytes().to_vec();
+        match &mut telemetry {
+            Some(telemetry) => payload.extend(telemetry.of(stamp)),
+            None => payload.extend(message::filler(workload.payload_bytes)),
+        }
         let mut bytes = Vec::new();
         let layout = mqtt_wire::put_publish(&mut bytes, workload.qos, &message::topic(0), &payload);
         let fit = (BLOCK_BYTES_MAX / layout.frame_bytes).max(1) as u32;
@@ -30,7 +37,7 @@ impl Frames {
         for _ in 1..count {
             bytes.extend_from_slice(&one);
         }
-        Self { bytes, layout, count }
+        Self { bytes, layout, count, telemetry }
     }
 
     /// Frames that one block holds.
@@ -47,7 +54,11 @@ impl Frames {
             if let Some(at) = packet_id_at {
                 frame[at..at + 2].copy_from_slice(&packet_id(sequence).to_be_bytes());
             }
-            frame[payload_at..payload_at + STAMP_BYTES].copy_from_slice(&Stamp { client, sequence }.to_bytes());
+            let (stamp, payload) = (Stamp { client, sequence }, &mut frame[payload_at..]);
+            payload[..STAMP_BYTES].copy_from_slice(&stamp.to_bytes());
+            if let Some(telemetry) = &self.telemetry {
+                telemetry.patch(&mut payload[STAMP_BYTES..], stamp);
+            }
         }
         used
     }
@@ -61,6 +72,24 @@ pub(super) fn packet_id(sequence: u32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_frame_of_telemetry_bears_its_own() {
+        let mut frames = Frames::new(&Workload::load("a-json").unwrap());
+        let block = frames.patch(7, message::topic(7).as_bytes(), 5, 2).to_vec();
+        let (first, length) = mqtt_wire::packet(&block).unwrap().unwrap();
+        let (second, _) = mqtt_wire::packet(&block[length..]).unwrap().unwrap();
+        let mut bodies = message::Bodies::new(256);
+        for (sequence, publish) in [(5, first), (6, second)] {
+            let payload = &publish.body[16..];
+            assert_eq!(Stamp::of(payload), Some(Stamp { client: 7, sequence }));
+            assert!(
+                payload[STAMP_BYTES] == b'{'
+                    && bodies.is_intact(Stamp { client: 7, sequence }, &payload[STAMP_BYTES..])
+            );
+            assert!(!bodies.is_intact(Stamp { client: 7, sequence: 9 }, &payload[STAMP_BYTES..]));
+        }
+    }
 
     #[test]
     fn patched_frames_equal_frames_encoded_afresh() {

@@ -3,12 +3,13 @@
 //! Systems that acknowledge before Kafka has a message promise less, so they stand in a table of their own: their figures are not
 //! those of the same task.
 
+use super::pairs;
 use crate::machine::Machine;
 use crate::results::{Row, Section};
 use crate::system::peer::Puback;
 
 /// A column: metric, head, decimals, divisor.
-type Column = (&'static str, &'static str, usize, f64);
+pub(super) type Column = (&'static str, &'static str, usize, f64);
 
 /// The measured columns; one that no row has a value for is left out.
 const COLUMNS: [Column; 12] = [
@@ -27,10 +28,13 @@ const COLUMNS: [Column; 12] = [
 ];
 
 /// What must be 0 in every repeat, in the order of the last column, which shows the most of any repeat.
-const FAULTS: [&str; 4] = ["lost", "duplicated", "reordered", "corrupt"];
+pub(super) const FAULTS: [&str; 4] = ["lost", "duplicated", "reordered", "corrupt"];
 
 /// Every table of a section, and where its figures come from.
 pub fn section(section: &Section) -> String {
+    if section.rows.iter().any(|row| row.paired.is_some()) {
+        return format!("{}\n\n{}", pairs::table(&section.rows), origin(section, &pairs::runs(section)));
+    }
     let mut parts = Vec::new();
     for puback in [Puback::AfterKafka, Puback::OnDisk, Puback::BeforeKafka] {
         let rows: Vec<&Row> = section.rows.iter().filter(|row| row.puback == puback).collect();
@@ -44,7 +48,7 @@ pub fn section(section: &Section) -> String {
     }
     parts.extend(kills(section));
     parts.extend(abouts(section));
-    parts.push(origin(section));
+    parts.push(origin(section, &runs(section)));
     parts.join("\n\n")
 }
 
@@ -71,7 +75,7 @@ fn table(rows: &[&Row], section: &Section) -> String {
     lines.join("\n")
 }
 
-fn line(cells: &[String]) -> String {
+pub(super) fn line(cells: &[String]) -> String {
     format!("| {} |", cells.join(" | "))
 }
 
@@ -85,7 +89,7 @@ fn ratio(row: &Row, first: &Row) -> String {
 }
 
 /// `median (least–greatest)`.
-fn cell(row: &Row, (metric, _, decimals, divisor): &Column) -> String {
+pub(super) fn cell(row: &Row, (metric, _, decimals, divisor): &Column) -> String {
     let (Some(median), Some([least, most])) = (row.median.get(*metric), row.spread.get(*metric)) else {
         return "–".to_owned();
     };
@@ -97,7 +101,7 @@ fn cell(row: &Row, (metric, _, decimals, divisor): &Column) -> String {
     }
 }
 
-fn most(row: &Row, fault: &str) -> String {
+pub(super) fn most(row: &Row, fault: &str) -> String {
     row.spread.get(fault).map_or("–".to_owned(), |[_, most]| format!("{most:.0}"))
 }
 
@@ -130,10 +134,8 @@ fn abouts(section: &Section) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// Machine, commit, command.
-fn origin(section: &Section) -> String {
-    let Machine { cpu, cores, kernel, load_before, memory_bytes } = &section.machine;
-    let gib = memory_bytes / (1 << 30);
+/// How often, and what the ratio is of.
+fn runs(section: &Section) -> String {
     let first = section.rows.first();
     let compared = first.filter(|first| first.median.contains_key("cpu_s_per_million"));
     let ratio = compared.map_or(String::new(), |first| format!("; the ratio is of CPU to that of {}", first.system));
@@ -141,10 +143,17 @@ fn origin(section: &Section) -> String {
         1 => "One run".to_owned(),
         repeats => format!("Median of {repeats} (least–greatest), systems in turn"),
     };
+    format!("{runs}{ratio}")
+}
+
+/// How, commit, machine, command.
+fn origin(section: &Section, runs: &str) -> String {
+    let Machine { cpu, cores, kernel, load_before, memory_bytes } = &section.machine;
+    let gib = memory_bytes / (1 << 30);
     // Results from before the load was kept have none.
     let load = if *load_before > 0.0 { format!(", load {load_before} before") } else { String::new() };
     format!(
-        "{runs}{ratio}. Commit {}; {cores} cores of {cpu}, {gib} GiB, kernel {kernel}{load}.\n\
+        "{runs}. Commit {}; {cores} cores of {cpu}, {gib} GiB, kernel {kernel}{load}.\n\
          Made by `aqueduct-bench {}`.",
         section.commits.join(", "),
         section.command,
@@ -170,6 +179,7 @@ mod tests {
                 ("cpu_s_per_million".to_owned(), [cpu[0], cpu[2]]),
                 ("lost".to_owned(), [0.0, 3.0]),
             ]),
+            paired: None,
             kills: Some(Kills { cycles: 2, acknowledged: 10, lost: 1, duplicated: 0, reordered: 0 }),
         }
     }

@@ -124,6 +124,9 @@ fn configuration(setup: &Setup, mqtt: SocketAddr, http: SocketAddr, embedded: So
     if sinks.is_empty() {
         sinks.insert("s".to_owned(), sink("#", &setup.topic));
     }
+    for number in 1..=setup.unmatched_sinks {
+        sinks.insert(format!("unmatched-{number}"), sink(&format!("unmatched/{number}/#"), &unmatched_topic(number)));
+    }
     let data_dir = setup.dir.join("data").display().to_string();
     let node = table([("data_dir", data_dir.into()), ("shards", i64::from(setup.shards).into())]);
     let listener = table([("kind", "tcp".into()), ("bind", mqtt.to_string().into())]);
@@ -137,6 +140,11 @@ fn configuration(setup: &Setup, mqtt: SocketAddr, http: SocketAddr, embedded: So
         unreachable!("a table is a table")
     };
     Ok(whole)
+}
+
+/// The Kafka topic of a sink that matches no message; the first is 1.
+pub fn unmatched_topic(number: u32) -> String {
+    format!("unmatched-{number}")
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
@@ -173,6 +181,7 @@ mod tests {
             set: Vec::new(),
             ceiling_args: Vec::new(),
             routes: Vec::new(),
+            unmatched_sinks: 1,
             variables: Vec::new(),
             group: None,
             eager: false,
@@ -186,6 +195,7 @@ mod tests {
             http.bind = "127.0.0.1:2"
             connectors.k = { type = "kafka", bootstrap_hosts = ["127.0.0.1:9092"] }
             sinks.s = { connector = "k", source_topics = ["#"], topic = "bench", value = "${payload}" }
+            sinks.unmatched-1 = { connector = "k", source_topics = ["unmatched/1/#"], topic = "unmatched-1", value = "${payload}" }
             "##,
         )
         .unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::generator::truth::{ClientTruth, Truth};
-use crate::message::{self, STAMP_BYTES, Stamp};
+use crate::message::{Bodies, STAMP_BYTES, Stamp};
 
 /// What became of the messages of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -44,7 +44,7 @@ struct Seen {
 /// Counts while the topic is read.
 pub(super) struct VerdictTally<'a> {
     truth: &'a Truth,
-    filler: Vec<u8>,
+    bodies: Bodies,
     clients: HashMap<u32, Seen>,
     records: u64,
     verdict: Verdict,
@@ -59,7 +59,7 @@ impl<'a> VerdictTally<'a> {
         };
         Self {
             truth,
-            filler: message::filler(truth.payload_bytes),
+            bodies: Bodies::new(truth.payload_bytes),
             clients: truth.clients.iter().map(|(client, truth)| (*client, seen(truth))).collect(),
             records: 0,
             verdict: Verdict::default(),
@@ -70,7 +70,8 @@ impl<'a> VerdictTally<'a> {
     pub(super) fn record(&mut self, partition: i32, value: Option<&[u8]>) {
         self.records += 1;
         let value = value.unwrap_or_default();
-        let Some(stamp) = Stamp::of(value).filter(|_| value[STAMP_BYTES..] == self.filler[..]) else {
+        let intact = |stamp: &Stamp| self.bodies.is_intact(*stamp, &value[STAMP_BYTES..]);
+        let Some(stamp) = Stamp::of(value).filter(intact) else {
             self.verdict.corrupt += 1;
             return;
         };
@@ -111,6 +112,7 @@ impl<'a> VerdictTally<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{self, Telemetry};
 
     fn value(client: u32, sequence: u32) -> Vec<u8> {
         let mut value = Stamp { client, sequence }.to_bytes().to_vec();
@@ -154,6 +156,24 @@ mod tests {
     fn order_counts_within_one_partition_only() {
         let records = [(0, value(0, 1)), (1, value(0, 0)), (0, value(0, 3)), (0, value(0, 2)), (0, value(1, 0))];
         check(&records, Verdict { delivered: 5, reordered: 1, ..SENT });
+    }
+
+    #[test]
+    fn telemetry_is_judged_by_its_own_stamp() {
+        let json = |said: u32, told: u32| {
+            let mut value = Stamp { client: 0, sequence: said }.to_bytes().to_vec();
+            value.extend(Telemetry::new(248).of(Stamp { client: 0, sequence: told }));
+            value
+        };
+        let truth = Truth::complete(256, [(0, 3)]);
+        let mut tally = VerdictTally::new(&truth);
+        let mut changed = json(2, 2);
+        changed[100] ^= 1;
+        for value in [json(0, 0), json(1, 2), changed] {
+            tally.record(0, Some(&value));
+        }
+        let expected = Verdict { sent: 3, acknowledged: 3, delivered: 1, lost: 2, corrupt: 2, ..Verdict::default() };
+        assert_eq!(tally.verdict(), expected);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Kafka {
     /// # Panics
     /// If it does not start.
     pub fn start(brokers: u32, settings: &str) -> Result<Kafka, String> {
-        Self::start_with(&["--brokers", &brokers.to_string()], settings)
+        Self::start_with(&["--brokers", &brokers.to_string()], settings, "")
     }
 
     /// As [`start`](Self::start): one broker with the secured listeners that `kafka.sh` describes.
@@ -101,7 +101,18 @@ impl Kafka {
     /// # Panics
     /// As there.
     pub fn start_secure(settings: &str) -> Result<Kafka, String> {
-        Self::start_with(&["--secure"], settings)
+        Self::start_with(&["--secure"], settings, "")
+    }
+
+    /// As [`start_secure`](Self::start_secure), and what the broker sees of TLS handshakes stands in [`broker_said`](Self::broker_said).
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_telling_of_tls(settings: &str) -> Result<Kafka, String> {
+        Self::start_with(&["--secure"], settings, "-Djavax.net.debug=ssl:handshake")
     }
 
     /// As [`start`](Self::start): one broker with listeners for Kerberos, and a KDC.
@@ -112,17 +123,19 @@ impl Kafka {
     /// # Panics
     /// As there.
     pub fn start_kerberos(settings: &str) -> Result<Kafka, String> {
-        Self::start_with(&["--kerberos"], settings)
+        Self::start_with(&["--kerberos"], settings, "")
     }
 
-    fn start_with(arguments: &[&str], settings: &str) -> Result<Kafka, String> {
+    fn start_with(arguments: &[&str], settings: &str, java: &str) -> Result<Kafka, String> {
         let scratch = Scratch::new("kafka");
         let folder = scratch.path().to_owned();
         // The watchman removes it.
         std::mem::forget(scratch);
         watch(&folder);
         deadline::doing("starting Kafka");
-        let output = script(&folder).arg("up").args(arguments).env("KAFKA_SET", settings).output().expect("bash runs");
+        let mut up = script(&folder);
+        up.arg("up").args(arguments).env("KAFKA_SET", settings).env("KAFKA_JVM", java);
+        let output = up.output().expect("bash runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.code() == Some(MISSING) {
             return Err(said.trim().to_owned());
@@ -133,6 +146,15 @@ impl Kafka {
         let told: BTreeMap<String, String> = pairs.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
         let bootstrap = told.get("BOOTSTRAP").expect("a bootstrap address").clone();
         Ok(Self { folder, bootstrap, told })
+    }
+
+    /// What the first broker wrote down since it was started.
+    ///
+    /// # Panics
+    /// If that cannot be read.
+    pub fn broker_said(&self) -> String {
+        let said = fs::read(self.file("1/kafka.log")).expect("its log");
+        String::from_utf8_lossy(&said).into_owned()
     }
 
     /// The address of a secured listener: `TLS`, `MTLS`, `SASL`, `SASL_TLS`, `GSSAPI` or `GSSAPI_TLS`; and `KRB5_CONFIG`.

@@ -192,6 +192,12 @@ impl JournalFiles {
             Some(Read::Back { segment, backlog, partition, wanted }) => self.read(segment, backlog, partition, wanted),
             Some(Read::Copy { from, to, at, entries }) => {
                 let result = self.copy(from, to, at, &entries, done);
+                // It takes nothing more, and what is in doubt is not to be found: a start takes the later of two copies.
+                if result.is_err()
+                    && let Some(file) = self.open.remove(&to)
+                {
+                    file.cut(at);
+                }
                 JournalDone::Copied { from, to, result }
             }
             None => return,
@@ -226,15 +232,15 @@ impl JournalFiles {
         done: &mut impl FnMut(DiskDone),
     ) -> Result<Vec<bool>, DiskError> {
         let mark = self.journals.place(from.journal).mark;
-        let copies = copy_entries(self.reader(from).map_err(|e| error("read", &e))?, mark, entries)?;
-        let written = self.append(to, at, copies.iter().flatten().map(|bytes| &bytes[..]), done);
-        let file = self.open.get_mut(&to);
-        let synced = written.and_then(|()| file.map_or(Ok(()), Segment::sync));
-        if synced.is_err() {
-            // It is in doubt, and takes nothing more.
-            self.open.remove(&to);
-        }
-        synced.map(|()| copies.iter().map(Option::is_some).collect())
+        let source = match self.reader(from) {
+            // Deletions do not wait for copies: nothing in it is needed any more.
+            Err(gone) if gone.kind() == ErrorKind::NotFound => return Ok(vec![false; entries.len()]),
+            source => source.map_err(|e| error("read", &e))?,
+        };
+        let copies = copy_entries(source, mark, entries)?;
+        self.append(to, at, copies.iter().flatten().map(|bytes| &bytes[..]), done)?;
+        self.open.get_mut(&to).map_or(Ok(()), Segment::sync)?;
+        Ok(copies.iter().map(Option::is_some).collect())
     }
 
     fn reader(&mut self, segment: SegmentId) -> io::Result<&File> {

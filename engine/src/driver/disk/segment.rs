@@ -58,6 +58,12 @@ impl Segment {
         Self { base, file, len, touched: false, entry_of: None }
     }
 
+    /// One whose name cannot be made durable, as this directory is not there.
+    #[cfg(test)]
+    pub(super) fn in_missing(self, dir: &Path) -> Self {
+        Self { entry_of: Some(dir.to_owned()), ..self }
+    }
+
     pub(super) fn base(&self) -> i64 {
         self.base
     }
@@ -100,6 +106,11 @@ impl Segment {
             }
         }
         Ok(())
+    }
+
+    /// Takes back what is behind byte `len`, as far as that can be had.
+    pub(super) fn cut(self, len: u64) {
+        let _ = self.file.set_len(len);
     }
 
     /// Makes everything written so far durable, the directory entry of a new file included.

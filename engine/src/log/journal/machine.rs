@@ -442,23 +442,21 @@ impl Journal {
         if self.loaded_bytes >= loaded_max {
             return;
         }
-        let mut wanted = Vec::new();
-        let mut bytes = 0;
-        let mut segment = None;
+        // What is being copied is elsewhere in a moment, and its file may be gone when it is read.
+        let next = backlog.queue.get(backlog.window.len()).map(|entry| entry.segment);
+        let Some(segment) = next.filter(|&segment| !self.forward.is_moving(segment)) else { return };
+        let (mut wanted, mut bytes) = (Vec::new(), 0);
         for entry in backlog.queue.range(backlog.window.len()..).take(READ_ENTRIES) {
             let fits = bytes + entry.bytes as usize <= READ_BYTES;
-            if !wanted.is_empty() && (!fits || segment != Some(entry.segment)) {
+            if !wanted.is_empty() && (!fits || segment != entry.segment) {
                 break;
             }
-            segment = Some(entry.segment);
             bytes += entry.bytes as usize;
             wanted.push(Wanted::new(entry.number, entry.at, entry.bytes));
             if self.loaded_bytes + bytes >= ahead_max {
                 break;
             }
         }
-        // What is being copied is elsewhere in a moment, and its file may be gone when it is read.
-        let Some(segment) = segment.filter(|&segment| !self.forward.is_moving(segment)) else { return };
         (backlog.reading, backlog.reading_bytes) = (true, bytes);
         // Taken now, so that partitions that ask in the same round do not all see the same room.
         self.loaded_bytes += bytes;

@@ -7,8 +7,8 @@
 //! A start reads footers and positions, not entries; where a crash left no footer, it scans that segment. How many partitions
 //! the topic has is handed from start to start, before the directories of earlier ones go.
 
-use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -240,9 +240,12 @@ struct Opening {
     notes: Vec<String>,
     /// Makes a directory.
     make: MakeDir,
+    /// Makes a file durable, and its name.
+    sync: SyncFile,
 }
 
 type MakeDir = fn(&Path) -> Result<(), OpenError>;
+type SyncFile = fn(&Path) -> io::Result<()>;
 
 /// A directory of an earlier start, as its name says.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -256,7 +259,8 @@ struct Earlier {
 
 impl Opening {
     fn new(make: MakeDir) -> Self {
-        Self { next: JournalId(0), places: BTreeMap::new(), starts: Vec::new(), notes: Vec::new(), make }
+        let (places, starts, notes) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { next: JournalId(0), places, starts, notes, make, sync: sync_file }
     }
 
     fn open_sink(&mut self, spec: &JournalSpec, shards: u16, draw: &mut impl FnMut() -> u32) -> Result<(), OpenError> {
@@ -357,13 +361,16 @@ impl Opening {
             segments: Vec::new(),
             entries: BTreeMap::new(),
         };
-        let mut damaged = 0;
+        let (mut damaged, mut doubtful) = (0, BTreeSet::new());
         for seq in segments_of(&place.dir)? {
             let found = Segment::read(place, seq)
                 .map_err(|error| OpenError::Unread { path: place.segment_path(seq), error })?;
             damaged += found.damaged.len() as u64;
             self.notes.extend(found.note(place, seq));
             adopted.segments.push((seq, found.bytes));
+            if !found.is_finished && (self.sync)(&place.segment_path(seq)).is_err() {
+                doubtful.insert(seq);
+            }
             for item in found.items {
                 let part = BacklogPart { topic: found.topics.name(item.topic).into(), partition: item.partition };
                 if item.topic > 0 {
@@ -373,7 +380,7 @@ impl Opening {
             }
         }
         for (part, entries) in &mut adopted.entries {
-            keep_left(entries, &adopted.positions.position(&part.topic, part.partition));
+            keep_left(entries, &adopted.positions.position(&part.topic, part.partition), &doubtful);
         }
         adopted.entries.retain(|_, entries| !entries.is_empty());
         Ok((adopted, damaged))
@@ -403,10 +410,10 @@ impl Opening {
 }
 
 /// What has not been passed, in order, each entry once: what was in doubt after an error was written again, and the later
-/// copy is the one that was made durable.
-fn keep_left(entries: &mut Vec<(u32, Item)>, passed: &Position) {
+/// copy is the one that was made durable. One in a file that cannot be made durable counts only where there is no other.
+fn keep_left(entries: &mut Vec<(u32, Item)>, passed: &Position, doubtful: &BTreeSet<u32>) {
     entries.retain(|(_, item)| !passed.has_passed(item.number));
-    entries.sort_by_key(|(seq, item)| (item.number, *seq));
+    entries.sort_by_key(|(seq, item)| (item.number, !doubtful.contains(seq), *seq));
     let mut kept: Vec<(u32, Item)> = Vec::with_capacity(entries.len());
     for entry in entries.drain(..) {
         match kept.last_mut().filter(|last| last.1.number == entry.1.number) {
@@ -415,6 +422,13 @@ fn keep_left(entries: &mut Vec<(u32, Item)>, passed: &Position) {
         }
     }
     *entries = kept;
+}
+
+/// What a process wrote before it was killed may not be on the disk yet.
+fn sync_file(path: &Path) -> io::Result<()> {
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    OpenOptions::new().read(true).custom_flags(nofollow).open(path)?.sync_data()?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 /// Writes the first positions of a directory.

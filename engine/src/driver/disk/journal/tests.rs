@@ -206,3 +206,47 @@ fn a_full_disk_fails_a_copy_as_a_whole() {
     let done = run(&mut files, vec![JournalOp::Append { segment: from, at, batches: vec![entry(2)] }]);
     assert!(matches!(done[0], JournalDone::Appended { result: Ok(()), .. }), "{done:?}");
 }
+
+/// A file that takes no more copies is not kept open, whatever failed; what the disk did not confirm is not found by a start.
+#[test]
+fn a_copy_that_fails_leaves_nothing_open_and_nothing_in_doubt() {
+    let dir = Dir::new("copy-fails");
+    let (mut files, journals) = dir.files();
+    let (from, to, unread) = (segment(&journals, 0), segment(&journals, 1), segment(&journals, 2));
+    let bytes = entry(0).bytes.len() as u32;
+    let path = |segment: SegmentId| journals.place(segment.journal).segment_path(segment.seq);
+    run(&mut files, vec![JournalOp::Append { segment: from, at: 0, batches: (0..3).map(entry).collect() }]);
+    run(&mut files, vec![JournalOp::Copy { from, to, at: 0, entries: vec![copied(0, bytes)] }]);
+    fs::create_dir(path(unread)).expect("a directory, which does not read");
+    let at = u64::from(bytes);
+    let done = run(&mut files, vec![JournalOp::Copy { from: unread, to, at, entries: vec![copied(1, bytes)] }]);
+    assert!(matches!(done[..], [JournalDone::Copied { result: Err(_), .. }]), "{done:?}");
+    assert!(!files.open.contains_key(&to), "it takes nothing more");
+
+    let file = OpenOptions::new().write(true).open(path(to)).expect("the file");
+    files.open.insert(to, Segment::over(1, at, file).in_missing(&dir.0.join("missing")));
+    files.take(JournalOp::Copy { from, to, at, entries: vec![copied(2, bytes)] }, &mut |_| {});
+    let mut failed = None;
+    files.read_next(&mut |done| match done {
+        DiskDone::Journal(JournalDone::Copied { result: Err(error), .. }) => failed = Some(error.during),
+        other => panic!("unexpected: {other:?}"),
+    });
+    assert_eq!(failed, Some("sync"));
+    assert_eq!(fs::read(path(to)).expect("the file"), entry(0).bytes);
+}
+
+/// Deletions do not wait for copies, and what goes before its turn is not needed any more: no fault of the disk.
+#[test]
+fn nothing_is_copied_of_a_file_that_has_gone() {
+    let dir = Dir::new("copy-gone");
+    let (mut files, journals) = dir.files();
+    let (from, to) = (segment(&journals, 0), segment(&journals, 1));
+    let bytes = entry(0).bytes.len() as u32;
+    let copy = |at: u64, n: u64| JournalOp::Copy { from, to, at, entries: vec![copied(n, bytes)] };
+    run(&mut files, vec![JournalOp::Append { segment: from, at: 0, batches: (0..3).map(entry).collect() }]);
+    run(&mut files, vec![copy(0, 0)]);
+    let done = run(&mut files, vec![copy(u64::from(bytes), 1), JournalOp::Delete { segment: from }]);
+    let [JournalDone::Deleted { .. }, JournalDone::Copied { result, .. }] = &done[..] else { panic!("{done:?}") };
+    assert_eq!(result.as_deref(), Ok(&[false][..]));
+    assert!(files.open.contains_key(&to), "it takes the next");
+}

@@ -91,7 +91,7 @@ impl Journal {
         if self.forward.moving.is_some() || hurry {
             return None;
         }
-        self.close_spent_target(now);
+        self.close_target(now, ask);
         if now < self.forward.retry_at {
             return Some(self.forward.retry_at);
         }
@@ -104,11 +104,15 @@ impl Journal {
         None
     }
 
-    /// A file of copies that nobody needs makes room, whether it is full or not.
-    fn close_spent_target(&mut self, now: Mono) {
+    /// A file of copies that nobody needs makes room, whether it is full or not; one that is full may be sparse one day.
+    fn close_target(&mut self, now: Mono, ask: &mut impl FnMut(JournalOp)) {
         let spent = |target: &mut Target| self.segments.get(target.segment).is_some_and(|segment| segment.live == 0);
         if let Some(target) = self.forward.target.take_if(spent) {
             self.close_file(now, target.segment);
+        }
+        let most_bytes = self.limits.segment_bytes;
+        if let Some(mut target) = self.forward.target.take_if(|target| target.at >= most_bytes) {
+            self.finish(now, target.segment, target.at, &mut target.footer, ask);
         }
     }
 

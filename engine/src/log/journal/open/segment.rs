@@ -25,6 +25,8 @@ pub(super) struct Segment {
     pub(super) damaged: Vec<Stretch>,
     /// Bytes that the disk did not give.
     pub(super) lost_bytes: u64,
+    /// It has a footer, which was written when all of it was durable.
+    pub(super) is_finished: bool,
 }
 
 impl Segment {
@@ -41,7 +43,7 @@ impl Segment {
     fn read_from<R: ReadAt + ?Sized>(source: &R, bytes: u64, place: &JournalPlace, seq: u32) -> io::Result<Self> {
         let source = Rescue::new(source);
         if let Some(Listed { items, topics }) = footer::read(&source, bytes, place.mark)? {
-            return Ok(Self { bytes, items, topics, damaged: Vec::new(), lost_bytes: 0 });
+            return Ok(Self { bytes, items, topics, damaged: Vec::new(), lost_bytes: 0, is_finished: true });
         }
         let mut found = scan::scan(&source, bytes, place.mark)?;
         let torn_at = bytes - found.torn_bytes;
@@ -57,7 +59,7 @@ impl Segment {
         let lost_bytes = source.lost_bytes();
         let items = found.entries.iter().filter_map(scan::Found::item).collect();
         let Scanned { topics, damaged, .. } = found;
-        Ok(Self { bytes, items, topics, damaged, lost_bytes })
+        Ok(Self { bytes, items, topics, damaged, lost_bytes, is_finished: false })
     }
 
     /// What people are to know of its damage.

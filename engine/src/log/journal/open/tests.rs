@@ -335,3 +335,30 @@ fn what_has_been_passed_goes_before_room_is_asked_for() {
     assert_eq!(second.starts[0][0].topic_partitions, 6);
     assert!(!place.dir.exists(), "and the directory goes, too");
 }
+
+/// A process that is killed may have written copies, or entries that it was to write again, and not synced them. A power cut that
+/// comes next must not find that what they replace has gone.
+#[test]
+fn what_was_written_and_perhaps_not_synced_is_synced_before_it_replaces_anything() {
+    let dir = Dir::new("doubt");
+    let first = dir.open(1, 11);
+    let place = first.journals.place(first.starts[0][0].own).clone();
+    write(&place, 0, &[(0, 0), (1, 0), (2, 0)], true);
+    write(&place, 1, &[(1, 0)], false);
+    write(&place, 2, &[(0, 0), (1, 0), (2, 0)], true);
+    write(&place, 3, &[(0, 0), (2, 0)], false);
+    let files = |sync: SyncFile| {
+        let (adopted, _) = Opening { sync, ..Opening::new(make_dir) }.look_into(&place).expect("files");
+        adopted.entries[&part("", 0)].iter().map(|&(seq, item)| (item.number, seq)).collect::<Vec<_>>()
+    };
+    assert_eq!(files(sync_file), [(0, 3), (1, 2), (2, 3)], "of copies the later");
+    let no_unfinished = |path: &Path| {
+        let unfinished = [1, 3].iter().any(|seq| path.ends_with(format!("{seq:010}.journal")));
+        assert!(unfinished, "what is finished is durable: {path:?}");
+        Err(io::Error::other("no"))
+    };
+    assert_eq!(files(no_unfinished), [(0, 2), (1, 2), (2, 2)], "but none that is in doubt");
+    fs::remove_file(place.segment_path(2)).expect("a file");
+    fs::remove_file(place.segment_path(0)).expect("a file");
+    assert_eq!(files(no_unfinished), [(0, 3), (1, 1), (2, 3)], "unless there is no other");
+}

@@ -152,3 +152,36 @@ fn nothing_is_read_of_a_file_that_is_being_copied() {
     rig.drain();
     assert!(rig.journal.is_empty());
 }
+
+/// Files were to be longer, and one that takes copies is: it gives back its room as those of the new length do.
+#[test]
+fn a_file_of_copies_that_is_too_long_now_is_finished() {
+    let long = JournalLimits { segment_bytes: 8_000, ..limits() };
+    let mut rig = Rig::new(long);
+    let mut n = 0;
+    while rig.copied.last().is_none_or(|(_, to, _)| rig.files[to].len() < 4_000) {
+        one_in_ten_waits(&mut rig, n..n + 10);
+        n += 10;
+    }
+    // Everything is passed but the last that was copied.
+    let (_, copies, _) = *rig.copied.last().expect("something was copied");
+    let open = rig.journal.backlogs[BacklogId(0)].open.iter().map(|open| open.entry);
+    let last = open.filter(|entry| entry.segment == copies).map(|entry| entry.number).max().expect("it is on its way");
+    for _ in 0..10 {
+        rig.work();
+        let away = std::mem::take(&mut rig.away);
+        let (waits, others): (VecDeque<_>, VecDeque<_>) = away.into_iter().partition(|batch| batch.journal == last + 1);
+        rig.away = waits;
+        others.iter().for_each(|batch| assert!(rig.pass(batch)));
+    }
+    rig.journal.configure(limits().segment_bytes, long.inflight_max, long.topics_max);
+    rig.push(1, "the file that takes entries is another one now");
+    for _ in 0..4 {
+        rig.work();
+        answer_others(&mut rig);
+        rig.now.mono = rig.now.mono.plus_ms(1_000);
+    }
+    let held = rig.journal.counts();
+    assert_eq!(held.records, 1);
+    assert!(lengths(&rig) <= 2 * held.bytes + 2 * limits().segment_bytes, "{} of {held:?}", lengths(&rig));
+}

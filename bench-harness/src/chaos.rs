@@ -298,6 +298,7 @@ impl Stage {
             restarts: 0,
             tracer: None,
             group: None,
+            replayed: 0,
             replicas: args.replicas.unwrap_or(args.brokers.min(3) as i16),
             topic_settings: Vec::new(),
             book: dir.join("book"),
@@ -322,9 +323,7 @@ impl Stage {
         self.world.await_empty(Duration::from_secs(args.drain))?;
         let node = self.world.node.as_ref().ok_or_else(|| miette!("the product does not run"))?;
         let untouched = self.world.restarts == 0 && self.world.crashes.is_empty();
-        let last = node.http.map(Scrape::of).transpose()?;
-        let replayed = last.as_ref().map_or(0, |last| last.sum("aqueduct_sink_buffer_replayed_total"));
-        let scrape = last.filter(|_| untouched);
+        let scrape = node.http.filter(|_| untouched).map(Scrape::of).transpose()?;
         let (rss_peak_bytes, descriptors) = self.world.footprint()?;
         let book = Book::read(&self.book)?;
         let windows: Vec<Window> = strikes.iter().map(|strike| strike.window.clone()).collect();
@@ -335,7 +334,8 @@ impl Stage {
         (report.alarm, report.poison) = (alarm, self.world.poison()?);
         let certificates = self.world.certificates.as_ref().zip(scrape.as_ref());
         report.renewal = certificates.map(|(certificates, scrape)| certificates.renewal(scrape));
-        (report.rss_peak_bytes, report.descriptors, report.replayed) = (rss_peak_bytes, descriptors, replayed);
+        (report.rss_peak_bytes, report.descriptors, report.replayed) =
+            (rss_peak_bytes, descriptors, self.world.replayed);
         report.weigh(&Evidence { load: &load, strikes: &strikes, book: &book, scrape });
         Ok(report)
     }

@@ -133,7 +133,7 @@ pub struct Report {
     pub rss_peak_bytes: u64,
     /// Its descriptors at the end.
     pub descriptors: usize,
-    /// Records that it found in its buffers at its last start.
+    /// Records that it found in its buffers at its starts after the first.
     pub replayed: u64,
     /// Its own counters; absent if it was restarted, which sets them to 0.
     pub own: Option<OwnCounts>,

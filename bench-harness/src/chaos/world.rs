@@ -81,6 +81,8 @@ pub(super) struct World {
     pub(super) crashes: Vec<String>,
     /// Starts of the product after the first.
     pub(super) restarts: u32,
+    /// Records that those had found in their buffers.
+    pub(super) replayed: u64,
     pub(super) tracer: Option<Process>,
     pub(super) group: Option<MemoryGroup>,
     /// Copies of each partition.
@@ -229,6 +231,8 @@ impl World {
         if let Some(wheel) = &self.wheel {
             wheel.moved_to(node.mqtt);
             self.restarts += 1;
+            let scrape = node.http.map(Scrape::of).transpose()?;
+            self.replayed += scrape.map_or(0, |scrape| scrape.sum("aqueduct_sink_buffer_replayed_total"));
         }
         self.node = Some(node);
         Ok(())

@@ -96,9 +96,10 @@ fn start(config: &Config, plan: &Plan, options: RunOptions) -> Result<ExitCode, 
     let token = token(config, &data_dir)?;
     let fittings = Fittings::all(&config.connectors)?;
 
+    let control_thread = control::ControlThread::start()?;
     let running = start_shards(config, plan, &settings, opened.as_ref(), found, listeners, &fittings)?;
     let (threads, shards, letters) = running.split();
-    let code = control::run(control::Control {
+    let code = control_thread.run(control::Control {
         shards,
         letters,
         http,

@@ -63,21 +63,38 @@ pub(super) struct KafkaListener {
     pub catalogue: Arc<Catalogue>,
 }
 
-/// Runs on the calling thread until the shards have drained.
-pub(super) fn run(control: Control) -> Result<ExitCode, StartError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .build()
-        .map_err(|e| StartError::new(format!("cannot start the control thread: {e}.")))?;
-    let code = runtime.block_on(serve(control))?;
-    // A look-up that hangs in the resolver must not hold up the end.
-    runtime.shutdown_background();
-    Ok(code)
+/// What the calling thread becomes once there are shards.
+#[derive(Debug)]
+pub(super) struct ControlThread {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
 }
 
-async fn serve(control: Control) -> Result<ExitCode, StartError> {
-    let mut signals = Signals::new()?;
+impl ControlThread {
+    /// From now on signals wait to be heard. Before there are shards, which take messages: a signal that ended the process then would
+    /// end it without a drain.
+    pub(super) fn start() -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .build()
+            .map_err(|e| StartError::new(format!("cannot start the control thread: {e}.")))?;
+        let context = runtime.enter();
+        let signals = Signals::new()?;
+        drop(context);
+        Ok(Self { runtime, signals })
+    }
+
+    /// Runs until the shards have drained.
+    pub(super) fn run(self, control: Control) -> Result<ExitCode, StartError> {
+        let code = self.runtime.block_on(serve(control, self.signals))?;
+        // A look-up that hangs in the resolver must not hold up the end.
+        self.runtime.shutdown_background();
+        Ok(code)
+    }
+}
+
+async fn serve(control: Control, mut signals: Signals) -> Result<ExitCode, StartError> {
     let mut connectors = Connectors::new(control.shards.clone());
     control.fittings.into_iter().for_each(|fittings| connectors.keep(fittings));
     let (tls, kerberos) = (connectors.tls.clone(), connectors.kerberos.clone());

@@ -248,6 +248,8 @@ pub struct Cluster {
     counts: Counts,
     /// Topics that were made anew.
     renewed: Vec<usize>,
+    /// Batches that were committed and are gone, by partition.
+    lost: Vec<(u32, u32)>,
     producer_id_next: i64,
     /// What the newest answer tells: see [`Cluster::told`].
     told: Told,
@@ -288,6 +290,7 @@ impl Cluster {
             refused: Vec::new(),
             counts: Counts::default(),
             renewed: Vec::new(),
+            lost: Vec::new(),
             producer_id_next,
             told: Told::default(),
             spare_frames: Vec::new(),
@@ -427,6 +430,13 @@ impl Cluster {
     /// earlier.
     pub fn committed(&mut self, mut show: impl FnMut(&Committed<'_>)) {
         for (partition, batch) in self.committed.drain(..) {
+            show(&self.partitions[partition as usize].show(batch));
+        }
+    }
+
+    /// Shows batches that were committed, and that all brokers have lost since.
+    pub fn lost(&mut self, mut show: impl FnMut(&Committed<'_>)) {
+        for (partition, batch) in self.lost.drain(..) {
             show(&self.partitions[partition as usize].show(batch));
         }
     }

@@ -9,7 +9,7 @@ pub(crate) use verdict::Counts;
 
 use crate::copies::{BatchId, Copies, Stamp};
 use crate::deleted::Deleted;
-use crate::kafka::Record;
+use crate::kafka::{Place, Record};
 use crate::message::{Message, MessageId};
 use crate::plan::{Buffer, Plan, SINKS_MAX as SINKS, TOPICS_MAX, topic_index};
 
@@ -355,6 +355,24 @@ impl Ledger {
                     (0..SINKS).filter(|&of| buried[of]).for_each(|of| self.deleted.bury(id, of));
                 }
             }
+        }
+    }
+
+    /// Kafka had stored records, and has them no longer: they count as stored, and are not looked for. The order of their partition begins
+    /// anew.
+    pub(crate) fn lost<'r>(&mut self, plan: &Plan, place: Place, records: impl Iterator<Item = Record<'r>>) {
+        let (topic, partition) = (usize::from(place.topic), place.partition as usize);
+        let sink = plan.sink_of(topic);
+        for client in 0..self.entries.len() {
+            self.newest[(client * TOPICS_MAX + topic) * self.partitions + partition] = (0, BatchId::default());
+        }
+        if self.deleted.is_former(place) {
+            return;
+        }
+        for record in records {
+            let Ok(id) = MessageId::read(record.value.unwrap_or_default()) else { continue };
+            self.entry(id).stored[sink] -= 1;
+            self.deleted.add(id, sink, 1);
         }
     }
 

@@ -56,6 +56,8 @@ pub struct Report {
     pub power_cuts: u64,
     /// Slices of buffers on disk that were copied forward.
     pub copies: u64,
+    /// Records that all brokers lost though they had acknowledged them, and those of which the last node said so.
+    pub losses: (u64, u64),
     /// Times a topic was deleted and made anew.
     pub topics_renewed: u64,
     /// What was wrong, if something was.
@@ -74,6 +76,7 @@ pub fn run(seed: u64, steps: u64, trace: bool) -> Report {
     if let Some(world) = &world {
         report.mix = world.mix;
         (report.power_cuts, report.copies) = (world.power_cuts, world.copies());
+        report.losses = (world.losses(), world.losses_told());
         report.topics_renewed = world.topics_renewed();
         report.digest = world.digest();
         (report.acked, report.stored) = world.totals();

@@ -86,6 +86,8 @@ struct Sum {
     mix: Mix,
     power_cuts: u64,
     copies: u64,
+    lost: u64,
+    told: u64,
     topics_renewed: u64,
     violations: u64,
     /// Of all reports, in any order.
@@ -149,13 +151,15 @@ fn details(sum: &Sum) -> String {
     let cpu = rustix::time::clock_gettime(ClockId::ProcessCPUTime);
     let cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
     format!(
-        "packets={:.1}% responses={:.1}% mesh={:.1}% others={:.1}% power_cuts={} copies={} topics_renewed={} steps_per_cpu_s={:.0} digest={:016x}",
+        "packets={:.1}% responses={:.1}% mesh={:.1}% others={:.1}% power_cuts={} copies={} lost={} told={} topics_renewed={} steps_per_cpu_s={:.0} digest={:016x}",
         share(sum.mix.packets),
         share(sum.mix.responses),
         share(sum.mix.mesh),
         share(sum.mix.others),
         sum.power_cuts,
         sum.copies,
+        sum.lost,
+        sum.told,
         sum.topics_renewed,
         steps as f64 / cpu_s,
         sum.digest
@@ -170,6 +174,7 @@ fn count(report: &Report, sum: &Mutex<Sum>, arguments: &Arguments) -> bool {
     sum.mix.add(&report.mix);
     sum.power_cuts += report.power_cuts;
     sum.copies += report.copies;
+    (sum.lost, sum.told) = (sum.lost + report.losses.0, sum.told + report.losses.1);
     sum.topics_renewed += report.topics_renewed;
     let Some(violation) = &report.violation else { return false };
     sum.violations += 1;

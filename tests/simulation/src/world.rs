@@ -453,8 +453,13 @@ impl World {
         self.cluster.as_ref().map_or(0, |cluster| cluster.counts().renewed)
     }
 
+    /// Records that all brokers lost though they were committed.
+    pub(crate) fn losses(&self) -> u64 {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.counts().lost)
+    }
+
     /// Offsets that the node takes for acknowledged and lost.
-    fn acked_loss(&self) -> u64 {
+    pub(crate) fn losses_told(&self) -> u64 {
         let of = |node: &Node| node.slots().map(|slot| node.shard.written(slot).acked_loss).sum::<u64>();
         self.nodes.iter().map(of).sum()
     }

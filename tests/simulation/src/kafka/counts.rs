@@ -61,6 +61,8 @@ pub struct Counts {
     pub renewed: u64,
     /// Of these, the ones with fewer partitions than before.
     pub shrunk: u64,
+    /// Records that were committed and that all brokers lost.
+    pub lost: u64,
 }
 
 impl Default for Counts {
@@ -94,6 +96,7 @@ impl Default for Counts {
             deleted: 0,
             renewed: 0,
             shrunk: 0,
+            lost: 0,
         }
     }
 }

@@ -147,6 +147,10 @@ pub struct Faults {
     pub delete: u32,
     /// How long a topic is gone at most.
     pub deleted_ns_max: u64,
+    /// A period: all brokers lose their power, and with it the end of partitions that they had acknowledged and not written.
+    pub outage: u32,
+    /// Most committed batches of a partition that are gone then.
+    pub lost_batches_max: u32,
     /// A period: brokers learn of changes later than planned, up to `news_ns_max`, from now on.
     pub slow_news: u32,
     /// How late brokers learn of changes at most, then.

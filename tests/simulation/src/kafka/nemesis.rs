@@ -37,7 +37,39 @@ impl Cluster {
                 self.drop_from_sync(now, broker);
             }
         }
+        if self.random.chance(faults.outage) {
+            self.lose_power(now);
+        }
         self.change_topics(now);
+    }
+
+    /// All brokers are without power, as one rack is; of what they had acknowledged some was not written yet.
+    fn lose_power(&mut self, now: Mono) {
+        for broker in 0..self.brokers.len() {
+            let ns = self.random.below(self.faults.dead_ns_max.max(1) + 1);
+            if self.brokers[broker].state != State::Dead {
+                self.kill(now, broker, ns);
+            }
+        }
+        for id in 0..self.partitions.len() {
+            let topic = usize::from(self.partitions[id].place.topic);
+            // Who buries a record, and where, is judged one by one.
+            if self.topics[topic].plan.takes_poison || self.random.below(2) == 0 {
+                continue;
+            }
+            let committed = self.partitions[id].committed() as u64;
+            let gone = self.random.below(u64::from(self.faults.lost_batches_max) + 1).min(committed);
+            for batch in self.partitions[id].lose((committed - gone) as usize) {
+                let fresh = self.committed.iter().position(|&committed| committed == (id as u32, batch));
+                if let Some(at) = fresh {
+                    // Nobody has looked at it yet.
+                    self.committed.remove(at);
+                } else {
+                    self.lost.push((id as u32, batch));
+                }
+                self.counts.lost += u64::from(self.partitions[id].show(batch).records);
+            }
+        }
     }
 
     fn change_topics(&mut self, now: Mono) {

@@ -10,7 +10,8 @@
 //! is what leader epochs find out in Kafka (KIP-101, KIP-279): a batch is known by leader epoch and offset, and no two have
 //! both in common.
 //!
-//! Invariants, checked at every election and truncation: who leads has all that was committed, and nobody cuts it off.
+//! Invariants, checked at every election and truncation: who leads has all that was committed, and nobody cuts it off. An outage
+//! of all brokers takes the end of it from all of them.
 
 use std::collections::BTreeSet;
 
@@ -231,15 +232,43 @@ impl Partition {
             "the model of Kafka is wrong: broker {to} cuts off committed batches of {:?}",
             self.place
         );
-        let log = std::mem::take(&mut self.copies[to].log);
-        let copy = &mut self.copies[to];
+        self.cut(to, kept);
+        cut
+    }
+
+    /// A copy keeps the first so many of its batches, and knows what they tell.
+    fn cut(&mut self, broker: usize, kept: usize) {
+        let log = std::mem::take(&mut self.copies[broker].log);
+        let copy = &mut self.copies[broker];
         (copy.end, copy.producers) = (0, Producers::default());
-        for &index in &log[..kept] {
+        for &index in log.iter().take(kept) {
             copy.push(index, &self.batches[index as usize]);
         }
         copy.high = copy.high.min(copy.end);
         copy.high_count = copy.high_count.min(kept);
-        cut
+    }
+
+    /// All brokers are down, and have written so many of the committed batches. Returns those that were committed and are gone.
+    pub(super) fn lose(&mut self, kept: usize) -> Vec<u32> {
+        let whole =
+            (0..self.copies.len()).find(|&broker| self.has_committed(broker)).expect("somebody has what was committed");
+        let lost = self.copies[whole].log[kept..self.committed].to_vec();
+        for broker in 0..self.copies.len() {
+            for &index in self.copies[broker].log.get(kept..).unwrap_or_default() {
+                let Batch { producer_id, producer_epoch, .. } = self.batches[index as usize].batch;
+                self.misled.insert((producer_id, producer_epoch));
+                self.forgotten.insert((producer_id, producer_epoch));
+            }
+            self.cut(broker, kept);
+        }
+        self.committed = kept;
+        self.committed_last = kept.checked_sub(1).map(|last| self.copies[whole].log[last]);
+        lost
+    }
+
+    /// How many batches are committed.
+    pub(super) fn committed(&self) -> usize {
+        self.committed
     }
 
     /// Whether everything committed lies in a broker's copy.

@@ -15,6 +15,8 @@ pub struct Additions {
     /// A topic that had grown comes back as small as it was at first. What lies in partitions that are gone fails, so that nobody
     /// may have been told before that it is safe.
     pub shrinks: bool,
+    /// Chance of a million, for each period of the cluster, that all brokers lose their power, and acknowledged records with it.
+    pub outage: u32,
     /// By broker: how far its clock is ahead, milliseconds. Empty: brokers and node have one clock.
     pub clocks_ms: Vec<i64>,
     /// How long a client stays away at most whose will waits for it, nanoseconds; 0: no longer than others.
@@ -26,6 +28,7 @@ impl Additions {
     pub(super) fn draw(seed: u64, brokers: u16, sync: bool, live: bool) -> Self {
         let mut additions = Self::default();
         additions.draw_deletions(&mut Random::new(seed ^ 0xde1e_7ed0), sync, live);
+        additions.draw_outages(&mut Random::new(seed ^ 0x0b1a_c007));
         additions.draw_clocks(&mut Random::new(seed ^ 0x0c10_c404), brokers);
         additions
     }
@@ -39,6 +42,12 @@ impl Additions {
         let longest = if live { 80_000 * MS } else { 3_000 * MS };
         self.deleted_ns_max = r.one_of(&[50 * MS, 500 * MS, 500 * MS, longest]);
         self.shrinks = sync && r.below(2) == 0;
+    }
+
+    fn draw_outages(&mut self, r: &mut Random) {
+        if r.below(8) == 0 {
+            self.outage = r.one_of(&[500, 2_000, 5_000]);
+        }
     }
 
     /// Mostly seconds, as where nobody looks after clocks; rarely more than the hour that Kafka takes.

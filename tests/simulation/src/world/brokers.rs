@@ -33,6 +33,9 @@ pub(super) struct Zombie {
     batches: Vec<Vec<u8>>,
 }
 
+/// Most batches of a partition that an outage takes.
+const LOST_BATCHES_MAX: u32 = 8;
+
 /// The cluster of a plan, with its faults.
 pub(super) fn cluster(plan: &Plan, random: &mut Random) -> Cluster {
     let r = random;
@@ -107,6 +110,8 @@ fn faults(plan: &Plan, r: &mut Random) -> Faults {
         news_ns_max: 500 * MS,
         delete: plan.additions.delete,
         deleted_ns_max: plan.additions.deleted_ns_max,
+        outage: plan.additions.outage,
+        lost_batches_max: LOST_BATCHES_MAX,
     }
 }
 
@@ -426,6 +431,12 @@ impl World {
             }
             ledger.made_anew(plan, topic);
         }
+        cluster.lost(|batch| {
+            if trace {
+                println!("{:>12.6} lost: {}", now as f64 / 1e9, shown(batch));
+            }
+            ledger.lost(plan, batch.place, batch.records());
+        });
         cluster.refused().for_each(|(topic, value)| ledger.refused(plan.sink_of(topic), &value));
         cluster.committed(|batch| {
             if trace {

@@ -221,6 +221,29 @@ fn a_broker_that_stood_still_thinks_it_leads_and_commits_nothing() {
 }
 
 #[test]
+fn an_outage_takes_what_was_acknowledged_from_all_brokers() {
+    let mut rig = Rig::new(plan(3, 1, 2));
+    for sequence in 0..6 {
+        assert_eq!(rig.store(0, &batch(0, sequence, &[b"a"])), (0, i64::from(sequence)));
+    }
+    let mut committed = 0;
+    rig.cluster.committed(|_| committed += 1);
+    rig.cluster.set_faults(Faults { outage: OFTEN, lost_batches_max: 3, dead_ns_max: 1_000_000, ..Faults::default() });
+    while rig.cluster.counts().lost == 0 {
+        rig.run_ms(100);
+    }
+    rig.cluster.set_faults(Faults::default());
+    rig.run_ms(20_000);
+    let (lost, mut shown) = (rig.cluster.counts().lost as i64, 0);
+    rig.cluster.lost(|batch| shown += i64::from(batch.records));
+    assert!(committed == 6 && lost == shown && lost <= 6, "{lost} of {committed} are gone, {shown} told");
+    // Who wrote last is not known any more, and its next batch gets an offset that was given out before.
+    let leader = rig.leader(0).expect("somebody leads again");
+    assert_eq!(rig.store(leader, &batch(0, 6, &[b"b"])).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(rig.store(leader, &batch(1, 0, &[b"b"])), (0, 6 - lost));
+}
+
+#[test]
 fn a_batch_is_refused_for_size_time_and_value() {
     let mut rig = Rig::new(ClusterPlan { is_poison: |value| value == b"bad", batch_bytes_max: 200, ..plan(1, 1, 1) });
     assert_eq!(rig.store(0, &batch(0, 0, &[&[1; 200]])), (code::MESSAGE_TOO_LARGE, -1));

@@ -127,7 +127,11 @@ impl Journal {
             return false;
         }
         let Some(segment) = self.segments.sparsest() else { return false };
-        let left = self.entries_of(segment).into();
+        let left = VecDeque::from(self.entries_of(segment));
+        if left.is_empty() {
+            debug_assert!(false, "what is needed of a file is found");
+            self.segments.spoil(segment);
+        }
         self.forward.source = Some(Source { segment, left });
         true
     }

@@ -111,7 +111,8 @@ fn and_connections_that_stand_go_on() {
 
         show(&kafka, "server");
         flows(&acked);
-        assert!(days(&node, "broker") > 3_000.0);
+        // A handshake that had begun before may have been the last to tell of the other one; its link dials again.
+        wait::until("the certificate is seen", 20, || (days(&node, "broker") > 3_000.0).then_some(()));
         drop(ending);
         publisher.join().expect("its connection stands")
     });

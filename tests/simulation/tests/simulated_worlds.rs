@@ -40,6 +40,9 @@ const POWER_CUTS_MIN: u64 = 1_000;
 /// Slices of such buffers that are copied forward in them, at least.
 const COPIES_MIN: u64 = 1_000;
 
+/// Acknowledged records that brokers lose in them and of which the node says so, at least.
+const LOSSES_TOLD_MIN: u64 = 1_000;
+
 fn simulate(arguments: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_aqueduct-sim")).args(arguments).output().expect("the simulator runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -63,6 +66,7 @@ fn keep_every_promise() {
     assert!(figure(&said, "steps") >= worlds * STEPS / 100 * 99, "nearly every world went its way: {said}");
     assert!(seeds != SEEDS || figure(&said, "power_cuts") >= POWER_CUTS_MIN, "too few power cuts: {said}");
     assert!(seeds != SEEDS || figure(&said, "copies") >= COPIES_MIN, "too little is copied: {said}");
+    assert!(seeds != SEEDS || figure(&said, "told") >= LOSSES_TOLD_MIN, "too few losses are told of: {said}");
     eprintln!("{said}");
 }
 

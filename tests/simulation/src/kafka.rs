@@ -471,11 +471,11 @@ impl Cluster {
         self.partition(place).is_some_and(|partition| partition.began_amid.contains(&producer))
     }
 
-    /// Whether a former life of the partition knows a producer's epoch: brokers that hear late of what was made anew still took
-    /// batches for it.
+    /// Whether a former life of the partition knows a producer's epoch, or did before its brokers lost their power: those that hear
+    /// late of what was made anew still took batches for it.
     pub fn was_written_before(&self, place: Place, producer: (i64, i16)) -> bool {
         let mut formers = (0..place.life).filter_map(|life| self.partition(Place { life, ..place }));
-        formers.any(|partition| partition.is_known(producer))
+        formers.any(|partition| partition.is_known(producer) || partition.forgotten.contains(&producer))
     }
 
     fn partition_id(&self, place: Place) -> Option<u32> {

@@ -22,6 +22,7 @@ mod producers;
 pub mod proxy;
 pub mod rack;
 pub mod report;
+pub mod rot;
 pub mod schedule;
 mod tracer;
 mod world;
@@ -303,6 +304,7 @@ impl Stage {
             topic_settings: Vec::new(),
             book: dir.join("book"),
             gone: None,
+            rot: None,
             poisoner: None,
             poisoned: None,
             certificates: None,
@@ -330,8 +332,9 @@ impl Stage {
         let findings = ledger::audit(&self.world.bootstrap()?, &self.routes, &book, &windows)?;
         let counted = scrape.as_ref().map_or(0, |scrape| scrape.sum("aqueduct_sink_kafka_acked_loss_total"));
         let alarm = self.world.alarm(counted, &findings.lost, &book)?;
+        let damage = self.world.damage(&findings.lost)?;
         let mut report = self.blank(args, seed, schedule, findings);
-        (report.alarm, report.poison) = (alarm, self.world.poison()?);
+        (report.alarm, report.poison, report.damage) = (alarm, self.world.poison()?, damage);
         let certificates = self.world.certificates.as_ref().zip(scrape.as_ref());
         report.renewal = certificates.map(|(certificates, scrape)| certificates.renewal(scrape));
         (report.rss_peak_bytes, report.descriptors, report.replayed) =
@@ -400,6 +403,7 @@ impl Stage {
             replayed: 0,
             own: None,
             alarm: None,
+            damage: None,
             poison: None,
             renewal: None,
             faults: Vec::new(),

@@ -6,16 +6,20 @@
 //! Expectation: missing in Kafka are the records of those three entries and no others; their bytes lie in `quarantine`; counters and
 //! log say so.
 //!
+//! With clients of every kind and the ledger the same is shown of three entries of each of two buffers.
+//!
 //! The files are read here by their description in `engine/src/log/journal/entry.rs`, not by its code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use aqueduct_tests::support::chaos::Chaos;
 use aqueduct_tests::support::flow::publish_range;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::{peer, wait};
+use serde_json::Value;
 
 const CLIENTS: u32 = 4;
 const EACH: u32 = 12_500;
@@ -73,6 +77,20 @@ fn and_is_told_to_the_record() {
     let damaged: BTreeSet<Vec<u8>> = [flipped, torn, cut].into_iter().map(|entry| entry.bytes).collect();
     assert_eq!(kept, damaged, "to be looked at by people");
     assert!(node.terminate().success());
+}
+
+/// The ledger misses messages of the damaged entries, and no others; what is left comes once and in order.
+#[test]
+fn and_the_ledger_misses_nothing_else() {
+    let load = ["--payload-bytes", "1024", "--rate", "4000"];
+    let plan = Chaos::plan("broker-pause=1@3+8,bit-rot@9+0.3").on_disk().of_sinks("buffer.segment_bytes=1MB").with(&load);
+    let Some(verdict) = plan.calm(3).judged() else { return };
+    let damage = |name: &str| verdict.json["damage"][name].as_u64().unwrap_or_else(|| panic!("{}", verdict.said()));
+    assert_eq!((damage("entries"), damage("counted"), damage("elsewhere")), (6, 6, 0), "{}", verdict.said());
+    // What was acknowledged before the damage is nowhere else.
+    assert!((6..=damage("messages")).contains(&verdict.count("lost")), "{}", verdict.said());
+    assert!(verdict.count("dup_across") <= verdict.count("replayed"), "{}", verdict.said());
+    assert_eq!((&verdict.json["clean"], verdict.count("restarts")), (&Value::Bool(true), 1), "{}", verdict.said());
 }
 
 fn payload(client: u32, number: u32) -> Vec<u8> {

@@ -54,6 +54,8 @@ pub enum Fault {
     ProduceError(i16),
     /// The product's disk is full.
     DiskFull,
+    /// kill -9 of the product, and entries of its buffers are damaged; it is started again at the end.
+    BitRot,
     /// The power of the product's machine fails: what was not synced is gone. It is started again at the end.
     PowerCut,
     /// Each sync of the product's fails with EIO.
@@ -92,7 +94,7 @@ pub enum Subject {
 }
 
 /// The names, with a fault of each; arguments as [`Fault::drawn`] leaves them where they are not drawn.
-pub const KINDS: [(&str, Fault); 26] = [
+pub const KINDS: [(&str, Fault); 27] = [
     ("kill", Fault::Kill),
     ("term", Fault::Term),
     ("idle", Fault::Idle),
@@ -108,6 +110,7 @@ pub const KINDS: [(&str, Fault); 26] = [
     ("slow-link", Fault::SlowLink(Who::Leader)),
     ("produce-error", Fault::ProduceError(NOT_LEADER)),
     ("disk-full", Fault::DiskFull),
+    ("bit-rot", Fault::BitRot),
     ("power-cut", Fault::PowerCut),
     ("sync-error", Fault::SyncError),
     ("memory", Fault::Memory(256)),
@@ -152,9 +155,8 @@ impl Fault {
     /// Whom it strikes.
     pub fn subject(self) -> Subject {
         match self {
-            Self::Kill | Self::Term | Self::DiskFull | Self::PowerCut | Self::SyncError | Self::Memory(_) => {
-                Subject::Product
-            }
+            Self::Kill | Self::Term | Self::Memory(_) => Subject::Product,
+            Self::DiskFull | Self::BitRot | Self::PowerCut | Self::SyncError => Subject::Product,
             Self::BrokerKill(who)
             | Self::BrokerPause(who)
             | Self::Blackhole(who)
@@ -172,7 +174,7 @@ impl Fault {
 
     /// Whether the product's sessions end with it.
     pub fn restarts_product(self) -> bool {
-        matches!(self, Self::Kill | Self::Term | Self::PowerCut)
+        matches!(self, Self::Kill | Self::Term | Self::BitRot | Self::PowerCut)
     }
 
     /// Whether the product's data has to lie on a file system of its own.
@@ -182,7 +184,7 @@ impl Fault {
 
     /// Whether only what the product writes to a disk of its own feels it.
     pub fn strikes_disk(self) -> bool {
-        matches!(self, Self::DiskFull | Self::PowerCut | Self::SyncError)
+        matches!(self, Self::DiskFull | Self::BitRot | Self::PowerCut | Self::SyncError)
     }
 
     /// Whether it is to be drawn where nobody asks for it by name.
@@ -203,7 +205,7 @@ impl Fault {
             // Nothing that goes wrong on the way to a broker can go wrong over TLS.
             Self::Certificates => false,
             // What was acknowledged is gone.
-            Self::DeleteTopic | Self::RackPowerCut => false,
+            Self::DeleteTopic | Self::RackPowerCut | Self::BitRot => false,
             _ => true,
         }
     }
@@ -213,6 +215,8 @@ impl Fault {
         let kafka = connector == Connector::Kafka;
         match self {
             Self::BrokerRoll | Self::LeaderAlone => kafka && brokers > 1,
+            // There is no buffer.
+            Self::BitRot => false,
             _ if self.strikes_disk() => !kafka,
             Self::Kill | Self::Term | Self::Idle | Self::Storm | Self::Memory(_) | Self::Clock(_) => true,
             _ => kafka,

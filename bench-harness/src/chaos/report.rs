@@ -11,6 +11,7 @@ use super::load::LoadReport;
 use super::nemesis::Strike;
 use super::poison::Poison;
 use super::rack::Alarm;
+use super::rot::Damage;
 use super::world::Farewell;
 use crate::ledger::book::{Answer, Book, Sent};
 use crate::ledger::message;
@@ -139,6 +140,8 @@ pub struct Report {
     pub own: Option<OwnCounts>,
     /// Where the brokers lost what they had acknowledged: what the product said of it.
     pub alarm: Option<Alarm>,
+    /// Where buffers were damaged: what it cost.
+    pub damage: Option<Damage>,
     /// Where there was poison: what became of it.
     pub poison: Option<Poison>,
     /// Where certificates were replaced: how the product took it.
@@ -258,6 +261,10 @@ impl Report {
             // Nobody but Kafka can keep what it has lost; it has to be told.
             verdict.lost = if alarm.is_exact() { 0 } else { alarm.untold + alarm.unfounded + 1 };
         }
+        if let Some(damage) = &self.damage {
+            // What lay in a damaged entry is nowhere else.
+            verdict.lost = if damage.is_exact() { 0 } else { damage.elsewhere + 1 };
+        }
         if self.late_resends {
             verdict.reorder_resend = 0;
         }
@@ -327,6 +334,9 @@ impl Report {
         }
         if let Some(alarm) = &self.alarm {
             text += &format!("lost by Kafka, and told by the product: {alarm:?}\n");
+        }
+        if let Some(damage) = &self.damage {
+            text += &format!("damaged in buffers: {damage:?}\n");
         }
         if let Some(poison) = &self.poison {
             text += &format!("poison: {poison:?}\n");

@@ -22,6 +22,7 @@ use super::memory::MemoryGroup;
 use super::poison::{self, Poison, Poisoner};
 use super::proxy::{FaultProxy, Mode};
 use super::rack::{Alarm, Disks, Gone};
+use super::rot::{Damage, Rot};
 use super::tracer;
 use crate::ledger::book::{Book, BookWriter};
 use crate::ledger::fetch::KafkaReader;
@@ -93,6 +94,8 @@ pub(super) struct World {
     pub(super) book: PathBuf,
     /// What the brokers lost.
     pub(super) gone: Option<Gone>,
+    /// What was damaged in the product's buffers.
+    pub(super) rot: Option<Rot>,
     pub(super) poisoner: Option<Poisoner>,
     /// Acknowledged records that Kafka never takes.
     pub(super) poisoned: Option<u64>,
@@ -131,6 +134,10 @@ impl World {
             Fault::LeaderAlone => begun.broker = Some(self.leave_leader_alone()?),
             Fault::ProduceError(code) => self.set_modes(Mode::ProduceError(code)),
             Fault::DiskFull => self.disk()?.fill()?,
+            Fault::BitRot => {
+                self.node = None;
+                self.rot = Some(Rot::spread(&self.setup.dir.join("data/buffer"))?);
+            }
             Fault::PowerCut => {
                 // A machine without power computes nothing, so the product stands still first: see [`Disk::cut`].
                 if let Some(node) = &self.node {
@@ -182,7 +189,7 @@ impl World {
                 self.gone = begun.disks.as_ref().map(Disks::cut).transpose()?;
                 return self.restart_all();
             }
-            Fault::Kill | Fault::Term => self.start_product()?,
+            Fault::Kill | Fault::Term | Fault::BitRot => self.start_product()?,
             Fault::PowerCut => {
                 self.disk()?.remount()?;
                 self.start_product()?;
@@ -339,6 +346,13 @@ impl World {
     pub(super) fn alarm(&self, counted: u64, lost: &[(u32, u32)], book: &Book) -> Result<Option<Alarm>> {
         let Some((gone, node)) = self.gone.as_ref().zip(self.node.as_ref()) else { return Ok(None) };
         gone.compare(node.process.output(), &self.struck_topic()?, counted, lost, book).map(Some)
+    }
+
+    /// What the damage to buffers cost that there was, where the judge found so much lost.
+    pub(super) fn damage(&self, lost: &[(u32, u32)]) -> Result<Option<Damage>> {
+        let http = self.node.as_ref().and_then(|node| node.http);
+        let Some((rot, http)) = self.rot.as_ref().zip(http) else { return Ok(None) };
+        Ok(Some(rot.compare(Scrape::of(http)?.sum("aqueduct_sink_buffer_damaged_total"), lost)))
     }
 
     /// What became of the poison there was.

@@ -103,6 +103,13 @@ pub fn parse(payload: &[u8]) -> Result<(Stamp, &str), Corrupt> {
     Ok((stamp, topic))
 }
 
+/// Client and sequence of the messages that lie somewhere in these bytes, whole or not.
+pub fn all_in(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
+    let starts = bytes.windows(TOPIC_AT).filter(|window| window.starts_with(MAGIC));
+    let word = |window: &[u8], at: usize| window[at..].first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    starts.map(move |window| (word(window, 12), word(window, 20)))
+}
+
 /// Bytes that no other message has.
 struct Fill(u64);
 
@@ -182,6 +189,14 @@ mod tests {
         assert_eq!(payload.len(), 96);
         assert_eq!(parse(&payload), Ok((STAMP, "chaos/1/000003")));
         assert!(topic(999_999, 255).len() <= TOPIC_BYTES_MAX);
+    }
+
+    #[test]
+    fn messages_are_found_among_other_bytes() {
+        let other = Stamp { client: 4, sequence: 1 << 20, ..STAMP };
+        let bytes = [&b"AQL"[..], &payload(&STAMP), b"AQLM", &payload(&other)].concat();
+        let found: Vec<(u32, u32)> = all_in(&bytes).collect();
+        assert!(found.starts_with(&[(3, 9)]) && found.ends_with(&[(4, 1 << 20)]), "{found:?}");
     }
 
     #[test]

@@ -22,4 +22,5 @@ pub mod slow_disk;
 pub mod small_disk;
 pub mod sockets;
 pub mod token;
+pub mod tracer;
 pub mod wait;

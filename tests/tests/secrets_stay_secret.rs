@@ -1,6 +1,6 @@
 //! A canary: secrets that are a text nobody else writes, in every place that takes one, and failures of every kind. The text is
-//! found nowhere: not in logs (at the most talkative level), `/metrics`, `/readyz`, `config show`, `check`, `doctor`, a dry run, or what
-//! the control socket answers.
+//! found nowhere: not in logs (at the most talkative level), `/metrics`, `/readyz`, `config show`, `check`, `doctor`, a dry run, what the
+//! control socket answers, or a panic with its backtrace.
 //!
 //! Setup: brokers that are not there, do not speak TLS or say nonsense, and an authorization server that refuses; and an Apache Kafka
 //! to which passwords are really proven, right ones and wrong ones.
@@ -15,6 +15,7 @@ use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{Plan, command};
 use aqueduct_tests::support::token::TokenEndpoint;
+use aqueduct_tests::support::tracer::end_shard;
 use aqueduct_tests::support::{peer, wait};
 
 const CANARY: &str = "tweet-Xq7Zp3";
@@ -110,6 +111,35 @@ fn whatever_fails() {
             silent(page, &text);
         }
         silent("the log", &node.said());
+    }
+}
+
+/// A shard panics while it tells a broker who it is, and all that Rust can say of that is said.
+#[test]
+fn in_a_panic() {
+    let kafka = match Kafka::start_secure("") {
+        Ok(kafka) => kafka,
+        Err(remedy) => return peer::skip("AQUEDUCT_REQUIRE_KAFKA", &remedy),
+    };
+    kafka.create_topic("panic", 1);
+    // In the first the password is right, and the second never gets an answer that it understands.
+    for (broker, secret) in [(kafka.listener("SASL"), RIGHT), (nonsense().as_str(), CANARY)] {
+        let connector = format!(
+            "authentication = {{ mechanism = \"plain\", username = \"alice\", password = \"{secret}\" }}\n\
+             reconnect_delay = \"100ms\""
+        );
+        let plan = Plan::kafka(broker, "panic").connector(&connector).section("[log]\nlevel = \"trace\"\n");
+        let mut node = plan.node("shards = 1\npin = false").environment("RUST_BACKTRACE", "full").start();
+        let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+        match secret == RIGHT {
+            true => client.publish_acked("t", b"x", 1),
+            false => drop(client.publish("t", b"waits", 1)),
+        }
+        let Some(ended) = end_shard(&mut node, "shard-1") else { return };
+        assert!(!ended.success(), "{ended}");
+        let said = node.said();
+        assert!(said.contains("panicked at") && said.contains("stack backtrace"), "{said}");
+        is_silent("a panic", &said, secret);
     }
 }
 

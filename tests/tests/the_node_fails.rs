@@ -4,17 +4,13 @@
 //! Setup: as in `brokers_fail.rs`. Action: something happens to the node or its machine. Expectation: the ledger's, with one
 //! allowance: when the node's sessions are gone, what a client sends again is stored again.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use aqueduct_tests::support::chaos::Chaos;
 use aqueduct_tests::support::kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
-use aqueduct_tests::support::node::{Node, Plan};
-use aqueduct_tests::support::peer::{self, Peer};
-use aqueduct_tests::support::wait;
+use aqueduct_tests::support::node::Plan;
+use aqueduct_tests::support::tracer::{Tracer, end_shard};
 
 /// Row T11 of the fault table: the power fails under load, with the embedded log; what was not synced is gone. Everything
 /// acknowledged is read back after the restart, as the longest valid prefix of each partition.
@@ -85,62 +81,7 @@ fn io_uring_that_refuses_later_harms_nothing() {
 #[test]
 fn the_end_of_one_shard_is_the_end_of_the_node() {
     let mut node = Plan::embedded().node("shards = 2\npin = false").start();
-    let shard = thread_of(&node, "shard-2");
-    let Some(tracer) = Tracer::attach(&node, Some(shard), "epoll_wait,epoll_pwait,epoll_pwait2", "EBADF") else {
-        return;
-    };
-    // Something to wake the shard, which may be waiting in a call that was made before.
-    let _ = std::net::TcpStream::connect(node.mqtt());
-    let ended = node.ended();
+    let Some(ended) = end_shard(&mut node, "shard-2") else { return };
     assert!(ended.signal() == Some(rustix::process::Signal::ABORT.as_raw()), "{ended}");
-    tracer.detach();
 }
 
-/// The oldest thread of that name: a shard's helpers bear its name too. A thread names itself, so that may take a moment.
-fn thread_of(node: &Node, name: &str) -> i32 {
-    let tasks = format!("/proc/{}/task", node.pid().as_raw_nonzero());
-    wait::until(&format!("a thread {name}"), 10, || {
-        let of_name = |task: &std::fs::DirEntry| {
-            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|found| found.trim() == name)
-        };
-        let found = std::fs::read_dir(&tasks).expect("it runs").flatten().filter(of_name);
-        found.filter_map(|task| task.file_name().to_str()?.parse().ok()).min()
-    })
-}
-
-/// strace that makes system calls fail.
-struct Tracer(Child);
-
-impl Tracer {
-    /// Attaches to the node, or to one of its threads. `None` where there is no strace.
-    fn attach(node: &Node, thread: Option<i32>, calls: &str, error: &str) -> Option<Self> {
-        let mut strace = Peer::Strace.command()?;
-        let target = thread.unwrap_or(node.pid().as_raw_nonzero().get());
-        if thread.is_none() {
-            strace.arg("-f");
-        }
-        strace.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}")]);
-        strace.args(["-o", "/dev/null", "-p", &target.to_string()]);
-        let mut tracer = strace.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("strace starts");
-        let mut said = BufReader::new(tracer.stderr.take().expect("piped")).lines();
-        let attached = wait::until("strace is attached", 10, || said.next().map(|line| line.unwrap_or_default()));
-        assert!(attached.contains("attached"), "{attached}");
-        // What it says at the end must find a reader.
-        std::thread::spawn(move || said.for_each(drop));
-        Some(Self(tracer))
-    }
-
-    fn detach(mut self) {
-        // By its own means: a tracer that is killed may leave a call behind that was made to fail.
-        let _ = peer::finish(Command::new("kill").arg(self.0.id().to_string()), b"");
-        wait::until("strace ends", 10, || self.0.try_wait().ok().flatten());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}

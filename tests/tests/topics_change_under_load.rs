@@ -110,7 +110,9 @@ fn partitions_added_are_used_soon_and_keep_each_key_in_order() {
     let records = kafka.read_count("changing", rounds * CLIENTS);
     let first_ms = records.iter().filter(|record| record.partition >= 4).map(|record| record.timestamp_ms).min();
     let after_ms = first_ms.expect("a record in a new partition") - told_ms;
-    assert!(after_ms < 10_000, "noticed after {after_ms} ms");
+    println!("partitions are used {after_ms} ms after they were added");
+    // It asks every second; a broker hears a little later, and rounds take their time.
+    assert!(after_ms < 3_000, "noticed after {after_ms} ms");
     for i in 0..CLIENTS {
         let key = format!("key-{i}").into_bytes();
         let mut own: Vec<_> = records.iter().filter(|record| record.key.as_ref() == Some(&key)).collect();

@@ -2,6 +2,7 @@
 //!
 //! Most rules read the sources as text, skip comments, and name file, line and remedy; two ask the toolchain's own judges.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -251,6 +252,24 @@ fn every_dependency_is_argued_for() {
         argued += 1;
     }
     assert!(argued > 10, "the table was not understood");
+}
+
+/// The command in faults.md that runs all rows names every test file that a row names, but for those that the page says run by themselves.
+#[test]
+fn the_command_of_the_faults_runs_every_row() {
+    const BY_THEMSELVES: [&str; 2] = ["power_fails_a_thousand_times", "brokers_and_we_know_each_other"];
+    let page = fs::read_to_string(root().join("docs/explanation/faults.md")).expect("the page is there");
+    let (_, command) = page.split_once("AQUEDUCT_LONG=1 cargo test").expect("the command");
+    let (command, _) = command.split_once("```").expect("its end");
+    let run: BTreeSet<&str> = command.split_whitespace().collect();
+    let rows = page.lines().filter(|line| line.starts_with("| T"));
+    let files: BTreeSet<&str> = rows
+        .flat_map(|row| row.split('`'))
+        .filter(|name| root().join("tests/tests").join(format!("{name}.rs")).is_file())
+        .collect();
+    assert!(files.len() > 15, "{files:?}");
+    let missing = files.iter().filter(|file| !run.contains(*file) && !BY_THEMSELVES.contains(file));
+    none(missing.map(|file| format!("{file} is in no command")));
 }
 
 #[test]

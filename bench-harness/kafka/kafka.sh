@@ -21,6 +21,8 @@
 # KAFKA_SET   more broker settings: a=b;c=d
 # KAFKA_FRONT first of N consecutive ports where something stands in front of the brokers (a proxy): each broker gets a
 #             second client listener, whose address `up` prints as BACK=..., and which it advertises as its port in front
+# KAFKA_DISKS a folder with a folder (a disk, say) for each broker, named by its number: its data go into data/ there
+#             (default: beside its properties)
 # KAFKA_LIBS  where the jars are kept (default ~/.cache/aqueduct/kafka-4.1.0)
 #
 # --secure gives each broker four listeners more, and rights (ACLs). `up` prints their addresses:
@@ -228,6 +230,10 @@ write_properties() { # id brokers first-port voters
     tell=,FRONT://127.0.0.1:$((KAFKA_FRONT + id - 1))
   fi
   mkdir -p "$dir/$id"
+  if [ -n "${KAFKA_DISKS:-}" ]; then
+    mkdir -p "$KAFKA_DISKS/$id/data"
+    ln -s "$KAFKA_DISKS/$id/data" "$dir/$id/data"
+  fi
   cat >"$dir/$id/server.properties" <<EOF
 process.roles=broker,controller
 node.id=$id

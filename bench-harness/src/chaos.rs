@@ -11,6 +11,7 @@ mod clock;
 pub mod counts;
 mod disk;
 pub mod fault;
+mod group;
 mod healer;
 mod left;
 pub mod load;
@@ -24,6 +25,7 @@ pub mod rack;
 pub mod report;
 pub mod rot;
 pub mod schedule;
+mod slow_disk;
 mod tracer;
 mod world;
 
@@ -42,6 +44,7 @@ use self::nemesis::Strike;
 use self::proxy::FaultProxy;
 use self::report::{Evidence, Report};
 use self::schedule::Schedule;
+use self::slow_disk::SlowDisk;
 use self::world::World;
 use crate::cli::SystemArgs;
 use crate::ledger::book::Book;
@@ -292,6 +295,7 @@ impl Stage {
             cluster: None,
             proxy: None,
             disk,
+            slow_disks: Vec::new(),
             wheel: None,
             clock_file,
             farewells: Vec::new(),
@@ -436,15 +440,28 @@ fn start_kafka(args: &ChaosArgs, faults: &[Fault], world: &mut World, dir: &Path
         world.topic_settings.extend(poison::TOPIC_SETTINGS);
     }
     of_brokers.extend(args.broker_set.iter().cloned());
+    let slow_disk = faults.iter().find(|fault| matches!(fault, Fault::SlowDisk(_)));
+    let disks = dir.join("disks");
+    if let Some(fault) = slow_disk {
+        let made = (1..=args.brokers).map(|broker| SlowDisk::create(&disks, broker)).collect::<Result<_>>();
+        world.slow_disks = made.map_err(|error| {
+            let obstacle = format!("root, a disk on a loop device, and a control group that limits it: {error:#}");
+            Lacking { fault: fault.name().to_owned(), obstacle }
+        })?;
+    }
     let proxy = FaultProxy::start(args.brokers)?;
     let plan = ClusterPlan {
         brokers: args.brokers,
         settings: of_brokers.join(";"),
         front: Some(proxy.first_port()),
+        disks: slow_disk.map(|_| disks),
         secure: faults.contains(&Fault::Certificates),
     };
     let kafka_dir = args.system_args.kafka_dir.clone().unwrap_or_else(|| dir.join("kafka"));
     let cluster = Cluster::start_as(&kafka_dir, &plan)?;
+    for (broker, disk) in (1..).zip(&world.slow_disks) {
+        disk.slows(cluster.pid(broker)?)?;
+    }
     proxy.stand_before(cluster.back.clone());
     world.setup.bootstrap = Some(proxy.bootstrap());
     let mut own: Vec<String> = of_product.into_iter().map(str::to_owned).collect();

@@ -4,6 +4,7 @@
 //! end what is still enrolled, and then the harness. Only processes of our own are ever signalled, each by its id, and an
 //! id cannot be reused before we have waited for it.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ pub enum Duty {
     Directory(PathBuf),
     /// A file system of ours, to be unmounted.
     Mount(PathBuf),
+    /// A control group, to be left by all and removed; before that its limit is lifted by writing this text into this file of it.
+    Group(PathBuf, &'static str, String),
 }
 
 static DUTIES: Mutex<Vec<Duty>> = Mutex::new(Vec::new());
@@ -63,8 +66,16 @@ pub fn end(duty: &Duty) {
         Duty::Mount(dir) => {
             let _ = Command::new("umount").arg("--lazy").arg(dir).status();
         }
+        Duty::Group(group, limit, lifted) => {
+            let _ = fs::write(group.join(limit), lifted);
+            let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            for pid in members.lines() {
+                let _ = fs::write(group.with_file_name("cgroup.procs"), pid);
+            }
+            let _ = fs::remove_dir(group);
+        }
         Duty::Directory(dir) => {
-            let _ = std::fs::remove_dir_all(dir);
+            let _ = fs::remove_dir_all(dir);
         }
     }
 }

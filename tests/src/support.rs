@@ -18,7 +18,6 @@ pub mod over;
 pub mod peer;
 pub mod port;
 pub mod scratch;
-pub mod slow_disk;
 pub mod small_disk;
 pub mod sockets;
 pub mod token;

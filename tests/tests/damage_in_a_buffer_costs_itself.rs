@@ -83,7 +83,8 @@ fn and_is_told_to_the_record() {
 #[test]
 fn and_the_ledger_misses_nothing_else() {
     let load = ["--payload-bytes", "1024", "--rate", "4000"];
-    let plan = Chaos::plan("broker-pause=1@3+8,bit-rot@9+0.3").on_disk().of_sinks("buffer.segment_bytes=1MB").with(&load);
+    let plan =
+        Chaos::plan("broker-pause=1@3+8,bit-rot@9+0.3").on_disk().of_sinks("buffer.segment_bytes=1MB").with(&load);
     let Some(verdict) = plan.calm(3).judged() else { return };
     let damage = |name: &str| verdict.json["damage"][name].as_u64().unwrap_or_else(|| panic!("{}", verdict.said()));
     assert_eq!((damage("entries"), damage("counted"), damage("elsewhere")), (6, 6, 0), "{}", verdict.said());

@@ -84,4 +84,3 @@ fn the_end_of_one_shard_is_the_end_of_the_node() {
     let Some(ended) = end_shard(&mut node, "shard-2") else { return };
     assert!(ended.signal() == Some(rustix::process::Signal::ABORT.as_raw()), "{ended}");
 }
-

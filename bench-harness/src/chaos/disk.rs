@@ -1,4 +1,4 @@
-//! A disk for the product that can be filled, and whose power can fail: ext4 on a file, mounted by loop.
+//! A disk for the product that can be filled, and whose power can fail: ext4 on a file, mounted by loop. Brokers get such ones too.
 //!
 //! A cut is the ioctl EXT4_IOC_SHUTDOWN without a flush of the journal: from then on every access fails, and what was not
 //! synced is not on the disk when it is mounted again. It is the only way that also catches io_uring and O_DIRECT. All of it
@@ -14,6 +14,8 @@ use crate::reaper::{self, Duty};
 
 /// Room for a run of some minutes; sparse until it is used.
 const IMAGE_BYTES: u64 = 512 << 20;
+/// The same for a broker, which keeps what it was sent.
+const BROKER_IMAGE_BYTES: u64 = 1 << 30;
 /// Rust's standard library has no ioctl, and Perl is on every Debian: the number of the call, then its flag 2, which leaves
 /// the journal unflushed.
 const SHUTDOWN: &str =
@@ -23,19 +25,31 @@ const SHUTDOWN: &str =
 pub(super) struct Disk {
     image: PathBuf,
     mount: PathBuf,
+    options: &'static str,
 }
 
 impl Disk {
     /// Makes and mounts it in `dir`.
     pub(super) fn create(dir: &Path) -> Result<Self> {
-        let disk = Self { image: dir.join("disk.img"), mount: dir.join("disk") };
+        let disk = Self::make(dir, "disk", IMAGE_BYTES, &[], "loop")?;
+        fs::write(disk.mount.join("cut-here"), b"").into_diagnostic()?;
+        Ok(disk)
+    }
+
+    /// Makes and mounts one of this name in `dir` whose writers wait until the device has taken what they write. It need not be on
+    /// what the device itself lies on.
+    pub(super) fn written_through(dir: &Path, name: &str) -> Result<Self> {
+        Self::make(dir, name, BROKER_IMAGE_BYTES, &["-m", "0", "-O", "^has_journal"], "loop,sync,nobarrier")
+    }
+
+    fn make(dir: &Path, name: &str, bytes: u64, format: &[&str], options: &'static str) -> Result<Self> {
+        let disk = Self { image: dir.join(format!("{name}.img")), mount: dir.join(name), options };
         fs::create_dir_all(&disk.mount).into_diagnostic()?;
         let image = fs::File::create(&disk.image).into_diagnostic()?;
-        image.set_len(IMAGE_BYTES).into_diagnostic()?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk.image))?;
+        image.set_len(bytes).into_diagnostic()?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).args(format).arg(&disk.image))?;
         disk.mount()?;
         reaper::enrol(Duty::Mount(disk.mount.clone()));
-        fs::write(disk.mount.join("cut-here"), b"").into_diagnostic()?;
         Ok(disk)
     }
 
@@ -72,7 +86,7 @@ impl Disk {
     }
 
     fn mount(&self) -> Result<()> {
-        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.mount))
+        run(Command::new("mount").args(["-o", self.options]).arg(&self.image).arg(&self.mount))
     }
 }
 

@@ -50,6 +50,8 @@ pub enum Fault {
     Reset(Who),
     /// 1 Mbit/s to and from a broker.
     SlowLink(Who),
+    /// A broker's disk takes 1 MiB a second.
+    SlowDisk(Who),
     /// Every Produce is refused with this error code while the cluster is as it was.
     ProduceError(i16),
     /// The product's disk is full.
@@ -94,7 +96,7 @@ pub enum Subject {
 }
 
 /// The names, with a fault of each; arguments as [`Fault::drawn`] leaves them where they are not drawn.
-pub const KINDS: [(&str, Fault); 27] = [
+pub const KINDS: [(&str, Fault); 28] = [
     ("kill", Fault::Kill),
     ("term", Fault::Term),
     ("idle", Fault::Idle),
@@ -108,6 +110,7 @@ pub const KINDS: [(&str, Fault); 27] = [
     ("blackhole", Fault::Blackhole(Who::Leader)),
     ("reset", Fault::Reset(Who::Leader)),
     ("slow-link", Fault::SlowLink(Who::Leader)),
+    ("slow-disk", Fault::SlowDisk(Who::Leader)),
     ("produce-error", Fault::ProduceError(NOT_LEADER)),
     ("disk-full", Fault::DiskFull),
     ("bit-rot", Fault::BitRot),
@@ -145,6 +148,7 @@ impl Fault {
             Self::Blackhole(_) => Self::Blackhole(who()),
             Self::Reset(_) => Self::Reset(who()),
             Self::SlowLink(_) => Self::SlowLink(who()),
+            Self::SlowDisk(_) => Self::SlowDisk(who()),
             Self::ProduceError(_) => Self::ProduceError(PRODUCE_ERRORS[random.below(3) as usize]),
             Self::Clock(_) => Self::Clock(CLOCK_JUMPS[random.below(4) as usize]),
             Self::AddPartitions(_) => Self::AddPartitions(1 + random.below(4) as u32),
@@ -161,7 +165,8 @@ impl Fault {
             | Self::BrokerPause(who)
             | Self::Blackhole(who)
             | Self::Reset(who)
-            | Self::SlowLink(who) => Subject::Broker(who),
+            | Self::SlowLink(who)
+            | Self::SlowDisk(who) => Subject::Broker(who),
             Self::BrokerRoll | Self::BrokerKillAll | Self::LeaderAlone | Self::RackPowerCut | Self::ProduceError(_) => {
                 Subject::Brokers
             }
@@ -204,6 +209,8 @@ impl Fault {
             Self::Poison => false,
             // Nothing that goes wrong on the way to a broker can go wrong over TLS.
             Self::Certificates => false,
+            // All brokers write through to disks of their own then, which is slower for all of them.
+            Self::SlowDisk(_) => false,
             // What was acknowledged is gone.
             Self::DeleteTopic | Self::RackPowerCut | Self::BitRot => false,
             _ => true,
@@ -225,7 +232,7 @@ impl Fault {
 
     /// Why it cannot be done on this machine.
     pub fn obstacle(self) -> Option<Obstacle> {
-        let needs_root = self.needs_disk() || matches!(self, Self::Memory(_));
+        let needs_root = self.needs_disk() || matches!(self, Self::Memory(_) | Self::SlowDisk(_));
         if needs_root && !rustix::process::geteuid().is_root() {
             return Some(Obstacle::Root);
         }
@@ -278,7 +285,8 @@ impl Display for Fault {
             | Self::BrokerPause(who)
             | Self::Blackhole(who)
             | Self::Reset(who)
-            | Self::SlowLink(who) => write!(f, "={who}"),
+            | Self::SlowLink(who)
+            | Self::SlowDisk(who) => write!(f, "={who}"),
             Self::ProduceError(code) => write!(f, "={code}"),
             Self::Memory(mebibytes) => write!(f, "={mebibytes}"),
             Self::Clock(seconds) => write!(f, "={seconds:+}"),
@@ -308,6 +316,7 @@ impl FromStr for Fault {
             Self::Blackhole(_) => Self::Blackhole(who()?),
             Self::Reset(_) => Self::Reset(who()?),
             Self::SlowLink(_) => Self::SlowLink(who()?),
+            Self::SlowDisk(_) => Self::SlowDisk(who()?),
             Self::ProduceError(_) => Self::ProduceError(argument.parse().map_err(|_| wrong())?),
             Self::Memory(_) => Self::Memory(argument.parse().map_err(|_| wrong())?),
             Self::Clock(_) => Self::Clock(argument.parse().map_err(|_| wrong())?),

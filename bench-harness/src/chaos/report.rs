@@ -12,7 +12,7 @@ use super::nemesis::Strike;
 use super::poison::Poison;
 use super::rack::Alarm;
 use super::rot::Damage;
-use super::world::Farewell;
+use super::world::{Begun, Farewell};
 use crate::ledger::book::{Answer, Book, Sent};
 use crate::ledger::message;
 use crate::ledger::verdict::Findings;
@@ -44,6 +44,8 @@ pub struct FaultReport {
     /// Where one broker was struck: the rate of the clients whose partition another leads, of what it was before, between the
     /// end of the first second of the fault and its healing. Where a topic was struck: that of the clients of other topics.
     pub others_rate: Option<f64>,
+    /// Where one broker was struck: the same of the clients whose partition it led.
+    pub struck_rate: Option<f64>,
     /// Where a topic was struck: the longest time that one client of another topic was without an acknowledgement meanwhile.
     pub others_wait_ms: Option<u64>,
     /// The same before all faults.
@@ -207,6 +209,9 @@ impl Report {
             let elsewhere = |client| message::route(client, routes) != route;
             Some(counts.longest_wait_ns(from_ns, until_ns, elsewhere) / 1_000_000)
         };
+        let during = (strike.struck_ns + WARM_NS, window.until_ns);
+        let [others_rate, struck_rate] =
+            rates_kept(counts, &strike.begun, &self.findings.partition_of, routes, [lead, during]);
         let recovery = self.rate_before.and_then(|rate| counts.time_to_rate_ns(window.until_ns, RECOVERED * rate));
         FaultReport {
             fault: window.name.clone(),
@@ -216,7 +221,8 @@ impl Report {
             recovery_ms: recovery.map(|ns| ns / 1_000_000),
             waiting: waiting(book, strike.healing_ns),
             redial_ms: strike.redialled_ns.map(|ns| ns.saturating_sub(strike.struck_ns) / 1_000_000),
-            others_rate: self.others_rate(strike, counts, lead, routes),
+            others_rate,
+            struck_rate,
             others_wait_ms: others_wait_ms(window.from_ns, window.until_ns),
             others_wait_before_ms: others_wait_ms(lead.0, lead.1),
             struck_wait_ms: strike.begun.route.map(|route| {
@@ -232,26 +238,6 @@ impl Report {
                 counts.acks_between(strike.struck_ns + WARM_NS, strike.healing_ns, here)
             }),
         }
-    }
-
-    fn others_rate(&self, strike: &Strike, counts: &Counts, lead: (u64, u64), routes: u8) -> Option<f64> {
-        let of_others = |elsewhere: &dyn Fn(u32) -> bool| {
-            let before = counts.rate(lead.0, lead.1, elsewhere).filter(|rate| *rate > 0.0)?;
-            let during = counts.rate(strike.struck_ns + WARM_NS, strike.window.until_ns, elsewhere)?;
-            Some(during / before)
-        };
-        if let Some(route) = strike.begun.route {
-            return of_others(&|client| message::route(client, routes) != route);
-        }
-        let struck = i32::try_from(strike.begun.broker?).ok()?;
-        let partition_of: BTreeMap<u32, i32> = self.findings.partition_of.iter().copied().collect();
-        let elsewhere = |client: u32| {
-            let partition = partition_of.get(&client).copied();
-            let leader =
-                partition.and_then(|partition| strike.begun.leaders.get(&(message::route(client, routes), partition)));
-            leader.is_some_and(|leader| *leader != struck)
-        };
-        of_others(&elsewhere)
     }
 
     fn is_clean(&self) -> bool {
@@ -327,8 +313,9 @@ impl Report {
         for fault in &self.faults {
             let recovery = fault.recovery_ms.map_or("never".to_owned(), |ms| format!("after {ms} ms"));
             let others = fault.others_rate.map_or(String::new(), |rate| format!("; others at {:.0} %", rate * 100.0));
+            let struck = fault.struck_rate.map_or(String::new(), |rate| format!(", its own at {:.0} %", rate * 100.0));
             text += &format!(
-                "{}: {} to {} ms; silence {} ms; rate back {recovery}{others}\n",
+                "{}: {} to {} ms; silence {} ms; rate back {recovery}{others}{struck}\n",
                 fault.fault, fault.from_ms, fault.until_ms, fault.silence_ms
             );
         }
@@ -356,6 +343,31 @@ impl Report {
         let again = self.seed.map_or(String::new(), |seed| format!(" (seed {seed})"));
         text + &format!("{}{again}: --plan '{}'", if self.clean { "good" } else { "BAD" }, self.plan)
     }
+}
+
+/// Of the clients whom a fault does not strike, and of those whom it does, the rate during it, of what it was before.
+fn rates_kept(
+    counts: &Counts,
+    begun: &Begun,
+    partition_of: &[(u32, i32)],
+    routes: u8,
+    [before, during]: [(u64, u64); 2],
+) -> [Option<f64>; 2] {
+    let kept = |counted: &dyn Fn(u32) -> bool| {
+        let before = counts.rate(before.0, before.1, counted).filter(|rate| *rate > 0.0)?;
+        Some(counts.rate(during.0, during.1, counted)? / before)
+    };
+    if let Some(route) = begun.route {
+        return [kept(&|client| message::route(client, routes) != route), None];
+    }
+    let Some(struck) = begun.broker.and_then(|broker| i32::try_from(broker).ok()) else { return [None; 2] };
+    let partition_of: BTreeMap<u32, i32> = partition_of.iter().copied().collect();
+    let leader = |client: u32| {
+        let partition = partition_of.get(&client).copied()?;
+        begun.leaders.get(&(message::route(client, routes), partition)).copied()
+    };
+    let elsewhere = |client| leader(client).is_some_and(|leader| leader != struck);
+    [kept(&elsewhere), kept(&|client| leader(client) == Some(struck))]
 }
 
 /// Messages that were open at a time.
@@ -403,6 +415,26 @@ fn own_counts(scrape: &Scrape, counts: &Counts, [sent, written]: [u64; 2]) -> Ow
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_behind_a_struck_broker_are_told_from_the_others() {
+        const S: u64 = 1_000_000_000;
+        let mut counts = Counts::new(3, 0);
+        // Client 2 wrote nothing that is to be found, so that nobody knows where it belongs.
+        for tenth in 0..80 {
+            for client in 0..3 {
+                if client != 1 || tenth < 40 || tenth % 4 == 0 {
+                    counts.acked(client, 0, tenth * S / 10 + 1);
+                }
+            }
+        }
+        let begun = Begun { broker: Some(2), leaders: BTreeMap::from([((0, 0), 1), ((0, 1), 2)]), ..Begun::default() };
+        assert_eq!(
+            rates_kept(&counts, &begun, &[(0, 0), (1, 1)], 1, [(S, 4 * S), (4 * S, 8 * S)]),
+            [Some(1.0), Some(0.25)]
+        );
+        assert_eq!(rates_kept(&counts, &Begun::default(), &[], 1, [(S, 4 * S), (4 * S, 8 * S)]), [None, None]);
+    }
 
     #[test]
     fn own_counters_agree_to_the_unit_or_not_at_all() {

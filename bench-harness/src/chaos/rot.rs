@@ -87,7 +87,9 @@ impl Rot {
         let mut left = HARMS.iter();
         let mut files = Vec::new();
         for folder in folders(buffer)? {
-            files.extend(entries_of(&folder)?.into_iter().filter(|path| path.extension().is_some_and(|it| it == "journal")));
+            files.extend(
+                entries_of(&folder)?.into_iter().filter(|path| path.extension().is_some_and(|it| it == "journal")),
+            );
         }
         // Their names are numbers of one width.
         files.sort();

@@ -165,6 +165,7 @@ mod tests {
         check("kill@1", "FAULT@START+LENGTH");
         check("kill=3@1+1", "'3' is no argument of 'kill'");
         check("broker-kill=0@1+1", "'0' is no argument");
+        check("slow-disk=second@1+1", "'second' is no argument of 'slow-disk'");
         check("add-partitions=0@1+1", "'0' is no argument");
         check("kill@x+1", "no number of seconds");
     }

@@ -23,6 +23,7 @@ use super::poison::{self, Poison, Poisoner};
 use super::proxy::{FaultProxy, Mode};
 use super::rack::{Alarm, Disks, Gone};
 use super::rot::{Damage, Rot};
+use super::slow_disk::SlowDisk;
 use super::tracer;
 use crate::ledger::book::{Book, BookWriter};
 use crate::ledger::fetch::KafkaReader;
@@ -37,6 +38,8 @@ use crate::system::{Running, Setup};
 const ALONE: Duration = Duration::from_millis(2_500);
 /// A slow link: 1 Mbit/s.
 const SLOW_BYTES_PER_SECOND: u32 = 125_000;
+/// What a slow disk takes.
+const SLOW_DISK_BYTES_PER_SECOND: u64 = 1 << 20;
 /// The topic that is struck.
 const STRUCK_ROUTE: u8 = 0;
 /// Who the product is where it may be denied something.
@@ -75,6 +78,8 @@ pub(super) struct World {
     pub(super) cluster: Option<Cluster>,
     pub(super) proxy: Option<FaultProxy>,
     pub(super) disk: Option<Disk>,
+    /// Of each broker, the disk that its data lie on, if they lie on disks of their own.
+    pub(super) slow_disks: Vec<SlowDisk>,
     pub(super) wheel: Option<Arc<Wheel>>,
     pub(super) clock_file: Option<PathBuf>,
     pub(super) farewells: Vec<Farewell>,
@@ -112,7 +117,8 @@ impl World {
         | Fault::BrokerPause(who)
         | Fault::Blackhole(who)
         | Fault::Reset(who)
-        | Fault::SlowLink(who) = fault
+        | Fault::SlowLink(who)
+        | Fault::SlowDisk(who) = fault
         {
             begun.leaders = self.leaders()?;
             let broker = self.broker(who, &begun)?;
@@ -204,6 +210,7 @@ impl World {
             // It may have been killed meanwhile; then there is nothing to wake.
             Fault::BrokerPause(_) => drop(self.cluster()?.signal(broker, Signal::CONT)),
             Fault::Blackhole(_) | Fault::Reset(_) | Fault::SlowLink(_) => self.set_mode(broker, Mode::Pass),
+            Fault::SlowDisk(_) => self.slow_disk(broker)?.limit(None)?,
             Fault::ProduceError(_) => self.set_modes(Mode::Pass),
             Fault::DiskFull => self.disk()?.clear()?,
             Fault::SyncError => self.tracer.take().map_or(Ok(()), Process::stop)?,
@@ -366,6 +373,12 @@ impl World {
             Fault::BrokerPause(_) => self.cluster()?.signal(broker, Signal::STOP)?,
             Fault::Blackhole(_) => self.set_mode(broker, Mode::Hold),
             Fault::Reset(_) => self.set_mode(broker, Mode::Reset),
+            Fault::SlowDisk(_) => {
+                let disk = self.slow_disk(broker)?;
+                // It may have been started anew since the first.
+                disk.slows(self.cluster()?.pid(broker)?)?;
+                disk.limit(Some(SLOW_DISK_BYTES_PER_SECOND))?;
+            }
             _ => self.set_mode(broker, Mode::Slow(SLOW_BYTES_PER_SECOND)),
         }
         Ok(())
@@ -491,6 +504,11 @@ impl World {
 
     fn disk(&self) -> Result<&Disk> {
         self.disk.as_ref().ok_or_else(|| miette!("the product has no disk of its own"))
+    }
+
+    fn slow_disk(&self, broker: u32) -> Result<&SlowDisk> {
+        let disk = self.slow_disks.get((broker as usize).wrapping_sub(1));
+        disk.ok_or_else(|| miette!("broker {broker} has no disk of its own"))
     }
 }
 

@@ -31,6 +31,8 @@ pub struct ClusterPlan {
     pub settings: String,
     /// First of the ports on which a proxy stands in front of the brokers.
     pub front: Option<u16>,
+    /// Where the brokers' data go, into a folder of its number each; otherwise beside their settings.
+    pub disks: Option<PathBuf>,
     /// Whether they have listeners with TLS and SASL as well.
     pub secure: bool,
 }
@@ -67,7 +69,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a fresh cluster of one broker in `dir`, with its script beside it.
     pub fn start(dir: &Path, secure: bool) -> Result<Self> {
-        Self::start_as(dir, &ClusterPlan { brokers: 1, settings: String::new(), front: None, secure })
+        Self::start_as(dir, &ClusterPlan { brokers: 1, settings: String::new(), front: None, disks: None, secure })
     }
 
     /// Starts a fresh cluster in `dir`.
@@ -81,6 +83,7 @@ impl Cluster {
         if let Some(front) = plan.front {
             up.env("KAFKA_FRONT", front.to_string());
         }
+        up.envs(plan.disks.as_ref().map(|disks| ("KAFKA_DISKS", disks)));
         let up = up.output().into_diagnostic()?;
         let errors = String::from_utf8_lossy(&up.stderr).trim().to_owned();
         match up.status.code() {

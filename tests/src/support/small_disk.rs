@@ -24,21 +24,12 @@ impl SmallDisk {
 
     /// As [`in_memory`](Self::in_memory), ext4 on a file: a directory takes room there too.
     pub fn ext4(bytes: u64) -> Option<Self> {
-        Self::ext4_with(bytes, "loop")
-    }
-
-    /// As [`ext4`](Self::ext4); whoever writes to it waits until the device has it.
-    pub fn written_through(bytes: u64) -> Option<Self> {
-        Self::ext4_with(bytes, "loop,sync")
-    }
-
-    fn ext4_with(bytes: u64, options: &str) -> Option<Self> {
         Self::mount(|scratch, path| {
             let image = scratch.join("image");
             File::create(&image).and_then(|file| file.set_len(bytes)).expect("a sparse file");
             let plain = ["-q", "-F", "-m", "0", "-O", "^has_journal"];
             run(Command::new("mkfs.ext4").args(plain).arg(&image))
-                && run(mount().args(["-o", options]).arg(&image).arg(path))
+                && run(mount().args(["-o", "loop"]).arg(&image).arg(path))
         })
     }
 

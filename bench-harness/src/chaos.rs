@@ -455,7 +455,7 @@ fn start_kafka(args: &ChaosArgs, faults: &[Fault], world: &mut World, dir: &Path
         settings: of_brokers.join(";"),
         front: Some(proxy.first_port()),
         disks: slow_disk.map(|_| disks),
-        secure: faults.contains(&Fault::Certificates),
+        secure: faults.iter().any(|fault| fault.needs_tls()),
     };
     let kafka_dir = args.system_args.kafka_dir.clone().unwrap_or_else(|| dir.join("kafka"));
     let cluster = Cluster::start_as(&kafka_dir, &plan)?;

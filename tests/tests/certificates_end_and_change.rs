@@ -132,6 +132,21 @@ fn and_the_ledger_misses_nothing() {
     assert!((98..=100).contains(&renewal("days_left")), "that of the new one\n{}", verdict.said());
 }
 
+/// With the ledger as judge: one of three brokers, without replicas, comes back with a certificate that has ended. Clients whose partition
+/// it leads get no acknowledgement until it shows a valid one, and get them all then; the others go on.
+#[test]
+fn and_the_ledger_finds_nothing_at_a_broker_whose_certificate_has_ended() {
+    let alone = ["--replicas", "1", "--broker-set", "min.insync.replicas=1", "--clients", "48", "--rate", "1000"];
+    let plan = Chaos::plan("certificate-ends=2@4+5").three_brokers().with(&alone).calm(4);
+    let Some(verdict) = plan.acquitted() else { return };
+    let fault = &verdict.json["faults"][0];
+    let kept = |name: &str| fault[name].as_f64().unwrap_or_else(|| panic!("no {name}\n{}", verdict.said()));
+    // The last of its acknowledgements may come before the fault counts as healed.
+    assert!(kept("struck_rate") < 0.2 && kept("others_rate") > 0.5, "{}", verdict.said());
+    assert_eq!((verdict.count("disconnects"), verdict.count("restarts")), (0, 0), "{}", verdict.said());
+    assert_eq!(verdict.count("acked"), verdict.count("sent"), "{}", verdict.said());
+}
+
 fn make(kafka: &Kafka, name: &str, from: &str, until: &str, subject: &str) {
     let folder = kafka.file("tls");
     peer::run(Command::new("bash").args(["-c", MAKE, "make", &folder, name, from, until, subject]));

@@ -76,6 +76,14 @@ fn io_uring_that_refuses_later_harms_nothing() {
     assert_eq!(kafka::read(&node.bootstrap(), "mqtt").len(), 8, "what was acknowledged");
 }
 
+/// Row T23 of the fault table, with Kafka and the ledger as judge: a shard fails under load, and the node is started again as its supervisor
+/// would. What was acknowledged is there.
+#[test]
+fn the_end_of_one_shard_loses_nothing_acknowledged() {
+    let Some(verdict) = Chaos::plan("shard-end@2+0.3,shard-end@5+0.3").acquitted() else { return };
+    assert_eq!(verdict.count("restarts"), 2, "{}", verdict.said());
+}
+
 /// Row T23 of the fault table: one shard fails (its wait for events is refused). The whole node ends, so that whoever
 /// supervises it starts it again; half a node would keep its clients and serve them nothing.
 #[test]

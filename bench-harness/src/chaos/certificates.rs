@@ -1,4 +1,5 @@
-//! The product's own certificate and the authorities it trusts, replaced while it writes over TLS.
+//! The product's own certificate and the authorities it trusts, replaced while it writes over TLS; and a certificate of a broker's that
+//! has ended.
 //!
 //! ```text
 //! beginning   the files hold rubbish: connections that stand go on
@@ -29,6 +30,31 @@ openssl req -newkey rsa:2048 -nodes -subj /CN=alice -keyout next.key -out next.c
 # With an extension it is of version 3; the product takes no other.
 echo subjectAltName=DNS:alice >next.ext
 openssl x509 -req -days "$3" -extfile next.ext -in next.csr -CA "$2/ca.pem" -CAkey "$2/ca.key" -CAcreateserial -CAserial next.srl -out next.pem 2>/dev/null
+"#;
+
+/// Makes `ended.both.pem` of the brokers' key: a certificate of January 2020.
+const MAKE_ENDED: &str = r#"
+set -e
+cd "$1"
+rm -rf ended.db; mkdir ended.db; : >ended.db/index; echo 01 >ended.db/serial
+cat >ended.db/conf <<EOF
+[ca]
+default_ca=own
+[own]
+database=ended.db/index
+serial=ended.db/serial
+new_certs_dir=ended.db
+default_md=sha256
+policy=any
+x509_extensions=names
+[any]
+commonName=supplied
+[names]
+subjectAltName=DNS:localhost,IP:127.0.0.1
+EOF
+openssl ca -batch -notext -config ended.db/conf -cert ca.pem -keyfile ca.key -startdate 20200101000000Z -enddate 20200201000000Z \
+  -in server.csr -out ended.pem 2>/dev/null
+cat server.key ended.pem >ended.both.pem
 "#;
 
 /// Three files, and what may lie in them.
@@ -107,6 +133,33 @@ impl Certificates {
             fs::copy(from, self.dir.join(to)).into_diagnostic().wrap_err_with(|| from.display().to_string())?;
         }
         Ok(())
+    }
+}
+
+/// A certificate that has ended lies where a broker that is started finds its own, as long as this does.
+pub(super) struct Ended {
+    path: PathBuf,
+    valid: Vec<u8>,
+}
+
+impl Ended {
+    /// Puts it there; `source` is the cluster's folder of keys.
+    pub(super) fn put(source: &Path) -> Result<Self> {
+        let path = source.join("server.both.pem");
+        let valid = fs::read(&path).into_diagnostic().wrap_err_with(|| path.display().to_string())?;
+        let ended = Self { path, valid };
+        let made = Command::new("bash").args(["-c", MAKE_ENDED, "make"]).arg(source).status().into_diagnostic()?;
+        if !made.success() {
+            bail!("openssl made no certificate: {made}");
+        }
+        fs::copy(source.join("ended.both.pem"), &ended.path).into_diagnostic()?;
+        Ok(ended)
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.path, &self.valid);
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Who {
 pub enum Fault {
     /// kill -9 of the product; it is started again at the end.
     Kill,
+    /// A shard of the product panics, at which all of it ends; it is started again at the end.
+    ShardEnd,
     /// SIGTERM to the product; it is started again at the end.
     Term,
     /// No load.
@@ -78,6 +80,8 @@ pub enum Fault {
     Poison,
     /// The product's certificate and its authorities are rubbish, and another certificate at the end. It writes over TLS.
     Certificates,
+    /// A broker is started anew with a certificate that has ended, and at the end with a valid one. The product writes over TLS.
+    CertificateEnds(Who),
     /// The power of all brokers fails at the end, and what came to the first topic from the beginning on is on no disk.
     RackPowerCut,
 }
@@ -96,8 +100,9 @@ pub enum Subject {
 }
 
 /// The names, with a fault of each; arguments as [`Fault::drawn`] leaves them where they are not drawn.
-pub const KINDS: [(&str, Fault); 28] = [
+pub const KINDS: [(&str, Fault); 30] = [
     ("kill", Fault::Kill),
+    ("shard-end", Fault::ShardEnd),
     ("term", Fault::Term),
     ("idle", Fault::Idle),
     ("oblivion", Fault::Oblivion),
@@ -124,6 +129,7 @@ pub const KINDS: [(&str, Fault); 28] = [
     ("shut-out", Fault::ShutOut),
     ("poison", Fault::Poison),
     ("certificates", Fault::Certificates),
+    ("certificate-ends", Fault::CertificateEnds(Who::Leader)),
     ("rack-power-cut", Fault::RackPowerCut),
 ];
 
@@ -149,6 +155,7 @@ impl Fault {
             Self::Reset(_) => Self::Reset(who()),
             Self::SlowLink(_) => Self::SlowLink(who()),
             Self::SlowDisk(_) => Self::SlowDisk(who()),
+            Self::CertificateEnds(_) => Self::CertificateEnds(who()),
             Self::ProduceError(_) => Self::ProduceError(PRODUCE_ERRORS[random.below(3) as usize]),
             Self::Clock(_) => Self::Clock(CLOCK_JUMPS[random.below(4) as usize]),
             Self::AddPartitions(_) => Self::AddPartitions(1 + random.below(4) as u32),
@@ -159,14 +166,15 @@ impl Fault {
     /// Whom it strikes.
     pub fn subject(self) -> Subject {
         match self {
-            Self::Kill | Self::Term | Self::Memory(_) => Subject::Product,
+            Self::Kill | Self::ShardEnd | Self::Term | Self::Memory(_) => Subject::Product,
             Self::DiskFull | Self::BitRot | Self::PowerCut | Self::SyncError => Subject::Product,
             Self::BrokerKill(who)
             | Self::BrokerPause(who)
             | Self::Blackhole(who)
             | Self::Reset(who)
             | Self::SlowLink(who)
-            | Self::SlowDisk(who) => Subject::Broker(who),
+            | Self::SlowDisk(who)
+            | Self::CertificateEnds(who) => Subject::Broker(who),
             Self::BrokerRoll | Self::BrokerKillAll | Self::LeaderAlone | Self::RackPowerCut | Self::ProduceError(_) => {
                 Subject::Brokers
             }
@@ -179,7 +187,7 @@ impl Fault {
 
     /// Whether the product's sessions end with it.
     pub fn restarts_product(self) -> bool {
-        matches!(self, Self::Kill | Self::Term | Self::BitRot | Self::PowerCut)
+        matches!(self, Self::Kill | Self::ShardEnd | Self::Term | Self::BitRot | Self::PowerCut)
     }
 
     /// Whether the product's data has to lie on a file system of its own.
@@ -190,6 +198,11 @@ impl Fault {
     /// Whether only what the product writes to a disk of its own feels it.
     pub fn strikes_disk(self) -> bool {
         matches!(self, Self::DiskFull | Self::BitRot | Self::PowerCut | Self::SyncError)
+    }
+
+    /// Whether the product has to write over TLS.
+    pub fn needs_tls(self) -> bool {
+        matches!(self, Self::Certificates | Self::CertificateEnds(_))
     }
 
     /// Whether it is to be drawn where nobody asks for it by name.
@@ -208,7 +221,7 @@ impl Fault {
             // Its clients do not come back from the product's end.
             Self::Poison => false,
             // Nothing that goes wrong on the way to a broker can go wrong over TLS.
-            Self::Certificates => false,
+            Self::Certificates | Self::CertificateEnds(_) => false,
             // All brokers write through to disks of their own then, which is slower for all of them.
             Self::SlowDisk(_) => false,
             // What was acknowledged is gone.
@@ -225,7 +238,7 @@ impl Fault {
             // There is no buffer.
             Self::BitRot => false,
             _ if self.strikes_disk() => !kafka,
-            Self::Kill | Self::Term | Self::Idle | Self::Storm | Self::Memory(_) | Self::Clock(_) => true,
+            Self::Kill | Self::ShardEnd | Self::Term | Self::Idle | Self::Storm | Self::Memory(_) | Self::Clock(_) => true,
             _ => kafka,
         }
     }
@@ -237,7 +250,7 @@ impl Fault {
             return Some(Obstacle::Root);
         }
         match self {
-            Self::SyncError if !on_path("strace") => Some(Obstacle::Tool("strace")),
+            Self::SyncError | Self::ShardEnd if !on_path("strace") => Some(Obstacle::Tool("strace")),
             Self::Clock(_) if super::clock::library().is_none() => Some(Obstacle::Tool("faketime")),
             Self::PowerCut if !on_path("perl") => Some(Obstacle::Tool("perl")),
             _ => None,
@@ -286,7 +299,8 @@ impl Display for Fault {
             | Self::Blackhole(who)
             | Self::Reset(who)
             | Self::SlowLink(who)
-            | Self::SlowDisk(who) => write!(f, "={who}"),
+            | Self::SlowDisk(who)
+            | Self::CertificateEnds(who) => write!(f, "={who}"),
             Self::ProduceError(code) => write!(f, "={code}"),
             Self::Memory(mebibytes) => write!(f, "={mebibytes}"),
             Self::Clock(seconds) => write!(f, "={seconds:+}"),
@@ -317,6 +331,7 @@ impl FromStr for Fault {
             Self::Reset(_) => Self::Reset(who()?),
             Self::SlowLink(_) => Self::SlowLink(who()?),
             Self::SlowDisk(_) => Self::SlowDisk(who()?),
+            Self::CertificateEnds(_) => Self::CertificateEnds(who()?),
             Self::ProduceError(_) => Self::ProduceError(argument.parse().map_err(|_| wrong())?),
             Self::Memory(_) => Self::Memory(argument.parse().map_err(|_| wrong())?),
             Self::Clock(_) => Self::Clock(argument.parse().map_err(|_| wrong())?),

@@ -11,7 +11,7 @@ use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use rustix::process::Signal;
 
 use super::admin::{Admin, NewTopic, until};
-use super::certificates::Certificates;
+use super::certificates::{Certificates, Ended};
 use super::clock;
 use super::disk::Disk;
 use super::fault::{Fault, Who};
@@ -118,7 +118,8 @@ impl World {
         | Fault::Blackhole(who)
         | Fault::Reset(who)
         | Fault::SlowLink(who)
-        | Fault::SlowDisk(who) = fault
+        | Fault::SlowDisk(who)
+        | Fault::CertificateEnds(who) = fault
         {
             begun.leaders = self.leaders()?;
             let broker = self.broker(who, &begun)?;
@@ -128,6 +129,11 @@ impl World {
         }
         match fault {
             Fault::Kill => self.node = None,
+            Fault::ShardEnd => {
+                let node = self.node.as_mut().ok_or_else(|| miette!("the product does not run"))?;
+                tracer::end_shard(node, &self.setup.dir.join("strace.log"))?;
+                self.node = None;
+            }
             Fault::Term => self.terminate()?,
             Fault::Idle | Fault::Oblivion => self.rest(true),
             Fault::Storm => {
@@ -187,6 +193,10 @@ impl World {
         let broker = begun.broker.unwrap_or(1);
         match fault {
             Fault::BrokerKill(_) | Fault::LeaderAlone => return self.restart(&[broker]),
+            Fault::CertificateEnds(_) => {
+                self.cluster()?.kill(broker)?;
+                return self.restart(&[broker]);
+            }
             Fault::BrokerKillAll => return self.restart_all(),
             Fault::RackPowerCut => {
                 self.all_brokers(|cluster, broker| cluster.signal(broker, Signal::KILL))?;
@@ -195,7 +205,7 @@ impl World {
                 self.gone = begun.disks.as_ref().map(Disks::cut).transpose()?;
                 return self.restart_all();
             }
-            Fault::Kill | Fault::Term | Fault::BitRot => self.start_product()?,
+            Fault::Kill | Fault::ShardEnd | Fault::Term | Fault::BitRot => self.start_product()?,
             Fault::PowerCut => {
                 self.disk()?.remount()?;
                 self.start_product()?;
@@ -370,6 +380,14 @@ impl World {
     fn strike_broker(&mut self, fault: Fault, broker: u32) -> Result<()> {
         match fault {
             Fault::BrokerKill(_) => self.cluster()?.kill(broker)?,
+            Fault::CertificateEnds(_) => {
+                let cluster = self.cluster()?;
+                cluster.kill(broker)?;
+                let _ended = Ended::put(&cluster.certificates())?;
+                for mut start in cluster.restart(&[broker])? {
+                    start.wait().into_diagnostic()?;
+                }
+            }
             Fault::BrokerPause(_) => self.cluster()?.signal(broker, Signal::STOP)?,
             Fault::Blackhole(_) => self.set_mode(broker, Mode::Hold),
             Fault::Reset(_) => self.set_mode(broker, Mode::Reset),

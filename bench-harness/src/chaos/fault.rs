@@ -238,7 +238,9 @@ impl Fault {
             // There is no buffer.
             Self::BitRot => false,
             _ if self.strikes_disk() => !kafka,
-            Self::Kill | Self::ShardEnd | Self::Term | Self::Idle | Self::Storm | Self::Memory(_) | Self::Clock(_) => true,
+            Self::Kill | Self::ShardEnd | Self::Term | Self::Idle | Self::Storm | Self::Memory(_) | Self::Clock(_) => {
+                true
+            }
             _ => kafka,
         }
     }

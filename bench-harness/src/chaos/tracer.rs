@@ -54,9 +54,8 @@ pub(super) fn end_shard(node: &mut Running, log: &Path) -> Result<()> {
 /// The oldest thread of that name: a shard's helpers bear its name too.
 fn oldest_thread(pid: u32, name: &str) -> Result<u32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_diagnostic()?.flatten();
-    let of_name = threads.filter(|thread| {
-        fs::read_to_string(thread.path().join("comm")).is_ok_and(|found| found.trim() == name)
-    });
+    let of_name =
+        threads.filter(|thread| fs::read_to_string(thread.path().join("comm")).is_ok_and(|found| found.trim() == name));
     let ids = of_name.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
     ids.min().ok_or_else(|| miette!("process {pid} has no thread {name}"))
 }

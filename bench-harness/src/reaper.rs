@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use miette::{IntoDiagnostic, Result};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,6 +27,10 @@ pub enum Duty {
     /// A control group, to be left by all and removed; before that its limit is lifted by writing this text into this file of it.
     Group(PathBuf, &'static str, String),
 }
+
+/// How often the removal of a control group is tried, and the time between: five seconds in all.
+const GROUP_TRIES: u32 = 250;
+const GROUP_PAUSE: Duration = Duration::from_millis(20);
 
 static DUTIES: Mutex<Vec<Duty>> = Mutex::new(Vec::new());
 
@@ -68,11 +73,18 @@ pub fn end(duty: &Duty) {
         }
         Duty::Group(group, limit, lifted) => {
             let _ = fs::write(group.join(limit), lifted);
-            let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            for pid in members.lines() {
-                let _ = fs::write(group.with_file_name("cgroup.procs"), pid);
+            // A process that is about to end leaves with its end only.
+            for _ in 0..GROUP_TRIES {
+                let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+                for pid in members.lines() {
+                    let _ = fs::write(group.with_file_name("cgroup.procs"), pid);
+                }
+                if fs::remove_dir(group).is_ok() || !group.exists() {
+                    return;
+                }
+                std::thread::sleep(GROUP_PAUSE);
             }
-            let _ = fs::remove_dir(group);
+            eprintln!("aqueduct-bench: could not remove the control group {}", group.display());
         }
         Duty::Directory(dir) => {
             let _ = fs::remove_dir_all(dir);

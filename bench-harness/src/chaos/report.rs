@@ -428,7 +428,8 @@ mod tests {
                 }
             }
         }
-        let begun = Begun { broker: Some(2), leaders: BTreeMap::from([((0, 0), 1), ((0, 1), 2)]), ..Begun::default() };
+        let mut begun = Begun::default();
+        (begun.broker, begun.leaders) = (Some(2), BTreeMap::from([((0, 0), 1), ((0, 1), 2)]));
         assert_eq!(
             rates_kept(&counts, &begun, &[(0, 0), (1, 1)], 1, [(S, 4 * S), (4 * S, 8 * S)]),
             [Some(1.0), Some(0.25)]

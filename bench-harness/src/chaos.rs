@@ -26,7 +26,7 @@ pub mod report;
 pub mod rot;
 pub mod schedule;
 mod slow_disk;
-mod tracer;
+pub mod tracer;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -301,7 +301,8 @@ impl Stage {
             farewells: Vec::new(),
             crashes: Vec::new(),
             restarts: 0,
-            tracer: None,
+            failing_syncs: None,
+            failed_syncs: None,
             group: None,
             replayed: 0,
             replicas: args.replicas.unwrap_or(args.brokers.min(3) as i16),
@@ -408,6 +409,7 @@ impl Stage {
             own: None,
             alarm: None,
             damage: None,
+            failed_syncs: self.world.failed_syncs,
             poison: None,
             renewal: None,
             faults: Vec::new(),

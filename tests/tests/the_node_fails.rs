@@ -37,6 +37,8 @@ fn a_sync_that_fails_is_no_acknowledgement() {
     let Some(verdict) = Chaos::plan("sync-error@2+3").on_disk().acquitted() else { return };
     let silence_ms = verdict.json["faults"][0]["silence_ms"].as_u64();
     assert!(silence_ms.is_some_and(|ms| ms > 2_000), "{}", verdict.said());
+    let synced = |name: &str| verdict.json["failed_syncs"][name].as_u64();
+    assert!(synced("files") > Some(1) && synced("again") == Some(0), "{}", verdict.said());
     assert!(verdict.json["own"]["buffer_failures"].as_u64() > Some(0), "it is counted\n{}", verdict.said());
     assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
 }

@@ -12,6 +12,7 @@ use super::nemesis::Strike;
 use super::poison::Poison;
 use super::rack::Alarm;
 use super::rot::Damage;
+use super::tracer::FailedSyncs;
 use super::world::{Begun, Farewell};
 use crate::ledger::book::{Answer, Book, Sent};
 use crate::ledger::message;
@@ -144,6 +145,8 @@ pub struct Report {
     pub alarm: Option<Alarm>,
     /// Where buffers were damaged: what it cost.
     pub damage: Option<Damage>,
+    /// Where syncs of the product failed: which.
+    pub failed_syncs: Option<FailedSyncs>,
     /// Where there was poison: what became of it.
     pub poison: Option<Poison>,
     /// Where certificates were replaced: how the product took it.
@@ -256,6 +259,7 @@ impl Report {
         }
         verdict.is_clean(self.restarts > 0)
             && self.poison.as_ref().is_none_or(Poison::is_clean)
+            && self.failed_syncs.is_none_or(|syncs| syncs.again == 0)
             && self.drained
             && self.crashes.is_empty()
             && self.strange_packets == 0
@@ -324,6 +328,9 @@ impl Report {
         }
         if let Some(damage) = &self.damage {
             text += &format!("damaged in buffers: {damage:?}\n");
+        }
+        if let Some(syncs) = &self.failed_syncs {
+            text += &format!("synced in vain: {syncs:?}\n");
         }
         if let Some(poison) = &self.poison {
             text += &format!("poison: {poison:?}\n");

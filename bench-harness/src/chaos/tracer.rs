@@ -1,16 +1,20 @@
 //! strace, which has every sync of a process fail, or a shard of it panic.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use miette::{IntoDiagnostic, Result, bail, miette};
+use miette::{IntoDiagnostic, Result, WrapErr, bail, miette};
+use serde::Serialize;
 
 use crate::system::Running;
 use crate::system::process::Process;
 
 const CALLS: &str = "fsync,fdatasync,sync_file_range";
+/// After which a file of the same name is another one.
+const REMOVALS: &str = "unlink,unlinkat";
 /// What a shard waits in.
 const WAITS: &str = "epoll_wait,epoll_pwait,epoll_pwait2";
 /// There is always a first one.
@@ -18,20 +22,75 @@ const SHARD: &str = "shard-1";
 /// How long it may take to reach every thread.
 const ATTACHED: Duration = Duration::from_secs(30);
 
-/// From when this returns until the tracer is stopped every sync fails with EIO.
-pub(super) fn fail_syncs(pid: u32, log: &Path) -> Result<Process> {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-q", "-e", &format!("trace={CALLS}"), "-e", &format!("inject={CALLS}:error=EIO")]);
-    strace.args(["-o", "/dev/null", "-p", &pid.to_string()]);
-    let tracer = Process::start("strace", &mut strace, log)?;
-    let start = Instant::now();
-    while !is_traced(pid)? {
-        if start.elapsed() > ATTACHED {
-            bail!("strace has not reached every thread within {ATTACHED:?}; see {}", log.display());
+/// A process whose syncs fail with EIO.
+pub(super) struct FailingSyncs {
+    tracer: Process,
+    trace: PathBuf,
+}
+
+/// Which files were synced in vain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct FailedSyncs {
+    /// Files of logs and buffers.
+    pub files: u64,
+    /// How often one of them was synced once more. A kernel may have forgotten by then what it did not write, and say that all is well.
+    pub again: u64,
+}
+
+impl FailingSyncs {
+    /// From when this returns every sync fails. `log`: what strace says.
+    pub(super) fn begin(pid: u32, log: &Path) -> Result<Self> {
+        let trace = log.with_extension("trace");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-q", "-y", "-s", "4096", "-e", &format!("trace={CALLS},{REMOVALS}")]);
+        strace.args(["-e", &format!("inject={CALLS}:error=EIO")]);
+        strace.arg("-o").arg(&trace).args(["-p", &pid.to_string()]);
+        let tracer = Process::start("strace", &mut strace, log)?;
+        let start = Instant::now();
+        while !is_traced(pid)? {
+            if start.elapsed() > ATTACHED {
+                bail!("strace has not reached every thread within {ATTACHED:?}; see {}", log.display());
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
-        std::thread::sleep(Duration::from_millis(10));
+        Ok(Self { tracer, trace })
     }
-    Ok(tracer)
+
+    /// Syncs end well again.
+    pub(super) fn end(self) -> Result<FailedSyncs> {
+        self.tracer.stop()?;
+        let trace =
+            fs::read_to_string(&self.trace).into_diagnostic().wrap_err_with(|| self.trace.display().to_string())?;
+        Ok(FailedSyncs::of(&trace))
+    }
+}
+
+impl FailedSyncs {
+    fn of(trace: &str) -> Self {
+        let (mut counts, mut there) = (Self::default(), BTreeSet::new());
+        for line in trace.lines() {
+            if let Some(path) = removed(line) {
+                there.remove(path);
+            } else if let Some(path) = synced(line) {
+                let is_new = there.insert(path);
+                (counts.files, counts.again) = (counts.files + u64::from(is_new), counts.again + u64::from(!is_new));
+            }
+        }
+        counts
+    }
+}
+
+/// The file of a log or a buffer that a line is about: `17 fdatasync(12</data/00000001.journal>) = -1 EIO ...`.
+fn synced(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("sync(")?;
+    let (path, _) = rest.split_once('<')?.1.split_once('>')?;
+    (path.ends_with(".journal") || path.ends_with(".log")).then_some(path)
+}
+
+/// The file that is gone: `17 unlink("/data/00000001.journal") = 0`.
+fn removed(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("unlink")?;
+    Some(rest.split_once('"')?.1.split_once('"')?.0)
 }
 
 /// The wait for events of a shard fails, at which it panics, and the process ends.
@@ -67,4 +126,20 @@ fn is_traced(pid: u32) -> Result<bool> {
         let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
         status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_synced_again_is_found() {
+        let line = |path: &str| format!("17 fdatasync(12<{path}>) = -1 EIO (Input/output error) (INJECTED)\n");
+        let trace = [line("/b/1.journal"), line("/b"), line("/b"), line("/b/2.journal"), line("/log/t/0.log")].concat();
+        assert_eq!(FailedSyncs::of(&trace), FailedSyncs { files: 3, again: 0 });
+        let again = trace + "18 fdatasync(12</b/2.journal> <unfinished ...>\n18 <... fdatasync resumed>) = -1 EIO\n";
+        assert_eq!(FailedSyncs::of(&again), FailedSyncs { files: 3, again: 1 });
+        let anew = again + "17 unlink(\"/b/2.journal\") = 0\n" + &line("/b/2.journal");
+        assert_eq!(FailedSyncs::of(&anew), FailedSyncs { files: 4, again: 1 });
+    }
 }

@@ -24,14 +24,13 @@ use super::proxy::{FaultProxy, Mode};
 use super::rack::{Alarm, Disks, Gone};
 use super::rot::{Damage, Rot};
 use super::slow_disk::SlowDisk;
-use super::tracer;
+use super::tracer::{self, FailedSyncs, FailingSyncs};
 use crate::ledger::book::{Book, BookWriter};
 use crate::ledger::fetch::KafkaReader;
 use crate::ledger::judge::GONE_GRACE_NS;
 use crate::measure::mono_ns;
 use crate::scrape::Scrape;
 use crate::system::kafka::Cluster;
-use crate::system::process::Process;
 use crate::system::{Running, Setup};
 
 /// How long the leader stands alone before it is killed: long enough to acknowledge much, too short to be noticed.
@@ -89,7 +88,9 @@ pub(super) struct World {
     pub(super) restarts: u32,
     /// Records that those had found in their buffers.
     pub(super) replayed: u64,
-    pub(super) tracer: Option<Process>,
+    pub(super) failing_syncs: Option<FailingSyncs>,
+    /// What was synced in vain.
+    pub(super) failed_syncs: Option<FailedSyncs>,
     pub(super) group: Option<MemoryGroup>,
     /// Copies of each partition.
     pub(super) replicas: i16,
@@ -223,7 +224,7 @@ impl World {
             Fault::SlowDisk(_) => self.slow_disk(broker)?.limit(None)?,
             Fault::ProduceError(_) => self.set_modes(Mode::Pass),
             Fault::DiskFull => self.disk()?.clear()?,
-            Fault::SyncError => self.tracer.take().map_or(Ok(()), Process::stop)?,
+            Fault::SyncError => self.failed_syncs = self.failing_syncs.take().map(FailingSyncs::end).transpose()?,
             Fault::Memory(_) => self.group = None,
             Fault::Clock(_) => self.set_clock(0)?,
             Fault::DeleteTopic => {
@@ -487,7 +488,7 @@ impl World {
     /// Every sync of the product's fails from here on.
     fn trace(&mut self) -> Result<()> {
         let node = self.node.as_ref().ok_or_else(|| miette!("the product does not run"))?;
-        self.tracer = Some(tracer::fail_syncs(node.process.id(), &self.setup.dir.join("strace.log"))?);
+        self.failing_syncs = Some(FailingSyncs::begin(node.process.id(), &self.setup.dir.join("strace.log"))?);
         Ok(())
     }
 

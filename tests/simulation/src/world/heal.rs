@@ -13,8 +13,10 @@ use crate::random::Random;
 const LIVENESS_NS: u64 = 400_000_000_000;
 /// By then the brokers have copied from each other what nobody waits for.
 const QUIET_NS: u64 = 2_000_000_000;
-/// By then everything is delivered.
-const DELIVERED_NS: u64 = 10_000_000_000;
+/// By then everything is delivered: as long as a partition may be waited for, of what nobody has an answer to wait for (QoS 0).
+const DELIVERED_NS: u64 = 100_000_000_000;
+/// Between two looks at that.
+const LOOK_NS: u64 = 200_000_000;
 /// How long a drain may take then: as long as a partition that no answer names is waited for, and whoever waits behind it.
 const DRAIN_NS: u64 = 100_000_000_000;
 
@@ -69,7 +71,7 @@ impl World {
             if missing.is_empty() || self.now > end {
                 return missing;
             }
-            let next = self.now + DELIVERED_NS / 50;
+            let next = self.now + LOOK_NS;
             self.run_until("some time has passed", LIVENESS_NS, |world| world.now >= next);
         }
     }

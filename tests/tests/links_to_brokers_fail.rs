@@ -62,6 +62,11 @@ fn refusals_without_a_change_of_the_cluster_are_retried_soon() {
     let Some(verdict) = Chaos::plan(plan).acquitted() else { return };
     assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
     assert!(verdict.longest_ack_ms() < 1_500 + 3_000, "{}", verdict.said());
+    // As long as each of them lasts nothing is stored, but for what was on its way.
+    for fault in verdict.json["faults"].as_array().into_iter().flatten() {
+        assert!(fault["silence_ms"].as_u64() > Some(1_000), "{fault}\n{}", verdict.said());
+    }
+    assert!(verdict.json["own"]["retried"].as_u64() > Some(0), "{}", verdict.said());
 }
 
 /// Row T07 of the fault table: while the broker is stopped, `max_batch_age` passes. What waits for a partition fails as a whole and
@@ -87,4 +92,8 @@ fn a_buffer_is_nobody_elses_before_its_outcome() {
     let Some(verdict) = Chaos::plan(plan).with(&crowded).acquitted() else { return };
     assert_eq!(verdict.count("corrupt") + verdict.count("misrouted"), 0, "{}", verdict.said());
     assert_eq!(verdict.count("disconnects"), 0, "{}", verdict.said());
+    assert!(verdict.json["own"]["retried"].as_u64() > Some(0), "nothing was sent again\n{}", verdict.said());
+    let redialled = |fault: &serde_json::Value| fault["redial_ms"].as_u64().is_some();
+    let faults = verdict.json["faults"].as_array().map_or(0, |faults| faults.iter().filter(|at| redialled(at)).count());
+    assert_eq!(faults, 2, "both dead links were given up\n{}", verdict.said());
 }

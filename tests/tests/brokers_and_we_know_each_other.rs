@@ -4,18 +4,21 @@
 //! Setup: one broker with a listener for each way in. Action: a node for each, right and wrong. Expectation: acknowledged messages
 //! lie in Kafka; a refusal stands in `/readyz` with its remedy, is counted, and does not hammer the broker.
 
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use aqueduct_tests::support::chaos::is_long_wanted;
 use aqueduct_tests::support::flow::publish_until;
 use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
-use aqueduct_tests::support::mqtt::{Client, Version};
+use aqueduct_tests::support::mqtt::{Client, Packet, Version};
 use aqueduct_tests::support::node::{Node, Plan, command};
 use aqueduct_tests::support::peer;
+use aqueduct_tests::support::sockets::{Sockets, port_of};
 use aqueduct_tests::support::token::TokenEndpoint;
 use aqueduct_tests::support::wait;
-use std::sync::OnceLock;
 
 /// How long a login lasts on the plain SASL listener, by mechanism.
 const SETTINGS: &str = "listener.name.sasl.scram-sha-512.connections.max.reauth.ms=10000;\
@@ -179,18 +182,70 @@ fn a_login_is_renewed_before_it_ends() {
     kafka.read_count("renewed", count);
 }
 
-/// Tokens that last seconds are fetched again and again; what is published meanwhile is stored once.
+/// Clients of [`publish_windows_until`], and how many messages each of them has open.
+const CLIENTS: usize = 4;
+const WINDOW: usize = 16;
+
+/// Clients publish side by side until `end`, each with a full window open all the time; how many messages each of them sent.
+fn publish_windows_until(node: &Node, end: Instant) -> Vec<usize> {
+    let publish = |client: usize| {
+        let mut mqtt = Client::connect(node.mqtt(), Version::V5, &format!("client-{client}"));
+        let (mut open, mut count) = (VecDeque::new(), 0);
+        while Instant::now() < end || !open.is_empty() {
+            while open.len() < WINDOW && Instant::now() < end {
+                open.push_back(mqtt.publish("t", format!("{client} {count}").as_bytes(), 1));
+                count += 1;
+            }
+            if let Some(id) = open.pop_front() {
+                mqtt.expect(&Packet::PubAck { id, reason: 0 });
+            }
+        }
+        count
+    };
+    thread::scope(|scope| {
+        let publish = &publish;
+        let threads: Vec<_> = (0..CLIENTS).map(|client| scope.spawn(move || publish(client))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("all is acknowledged")).collect()
+    })
+}
+
+/// Tokens that last seconds are fetched again and again under load, and every link logs in again with each of them: none of them breaks,
+/// and what is published meanwhile is stored once, in order.
 fn tokens_are_refreshed(topic: &str, lifetime_s: u64, run: Duration, refreshes: u32) {
     let Some(kafka) = kafka() else { return };
     kafka.create_topic(topic, 1);
     let endpoint = TokenEndpoint::start(lifetime_s);
-    let node = start(kafka.listener("SASL"), topic, &token(&endpoint, "token-secret"));
-    let count = publish_until(&node, Instant::now() + run);
+    let listener = kafka.listener("SASL");
+    let connector = token(&endpoint, "token-secret") + "reconnect_delay = \"300ms\"\n";
+    // What waits for its batch keeps the windows open, and the rate at a thousand or so a second.
+    let sink = "value = \"${payload}\"\nlinger = \"50ms\"";
+    let node = Plan::kafka(listener, topic).connector(&connector).sink(sink).start();
+    Client::connect(node.mqtt(), Version::V5, "first").publish_acked("t", b"first", 1);
+    let links = || Sockets::of(&node).to(port_of(listener));
+    let before = links();
+    assert_eq!(before.len(), 2, "one for records, one for questions");
+
+    let counts = publish_windows_until(&node, Instant::now() + run);
+    let all: usize = counts.iter().sum();
+    assert_eq!(links(), before, "the links are those of the start\n{}", node.said());
+    assert!(!node.said().contains("closed by the broker"), "{}", node.said());
     assert!(endpoint.issued() > refreshes, "{} tokens", endpoint.issued());
     let metrics = node.metrics();
-    assert_eq!(metrics.sum("aqueduct_kafka_logins_total", &["outcome=\"failed\""]), 0.0);
-    assert_eq!(metrics.sink("retried_total"), 0.0);
-    kafka.read_count(topic, count);
+    let logins = |outcome: &str| metrics.sum("aqueduct_kafka_logins_total", &[outcome]);
+    let succeeded = logins("outcome=\"succeeded\"");
+    println!("{all} messages, {} tokens, {succeeded} logins over {} links", endpoint.issued(), before.len());
+    let at_least = before.len() as f64 * f64::from(refreshes);
+    assert!(succeeded >= at_least, "{succeeded} logins of at least {at_least}");
+    assert_eq!((logins("outcome=\"failed\""), metrics.sink("retried_total")), (0.0, 0.0));
+    let mut due = vec![0; CLIENTS];
+    for record in kafka.read_count(topic, all + 1).into_iter().skip(1) {
+        let value = String::from_utf8(record.value.expect("a value")).expect("text");
+        let (client, number) = value.split_once(' ').expect("a client and a number");
+        let next: &mut usize = &mut due[client.parse::<usize>().expect("a client")];
+        assert_eq!(number.parse(), Ok(*next), "the next of client {client}");
+        *next += 1;
+    }
+    assert_eq!(due, counts);
 }
 
 #[test]
@@ -260,28 +315,32 @@ fn a_probe_takes_every_step_by_name() {
     ] {
         assert!(said.contains(step), "{step} in\n{said}");
     }
-    let (said, code) = probe("denied", &right);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("FAIL  connector main     topic denied: we may not write it"), "{said}");
-    let (said, code) = probe("hidden", &right);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("FAIL  connector main     topic hidden: we may not even describe it"), "{said}");
+    let fails = |topic: &str, connector: &str, step: &str, remedy: &str| {
+        let (said, code) = probe(topic, connector);
+        assert_eq!(code, Some(1), "{said}");
+        let step = format!("FAIL  connector main     {step}");
+        let mut lines = said.lines().skip_while(|line| !line.starts_with(&step)).skip(1);
+        // Each failure tells why that matters, and then what to do.
+        assert!(lines.next().is_some_and(|line| line.starts_with("      why: ")), "{step} in\n{said}");
+        assert_eq!(lines.next(), Some(&*format!("      fix: {remedy}")), "{step} in\n{said}");
+    };
+    let grant = |operation: &str, topic: &str| {
+        format!(
+            "kafka-acls.sh --add --allow-principal User:NAME --operation {operation} --topic {topic}, with the name that \
+             the brokers know this client by"
+        )
+    };
+    fails("denied", &right, "topic denied: we may not write it", &grant("Write", "denied"));
+    fails("hidden", &right, "topic hidden: we may not even describe it", &grant("Describe", "hidden"));
     let wrong = format!("{}{}", user("scram_sha_512", "wrong"), tls(kafka, ""));
-    let (said, code) = probe("probed", &wrong);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(
-        said.contains(&format!("FAIL  connector main     log in to {host}: authentication with SCRAM-SHA-512")),
-        "{said}"
-    );
+    let remedy = "check authentication.mechanism, username and password of the connector, and the user at the broker";
+    let log_in = format!("log in to {host}: authentication with SCRAM-SHA-512");
+    fails("probed", &wrong, &log_in, remedy);
     let stranger = format!(
         "{}tls = {{ enable = true, cacertfile = \"{}\" }}\n",
         user("plain", "alice-secret"),
         kafka.file("tls/other-ca.pem")
     );
-    let (said, code) = probe("probed", &stranger);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(
-        said.contains(&format!("FAIL  connector main     TLS with {host}: TLS: the broker's certificate")),
-        "{said}"
-    );
+    let encrypt = format!("TLS with {host}: TLS: the broker's certificate");
+    fails("probed", &stranger, &encrypt, "correct tls of the connector");
 }

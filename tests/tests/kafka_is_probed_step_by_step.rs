@@ -44,6 +44,24 @@ fn a_cluster_that_is_well_is_said_to_be() {
     }
 }
 
+/// A host that has a name is looked up first, and the line says what the name means; one that is an address is not.
+#[test]
+fn the_name_of_a_host_is_looked_up_first() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.create_topic("by-name", 1);
+    let by_address = kafka.bootstrap();
+    let by_name = by_address.replace("127.0.0.1", "localhost");
+    assert_ne!(by_name, by_address);
+    let (said, code) = probe(&["check", "--connect"], &by_name, "by-name");
+    assert_eq!(code, Some(0), "{said}");
+    let steps: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("ok    connector main     ")).collect();
+    let means = steps.first().and_then(|step| step.strip_prefix(&format!("resolve {by_name}: ")));
+    assert!(means.is_some_and(|to| to.contains("127.0.0.1")), "{said}");
+    assert!(steps.get(1).is_some_and(|step| step.starts_with(&format!("connect {by_name}: "))), "{said}");
+    let (said, _) = probe(&["check", "--connect"], by_address, "by-name");
+    assert!(!said.contains("resolve "), "{said}");
+}
+
 #[test]
 fn a_topic_that_is_not_there_is_a_warning_with_the_command_that_makes_it() {
     let Some(kafka) = Kafka::shared() else { return };
@@ -160,13 +178,15 @@ fn a_dry_run_tells_who_leads_and_who_owns_each_partition() {
 #[test]
 fn a_dry_run_fails_where_a_run_could_not_write() {
     let nobody = aqueduct_tests::support::port::free();
-    for (address, step) in [
-        (format!("127.0.0.1:{nobody}"), "connect 127.0.0.1"),
-        ("no-such-host.invalid:9092".into(), "resolve no-such-host"),
+    for (address, step, fix) in [
+        (format!("127.0.0.1:{nobody}"), "connect 127.0.0.1", "correct bootstrap_hosts, start the broker, or open"),
+        ("no-such-host.invalid:9092".into(), "resolve no-such-host", "correct bootstrap_hosts, or the resolver"),
     ] {
         let (said, errors, code) = probe_with_errors(&["run", "--dry-run"], &address, "t");
         assert_eq!(code, Some(1), "{said}{errors}");
-        assert!(said.contains(&format!("FAIL  connector main     {step}")), "{said}");
+        let failed = said.lines().skip_while(|line| !line.starts_with(&format!("FAIL  connector main     {step}")));
+        let remedy = failed.skip(1).find_map(|line| line.strip_prefix("      fix: "));
+        assert!(remedy.is_some_and(|remedy| remedy.starts_with(fix)), "{fix} of {step} in\n{said}");
         assert!(
             errors.contains("aqueduct: a run would listen, and could not write through the connector main"),
             "{errors}"

@@ -3,6 +3,7 @@
 //! Setup: a listener in Kafka's place that counts, reads and says nothing, or a real Kafka. Action: a node with the option.
 //! Expectation: what the listener sees, what the kernel says of the connection, what Kafka has made.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
@@ -14,6 +15,7 @@ use aqueduct_tests::support::http;
 use aqueduct_tests::support::kafka::Kafka;
 use aqueduct_tests::support::mqtt::{Client, Version};
 use aqueduct_tests::support::node::{self, Node, Plan};
+use aqueduct_tests::support::sockets::{Sockets, port_of};
 use aqueduct_tests::support::{peer, port, wait};
 use rustix::net::sockopt::{
     socket_keepalive, socket_recv_buffer_size, socket_send_buffer_size, tcp_keepcnt, tcp_keepidle, tcp_keepintvl,
@@ -148,6 +150,35 @@ fn sockets_are_as_they_are_configured() {
     assert!(socket_keepalive(&socket).expect("a socket"));
     let seconds = [tcp_keepidle(&socket), tcp_keepintvl(&socket)].map(|time| time.expect("a TCP socket").as_secs());
     assert_eq!((seconds, tcp_keepcnt(&socket).expect("a TCP socket")), ([121, 32], 7), "idle, interval, probes");
+}
+
+/// One link for questions, and for records one to the broker, as many as are asked for, or one for each of the four partitions: so many
+/// sockets the kernel has, and they stay.
+#[test]
+fn so_many_links_lead_to_a_broker() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let port = port_of(kafka.bootstrap());
+    for (topic, option, links) in [
+        ("links-one", "", 2),
+        ("links-per-broker", "connection_strategy = \"per_broker\"", 2),
+        ("links-two", "connections_per_broker = 2", 3),
+        ("links-per-partition", "connection_strategy = \"per_partition\"", 5),
+    ] {
+        kafka.create_topic(topic, 4);
+        let node =
+            Plan::kafka(kafka.bootstrap(), topic).connector(option).sink("partition_strategy = \"random\"").start();
+        let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+        let mut publish = || (0..80).for_each(|_| client.publish_acked("t", b"x", 1));
+        publish();
+        let before = wait::until(&format!("{links} links with {option}"), 10, || {
+            let found = Sockets::of(&node).to(port);
+            (found.len() >= links).then_some(found)
+        });
+        publish();
+        assert_eq!((before.len(), Sockets::of(&node).to(port)), (links, before), "{option}");
+        let written: BTreeSet<i32> = kafka.read(topic).iter().map(|record| record.partition).collect();
+        assert_eq!(written.len(), 4, "every partition was written");
+    }
 }
 
 #[test]

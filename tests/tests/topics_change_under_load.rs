@@ -48,8 +48,30 @@ fn of_changing(node: &Node, family: &str) -> f64 {
     node.metrics().sum(&format!("aqueduct_sink_{family}"), &["sink=\"main\""])
 }
 
+/// Under which numbers a batch was stored.
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    producer: i64,
+    epoch: i64,
+    sequence: i64,
+}
+
+/// The numbers of a partition's batches, by Kafka's own dump of its log.
+fn batches(kafka: &Kafka, topic: &str, partition: i32) -> Vec<Numbers> {
+    let file = kafka.segment(topic, partition as u32);
+    let dump = peer::run(kafka.tool("dump").args(["--files", &file]));
+    let numbers = |batch: &str| {
+        let number = |name: &str| -> i64 {
+            let rest = batch.split_once(&format!(" {name}: ")).unwrap_or_else(|| panic!("no {name} in {batch}")).1;
+            rest.split(' ').next().and_then(|word| word.parse().ok()).expect("a number")
+        };
+        Numbers { producer: number("producerId"), epoch: number("producerEpoch"), sequence: number("baseSequence") }
+    };
+    dump.lines().filter(|line| line.starts_with("baseOffset")).map(numbers).collect()
+}
+
 /// Row T18: publishers of a topic that is deleted wait, and go on when it is there again: nothing is lost of what is acknowledged
-/// afterwards, and nothing goes to the old topic's numbers.
+/// afterwards, and nothing goes to the old topic's numbers: the new one's begin at 0, in another epoch.
 #[test]
 fn a_topic_deleted_and_made_anew_holds_up_its_own_publishers_only() {
     let Some(kafka) = kafka() else { return };
@@ -60,6 +82,9 @@ fn a_topic_deleted_and_made_anew_holds_up_its_own_publishers_only() {
     for i in 0..50 {
         client.publish_acked("changing/t", format!("old {i}").as_bytes(), 1);
     }
+    let partition = kafka.read_count("changing", 50)[0].partition;
+    let old = *batches(&kafka, "changing", partition).last().expect("a batch");
+    assert_eq!(old.sequence, 49, "{old:?}");
     peer::run(kafka.tool("topics").args(["--delete", "--topic", "changing"]));
     let open: Vec<u16> = (0..50).map(|i| client.publish("changing/t", format!("new {i}").as_bytes(), 1)).collect();
     for _ in 0..5 {
@@ -77,6 +102,10 @@ fn a_topic_deleted_and_made_anew_holds_up_its_own_publishers_only() {
     let values: Vec<String> =
         records.iter().map(|r| String::from_utf8_lossy(r.value.as_deref().unwrap_or_default()).into()).collect();
     assert_eq!(values, (0..50).map(|i| format!("new {i}")).collect::<Vec<_>>(), "once, in order, and none of the old");
+    let new = batches(&kafka, "changing", records[0].partition);
+    assert_eq!(new[0].sequence, 0, "{new:?} after {old:?}");
+    let is_new = |batch: &Numbers| batch.producer != old.producer || batch.epoch > old.epoch;
+    assert!(new.iter().all(is_new), "{new:?} after {old:?}");
     kafka.read_count("calm", calm);
     assert_eq!(of_changing(&node, "kafka_acked_loss_total"), 0.0, "a topic made anew has lost nothing");
 }

@@ -252,6 +252,60 @@ fn messages_name_their_topic() {
     assert!(node.metrics().sum("aqueduct_sink_live_topics_evicted_total", &[]) > 0.0, "one gives way to the other");
 }
 
+/// A topic that a message names and brokers do not have is waited for, for a minute, by its own client alone. What it sent goes to the
+/// dead letters then, and it is acknowledged; so is what comes later.
+#[test]
+fn a_topic_that_is_not_there_for_a_minute_does_not_exist() {
+    let kafka = match Kafka::start(1, "auto.create.topics.enable=false") {
+        Ok(kafka) => kafka,
+        Err(remedy) => return peer::skip("AQUEDUCT_REQUIRE_KAFKA", &remedy),
+    };
+    kafka.create_topic("made-a", 1);
+    kafka.create_topic("lost", 1);
+    let lost = "[sinks.lost]\nconnector = \"main\"\ntopic = \"lost\"";
+    let sink =
+        "source_topics = [\"#\"]\ntopic = \"made-${payload.site}\"\nvalue = \"${payload.v}\"\ndead_letter = \"lost\"";
+    let node = Plan::kafka(kafka.bootstrap(), "unused").only_sink(sink).section(lost).start();
+    let message = |site: &str, value: &str| format!(r#"{{"site":"{site}","v":"{value}"}}"#).into_bytes();
+    let mut client = Client::connect(node.mqtt(), Version::V5, "waits");
+    let mut other = Client::connect(node.mqtt(), Version::V3_1_1, "goes-on");
+    client.publish_acked("t", &message("a", "first"), 1);
+    let begin = Instant::now();
+    let ids = [0, 1].map(|n| client.publish("t", &message("b", &n.to_string()), 1));
+    let mut stored = 1;
+    let answer = loop {
+        let asked = Instant::now();
+        other.publish_acked("t", &message("a", "meanwhile"), 1);
+        assert!(asked.elapsed() < Duration::from_secs(10), "the other topic waited for {:?}", asked.elapsed());
+        stored += 1;
+        if let Some(packet) = client.packet_within(Duration::from_millis(100)) {
+            break packet;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(120), "nobody gives up\n{}", node.said());
+    };
+    let waited = begin.elapsed();
+    println!("acknowledged after {waited:?}, {stored} of others meanwhile");
+    assert!(waited > Duration::from_secs(59), "a broker may not have heard of a new topic yet: {waited:?}");
+    assert_eq!(answer, Packet::PubAck { id: ids[0], reason: 0 });
+    client.expect(&Packet::PubAck { id: ids[1], reason: 0 });
+    client.publish_acked("t", &message("b", "2"), 1);
+    for (n, line) in consumed(&kafka, "lost", 3).iter().enumerate() {
+        let story = "aqueduct.cause:unknown_topic,aqueduct.sink:main,aqueduct.topic:made-b,";
+        assert!(line.starts_with(story) && line.ends_with(&format!("\twaits\t{n}")), "{line}");
+    }
+    let metrics = node.metrics();
+    let of_main = ["failed_total", "dead_lettered_total", "success_total"].map(|name| metrics.sink(name));
+    assert_eq!(of_main, [3.0, 3.0, f64::from(stored)]);
+    kafka.read_count("made-a", stored as usize);
+    // It does exist after all.
+    kafka.create_topic("made-b", 1);
+    let late = wait::until("the topic is used", 60, || {
+        client.publish_acked("t", &message("b", "late"), 1);
+        kafka.read("made-b").into_iter().next()
+    });
+    assert_eq!(late.value.as_deref(), Some(&b"late"[..]));
+}
+
 /// A client of MQTT 3.1.1 cannot be told that its record is too large: it is closed, or acknowledged all the same.
 #[test]
 fn old_clients_are_closed_or_acknowledged() {
@@ -391,4 +445,57 @@ fn poison_goes_to_the_dead_letters_and_holds_up_nobody() {
     let is_told = |line: &str, start: &str, value: &str| line.starts_with(start) && line.ends_with(value);
     assert!(is_told(&lines[0], &format!("own:header,{}", story("too_large")), "cdef"), "{}", lines[0]);
     assert!(is_told(&lines[1], &story("invalid"), "aqueduct.timestamp:4102444800000\tc\tlate"), "{}", lines[1]);
+}
+
+/// Row T17: a topic of which Kafka keeps the newest record of each key takes none without a key, and the broker says so of the one
+/// record in its batch. It goes to the dead letters with cause and origin, its neighbours get through, and nobody waits for a second.
+#[test]
+fn what_the_broker_rejects_goes_to_the_dead_letters_and_holds_up_nobody() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let mut topics = kafka.tool("topics");
+    topics.args(["--create", "--topic", "keyed", "--partitions", "1", "--config", "cleanup.policy=compact"]);
+    peer::run(&mut topics);
+    kafka.create_topic("keyless", 1);
+    let lost = "[sinks.lost]\nconnector = \"main\"\ntopic = \"keyless\"";
+    let sink = "key = \"${payload.k}\"\nvalue = \"${payload.v}\"\ndead_letter = \"lost\"\nlinger = \"20ms\"";
+    let node = Plan::kafka(kafka.bootstrap(), "keyed").sink(sink).section(lost).start();
+    let mut client = Client::connect(node.mqtt(), Version::V5, "c");
+    // The time of a hundred messages in one go, which have these keys.
+    let mut hundred = |from: u16, key: &dyn Fn(u16) -> String| {
+        let begin = Instant::now();
+        for id in from..from + 100 {
+            let payload = format!(r#"{{"k":{},"v":"{id}"}}"#, key(id));
+            publish(&mut client, id, payload.as_bytes(), Properties::default());
+        }
+        for id in from..from + 100 {
+            // In order, the culprit too.
+            client.expect(&Packet::PubAck { id, reason: 0 });
+        }
+        begin.elapsed()
+    };
+    let own = |id: u16| format!("\"key-{id}\"");
+    hundred(1, &own);
+    let clean = hundred(101, &own);
+    let stall = hundred(201, &|id| match id {
+        // Text without characters is a key.
+        240 => "\"\"".to_owned(),
+        260 => "null".to_owned(),
+        _ => own(id),
+    });
+    assert!(stall < Duration::from_secs(1).max(10 * clean), "a stall of {stall:?}, {clean:?} without poison");
+    let text = |bytes: Option<Vec<u8>>| bytes.map(|bytes| String::from_utf8(bytes).expect("text"));
+    let stored = kafka.read_count("keyed", 299).into_iter().map(|record| (text(record.key), text(record.value)));
+    let key = |id| if id == 240 { String::new() } else { format!("key-{id}") };
+    let expected = (1..=300).filter(|id| *id != 260).map(|id| (Some(key(id)), Some(id.to_string())));
+    assert_eq!(stored.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "the neighbours, in order");
+    let line = consumed(kafka, "keyless", 1).remove(0);
+    let story =
+        "aqueduct.cause:invalid,aqueduct.sink:main,aqueduct.topic:keyed,aqueduct.partition:0,aqueduct.timestamp:";
+    assert!(line.starts_with(story) && line.ends_with("\tNULL\t260"), "{line}");
+    let metrics = node.metrics();
+    let of_main = ["failed_total", "dead_lettered_total", "success_total"].map(|name| metrics.sink(name));
+    assert_eq!(of_main, [1.0, 1.0, 299.0]);
+    let said = node.said();
+    let refusal = "topic keyed partition 0: 1 records refused, INVALID_RECORD";
+    assert!(said.contains(refusal), "{said}");
 }

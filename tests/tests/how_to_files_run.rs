@@ -28,9 +28,12 @@ fn publish(node: &Node, topic: &str, payload: &str) -> Option<Output> {
     Some(output)
 }
 
-/// What Kafka's console consumer shows of the first records of a topic, `key` and `value` with a tab between.
+/// A record as Kafka's console consumer shows it: milliseconds since 1970 UTC that its producer told, key, and value.
+type Shown = (u64, String, serde_json::Value);
+
+/// What Kafka's console consumer shows of the first records of a topic: a line each, with tabs in between.
 #[track_caller]
-fn consumed(kafka: &Kafka, topic: &str, count: usize) -> Vec<(String, serde_json::Value)> {
+fn consumed(kafka: &Kafka, topic: &str, count: usize) -> Vec<Shown> {
     let lines = peer::run(kafka.tool("consumer").args([
         "--topic",
         topic,
@@ -40,11 +43,16 @@ fn consumed(kafka: &Kafka, topic: &str, count: usize) -> Vec<(String, serde_json
         "--timeout-ms",
         "30000",
         "--property",
+        "print.timestamp=true",
+        "--property",
         "print.key=true",
     ]));
     let parse = |line: &str| {
-        let (key, value) = line.split_once('\t').unwrap_or_else(|| panic!("a key and a value: {line}"));
-        (key.to_owned(), serde_json::from_str(value).unwrap_or_else(|error| panic!("{error}: {value}")))
+        let parts: Vec<&str> = line.splitn(3, '\t').collect();
+        let [time, key, value] = parts[..] else { panic!("a time, a key and a value: {line}") };
+        let time_ms = time.strip_prefix("CreateTime:").and_then(|time| time.parse().ok());
+        let value = serde_json::from_str(value).unwrap_or_else(|error| panic!("{error}: {value}"));
+        (time_ms.unwrap_or_else(|| panic!("its producer's time: {line}")), key.to_owned(), value)
     };
     lines.trim().lines().map(parse).collect()
 }
@@ -57,8 +65,9 @@ fn carries_their_event(node: &Node, kafka: &Kafka, nth: usize) -> Option<()> {
     let payload = format!(r#"{{"temp": {nth}.5}}"#);
     publish(node, "t/1", &payload)?;
     let events = consumed(kafka, "testtopic-in", nth);
-    let own: Vec<_> = events.iter().filter(|(_, value)| value["payload"] == payload.as_str()).collect();
-    let [(key, value)] = own[..] else { panic!("{payload} once in {events:?}") };
+    let own: Vec<_> = events.iter().filter(|(.., value)| value["payload"] == payload.as_str()).collect();
+    let [(time_ms, key, value)] = own[..] else { panic!("{payload} once in {events:?}") };
+    assert_eq!(value["timestamp"], *time_ms, "the record bears the time of its event");
     assert_eq!((key.as_str(), &value["topic"]), ("device-1", &"t/1".into()));
     assert_eq!((&value["qos"], &value["clientid"]), (&1.into(), &"device-1".into()));
     Some(())
@@ -112,11 +121,14 @@ fn those_who_come_from_emqx_3_begin_with_their_plugin() {
         .file(&file("as-in-emqx-3.toml"))
         .set("connectors.my_kafka.bootstrap_hosts", kafka.bootstrap())
         .start();
+    let warning =
+        "`sinks.my_bridge.required_acks` can lose records that were acknowledged, and repeat and reorder them";
+    assert!(node.said().contains(warning), "the file waits for nobody, and is told: {}", node.said());
     if publish(&node, "sensor/7", "21.5").is_none() {
         return;
     }
     let events = consumed(&kafka, "sensor", 1);
-    let (key, value) = &events[0];
+    let (_, key, value) = &events[0];
     assert_eq!(key, "device-1");
     let members: Vec<&String> = value.as_object().expect("an object").keys().collect();
     assert_eq!(members.len(), 7, "{members:?}");

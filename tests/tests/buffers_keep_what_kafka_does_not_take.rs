@@ -10,12 +10,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aqueduct_tests::support::kafka::{Frozen, Kafka};
-use aqueduct_tests::support::mqtt::{Client, Version};
+use aqueduct_tests::support::mqtt::{Client, Packet, Version};
 use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::small_disk::SmallDisk;
 use aqueduct_tests::support::{peer, wait};
 
 const CLIENTS: u32 = 4;
+
+/// MQTT 5 2.4: quota exceeded.
+const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// Each client publishes numbers `range`, each acknowledged before the next hundred is sent.
 fn publish(node: &Node, range: std::ops::Range<u32>, bytes: usize) {
@@ -80,39 +83,174 @@ fn hang(kafka: &Kafka) -> Frozen {
     kafka.freeze(1)
 }
 
+/// A buffer that is soon full, for one partition.
+struct Narrow {
+    mode: &'static str,
+    limit_kb: usize,
+    /// Of each message.
+    bytes: usize,
+}
+
+const IN_MEMORY: Narrow = Narrow { mode: "memory", limit_kb: 256, bytes: 2_000 };
+const ON_DISK: Narrow = Narrow { mode: "disk", limit_kb: 256, bytes: 2_000 };
+/// More than the share of memory that it has in a node of 64 MB, which is less than 8 MB: the oldest lie on disk.
+const HYBRID: Narrow = Narrow { mode: "hybrid", limit_kb: 10 << 10, bytes: 20_000 };
+
+impl Narrow {
+    /// So many messages fit, to within some.
+    fn fits(&self) -> u32 {
+        (self.limit_kb * 1_024 / self.bytes) as u32
+    }
+
+    /// A node that writes to the topic, one batch at a time.
+    fn node(&self, kafka: &Kafka, topic: &str, sink: &str) -> Node {
+        let Self { mode, limit_kb, .. } = self;
+        kafka.create_topic(topic, 1);
+        Plan::kafka(kafka.bootstrap(), topic)
+            .node("shards = 1\npin = false\nmemory_limit = \"64MB\"")
+            .sink("value = \"${payload}\"\nmax_inflight = 1\nmax_batch_bytes = \"64KB\"\nbatch_target_bytes = \"64KB\"")
+            .sink(&format!("buffer.mode = \"{mode}\"\nbuffer.per_partition_limit = \"{limit_kb}KB\"\n{sink}"))
+            .section("[mqtt]\nreceive_maximum = 2000")
+            .start()
+    }
+
+    /// What waits comes to lie where it should, while the broker hangs and the buffer is full.
+    #[track_caller]
+    fn check_place(&self, node: &Node) {
+        wait::until(&format!("what waits lies where it should: {}", self.mode), 20, || {
+            let metrics = node.metrics();
+            let (on_disk, waiting) = (metrics.sink("buffer_disk_records"), metrics.sink("queuing"));
+            let is_there = match self.mode {
+                "memory" => on_disk == 0.0,
+                "disk" => on_disk > waiting / 2.0,
+                _ => on_disk > 0.0 && on_disk < waiting,
+            };
+            is_there.then_some(())
+        });
+    }
+}
+
+fn dropped(node: &Node, reason: &str) -> u32 {
+    node.metrics().sum("aqueduct_sink_dropped_total", &[&format!("reason=\"{reason}\"")]) as u32
+}
+
+/// The numbers of a client's messages in a topic of one partition that holds so many.
+fn numbers(kafka: &Kafka, topic: &str, count: u32) -> Vec<u32> {
+    let records = kafka.read_count(topic, count as usize);
+    let number = |value: Option<Vec<u8>>| {
+        let text = String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
+        text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("a stranger's: {text}"))
+    };
+    records.into_iter().map(|record| number(record.value)).collect()
+}
+
 /// In async a buffer in memory gives way where it is full, unless told otherwise: nobody waits, the oldest of what is not on its way go,
 /// as many as are counted, and what is newer is stored in order.
 #[test]
 fn a_full_buffer_in_memory_drops_its_oldest() {
-    const SENT: u32 = 2_000;
+    drops_its_oldest(&IN_MEMORY, "gives-way", "");
+}
+
+/// The same of one on disk that is told to, and of a hybrid one, where the oldest lie on disk.
+#[test]
+fn a_full_buffer_on_disk_or_hybrid_drops_its_oldest() {
+    drops_its_oldest(&ON_DISK, "gives-way-disk", "buffer.overflow = \"drop_oldest\"");
+    drops_its_oldest(&HYBRID, "gives-way-hybrid", "");
+}
+
+fn drops_its_oldest(buffer: &Narrow, topic: &str, sink: &str) {
     let Some(kafka) = Kafka::shared() else { return };
     let _alone = alone();
-    kafka.create_topic("gives-way", 1);
-    let sink = "value = \"${payload}\"\nquery_mode = \"async\"\nmax_inflight = 1\nmax_batch_bytes = \"64KB\"\n\
-                batch_target_bytes = \"64KB\"\nbuffer.per_partition_limit = \"256KB\"";
-    let node = Plan::kafka(kafka.bootstrap(), "gives-way").sink(sink).start();
+    let node = buffer.node(kafka, topic, &format!("query_mode = \"async\"\n{sink}"));
     let mut client = Client::connect(node.mqtt(), Version::V5, "c");
-    client.publish_acked("t", &payload(0, 0, 1_000), 1);
-    kafka.read_count("gives-way", 1);
+    client.publish_acked("t", &payload(0, 0, buffer.bytes), 1);
+    kafka.read_count(topic, 1);
     let broker = hang(kafka);
-    for number in 1..SENT {
-        client.publish_acked("t", &payload(0, number, 1_000), 1);
+    let sent = 4 * buffer.fits();
+    for number in 1..sent {
+        client.publish_acked("t", &payload(0, number, buffer.bytes), 1);
     }
-    let dropped = node.metrics().sum("aqueduct_sink_dropped_total", &["reason=\"queue_full\""]) as u32;
-    assert!(dropped > SENT / 2, "{dropped} of {SENT} dropped: the limit is 256 KB");
+    let dropped = dropped(&node, "queue_full");
+    assert!(dropped > sent / 2 && dropped < sent - buffer.fits() / 2, "{dropped} of {sent} dropped: a fourth fits");
+    buffer.check_place(&node);
     drop(broker);
-    let records = kafka.read_count("gives-way", (SENT - dropped) as usize);
-    let numbers: Vec<u32> = records
-        .iter()
-        .map(|record| {
-            let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned();
-            text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("a stranger's: {text}"))
-        })
-        .collect();
+    let numbers = numbers(kafka, topic, sent - dropped);
     let gaps: Vec<u32> = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1).filter(|gap| *gap > 0).collect();
-    assert_eq!((numbers.first(), numbers.last(), gaps), (Some(&0), Some(&(SENT - 1)), vec![dropped]), "{numbers:?}");
+    assert_eq!((numbers.first(), numbers.last(), gaps), (Some(&0), Some(&(sent - 1)), vec![dropped]), "{numbers:?}");
     let (matched, parts) = node.metrics().accounts();
     assert_eq!(matched, parts);
+}
+
+/// A full buffer that rejects what is new, wherever it lies: its publisher is told so at once, or closed where its PUBACK cannot say no.
+/// What was there before stays, is stored in order and acknowledged then, and there is room again.
+#[test]
+fn a_full_buffer_rejects_what_is_new() {
+    for buffer in [IN_MEMORY, ON_DISK, HYBRID] {
+        rejects_what_is_new(&buffer, &format!("rejects-{}", buffer.mode));
+    }
+}
+
+fn rejects_what_is_new(buffer: &Narrow, topic: &str) {
+    let Some(kafka) = Kafka::shared() else { return };
+    let _alone = alone();
+    let node = buffer.node(kafka, topic, "buffer.overflow = \"reject\"");
+    let mut client = Client::connect(node.mqtt(), Version::V5, "first");
+    client.publish_acked("t", &payload(0, 0, buffer.bytes), 1);
+    kafka.read_count(topic, 1);
+    let broker = hang(kafka);
+    // Publishes a number, and tells whether there was no room for it.
+    let publish = |client: &mut Client, number: u32| {
+        let (matched, rejected) = (node.metrics().sink("matched_total"), dropped(&node, "rejected"));
+        let id = client.publish("t", &payload(0, number, buffer.bytes), 1);
+        wait::until("it has a place or none", 10, || (node.metrics().sink("matched_total") > matched).then_some(()));
+        (id, dropped(&node, "rejected") > rejected)
+    };
+    let mut next = 1;
+    let mut open = Vec::new();
+    let refused = loop {
+        let (id, is_refused) = publish(&mut client, next);
+        if is_refused {
+            break id;
+        }
+        open.push(id);
+        next += 1;
+    };
+    let fits = buffer.fits();
+    assert!((fits / 2..2 * fits).contains(&next), "{next} were taken, {fits} fit");
+    buffer.check_place(&node);
+    // What became durable since then may have gone to where it leaves from, and left room.
+    let mut taken = Vec::new();
+    let mut newcomer = |version| {
+        wait::until("a newcomer is refused", 20, || {
+            let mut newcomer = Client::connect(node.mqtt(), version, &format!("{version:?}-{next}"));
+            let (id, is_refused) = publish(&mut newcomer, next);
+            if is_refused {
+                return Some((newcomer, id));
+            }
+            taken.push((newcomer, id));
+            next += 1;
+            None
+        })
+    };
+    let (mut late, id) = newcomer(Version::V5);
+    late.expect(&Packet::PubAck { id, reason: QUOTA_EXCEEDED });
+    newcomer(Version::V3_1_1).0.expect_close();
+    assert_eq!(dropped(&node, "rejected"), 3);
+    // Whoever has something open hears of it in its turn.
+    client.expect_silence(Duration::from_millis(100));
+    drop(broker);
+    for id in open {
+        client.expect(&Packet::PubAck { id, reason: 0 });
+    }
+    client.expect(&Packet::PubAck { id: refused, reason: QUOTA_EXCEEDED });
+    for (mut newcomer, id) in taken {
+        newcomer.expect(&Packet::PubAck { id, reason: 0 });
+    }
+    late.publish_acked("t", &payload(0, next, buffer.bytes), 1);
+    let expected: Vec<u32> = (0..=next).collect();
+    assert_eq!(numbers(kafka, topic, next + 1), expected, "{}", buffer.mode);
+    let (matched, parts) = node.metrics().accounts();
+    assert_eq!((matched, node.metrics().sink("dropped_total")), (parts, 3.0));
 }
 
 /// Row T13 of the fault table for a buffer on disk: the broker hangs, 50,000 messages are acknowledged meanwhile, the node is killed,

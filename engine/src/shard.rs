@@ -16,6 +16,7 @@
 //! is read whenever its socket has bytes.
 
 mod audit;
+mod behind;
 pub mod budget;
 mod buffer;
 mod change;

@@ -382,8 +382,7 @@ fn waiting(book: &Book, at_ns: u64) -> u64 {
     let is_open = |sent: &&Sent| {
         let unanswered = match sent.answer {
             Answer::Acked(acked_ns) => acked_ns >= at_ns,
-            // When it was refused stands nowhere.
-            Answer::Nacked(_) => false,
+            Answer::Nacked(_, refused_ns) => refused_ns >= at_ns,
             Answer::None => true,
         };
         sent.first_ns < at_ns && unanswered

@@ -100,8 +100,8 @@ pub enum Answer {
     None,
     /// Acknowledged at this time: it must be in Kafka.
     Acked(u64),
-    /// Refused with this reason: it may be in Kafka or not.
-    Nacked(u8),
+    /// Refused with this reason, at this time: it may be in Kafka or not.
+    Nacked(u8, u64),
 }
 
 /// One message.
@@ -190,7 +190,7 @@ impl Book {
             match kind {
                 b'S' if message.answer == Answer::None => message.attempts = detail + 1,
                 b'A' if message.answer == Answer::None => message.answer = Answer::Acked(now_ns),
-                b'N' if message.answer == Answer::None => message.answer = Answer::Nacked(detail as u8),
+                b'N' if message.answer == Answer::None => message.answer = Answer::Nacked(detail as u8, now_ns),
                 _ => return None,
             }
         }
@@ -228,7 +228,7 @@ mod tests {
             book.sent(7, 1, 1, 1, 30)
         });
         let book = Book::parse(&bytes).unwrap();
-        let answers = [(1, Answer::Acked(20)), (2, Answer::None), (1, Answer::Nacked(0x97))];
+        let answers = [(1, Answer::Acked(20)), (2, Answer::None), (1, Answer::Nacked(0x97, 25))];
         let messages = answers.map(|(attempts, answer)| Sent { first_ns: 10, attempts, answer }).to_vec();
         assert_eq!((book.run, book.payload_bytes, book.routes), (42, 128, 2));
         assert_eq!(book.clients[&7], ClientPage { qos: 2, messages });

@@ -12,6 +12,9 @@ const TOLD: usize = 5;
 /// An answer that was on its way when the last broker forgot a topic is read within so long. Nobody makes the topic anew before.
 pub const GONE_GRACE_NS: u64 = 1_000_000_000;
 
+/// What was sent so long ago has been read by a product that reads.
+const TAKEN_NS: u64 = 1_000_000_000;
+
 /// A fault and its time, on the monotonic clock of the book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
@@ -186,6 +189,7 @@ impl<'a> Judge<'a> {
             .map(|((sequence, _), _)| sequence)
             .last();
         self.judge_moves(client, seen);
+        self.judge_refusals(client, seen);
         let gone_ns = self.book.gone_ns.get(&message::route(client, self.book.routes));
         let went_with_topic = |acked_ns: u64| gone_ns.is_some_and(|gone_ns| acked_ns <= gone_ns + GONE_GRACE_NS);
         for ((sequence, sent), place) in (0_u32..).zip(&seen.page.messages).zip(&seen.first) {
@@ -211,12 +215,35 @@ impl<'a> Judge<'a> {
                         self.tell("dup_own", Some(&self.stamp(client, sequence)), &[place.tell(sequence)]);
                     }
                 }
-                (Answer::Nacked(_), place) => {
+                (Answer::Nacked(..), place) => {
                     self.verdict.nacked += 1;
                     self.verdict.nacked_present += u64::from(place.is_some());
                 }
                 (Answer::None, None) => self.verdict.lost_unacked += 1,
                 (Answer::None, Some(_)) => {}
+            }
+        }
+    }
+
+    /// Of what a client was refused: nothing that it had sent long before the refusal lies behind the gap.
+    fn judge_refusals(&mut self, client: u32, seen: &Seen<'a>) {
+        // When the next one was sent that is there. What was sent again may have come after the refusal.
+        let mut later_ns = None;
+        for (at, (sent, place)) in seen.page.messages.iter().zip(&seen.first).enumerate().rev() {
+            let sequence = at as u32;
+            match (sent.answer, place) {
+                (Answer::Nacked(_, refused_ns), None) => {
+                    if later_ns.is_some_and(|later_ns| later_ns + TAKEN_NS <= refused_ns) {
+                        self.verdict.refused_then_later += 1;
+                        self.tell(
+                            "refused_then_later",
+                            Some(&self.stamp(client, sequence)),
+                            &neighbours(seen, sequence),
+                        );
+                    }
+                }
+                (_, Some(_)) if sent.attempts == 1 => later_ns = Some(sent.first_ns),
+                _ => {}
             }
         }
     }

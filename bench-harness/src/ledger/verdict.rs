@@ -48,6 +48,9 @@ pub struct Verdict {
     pub reorder_resend: u64,
     /// Clients whose messages went on in another partition, once there were more.
     pub moved: u64,
+    /// Refused and not in Kafka, while a later message of its client is there that had been sent a second and more before the refusal:
+    /// whoever refused the one had both, and went on behind a gap. Must be 0 where what waits is given up as a whole.
+    pub refused_then_later: u64,
     /// Those of the lost for which a later acknowledged message of their client is there.
     pub gap_then_later: u64,
 }

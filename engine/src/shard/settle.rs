@@ -60,7 +60,11 @@ impl Shard {
         if is_planted(Plant::FailNeighbour) && batch.journal > 0 && matches!(outcome, Outcome::Failed(_)) {
             self.fail_neighbour(now, &batch);
         }
+        let behind = self.behind(&batch, outcome);
         self.settle_at_home(now, batch, outcome);
+        if let Some(behind) = behind {
+            self.fail_behind(now, &behind);
+        }
     }
 
     /// Counts a batch of this shard, resolves its tickets, and takes its buffer back.

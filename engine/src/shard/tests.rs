@@ -2,6 +2,7 @@
 
 mod back_pressure;
 mod batch_size;
+mod behind;
 mod change;
 mod cluster;
 mod dead_letter;

@@ -85,6 +85,7 @@ const GOOD: Verdict = Verdict {
     reorder: 0,
     reorder_resend: 0,
     moved: 0,
+    refused_then_later: 0,
     gap_then_later: 0,
 };
 
@@ -195,4 +196,22 @@ fn a_deleted_topic_excuses_what_was_acknowledged_before_and_nothing_else() {
     // The other topic is still there.
     let others = [&good[3..4], &good[5..]].concat();
     check(&others, Verdict { excused: 3, lost: 1, gap_then_later: 1, ..without(4) });
+}
+
+#[test]
+fn what_lies_behind_a_refused_message_is_found() {
+    let check = |refused_ns: u64, attempts: u16, expected: u64| {
+        let mut book = book();
+        let messages = &mut book.clients.get_mut(&0).unwrap().messages;
+        messages[1].answer = Answer::Nacked(0x83, refused_ns);
+        (messages[2].attempts, messages[3].attempts) = (attempts, attempts);
+        let copies: Vec<Copy> =
+            good().into_iter().filter(|Copy(client, sequence, ..)| (*client, *sequence) != (0, 1)).collect();
+        let verdict = judged_by(&book, &copies, |_, _, _, _, _| {}, |_| None).verdict;
+        assert_eq!((verdict.nacked, verdict.refused_then_later), (1, expected), "{refused_ns} {attempts}");
+    };
+    // The next one was sent at 2 s.
+    check(4_500_000_000, 1, 1);
+    check(2_500_000_000, 1, 0);
+    check(4_500_000_000, 2, 0);
 }

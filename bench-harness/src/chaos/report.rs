@@ -45,7 +45,7 @@ pub struct FaultReport {
     /// Where one broker was struck: the rate of the clients whose partition another leads, of what it was before, between the
     /// end of the first second of the fault and its healing. Where a topic was struck: that of the clients of other topics.
     pub others_rate: Option<f64>,
-    /// Where one broker was struck: the same of the clients whose partition it led.
+    /// Where one broker was struck: the same of the clients whose partition it led, until the healing began: what had waited comes with it.
     pub struck_rate: Option<f64>,
     /// Where a topic was struck: the longest time that one client of another topic was without an acknowledgement meanwhile.
     pub others_wait_ms: Option<u64>,
@@ -212,9 +212,9 @@ impl Report {
             let elsewhere = |client| message::route(client, routes) != route;
             Some(counts.longest_wait_ns(from_ns, until_ns, elsewhere) / 1_000_000)
         };
-        let during = (strike.struck_ns + WARM_NS, window.until_ns);
-        let [others_rate, struck_rate] =
-            rates_kept(counts, &strike.begun, &self.findings.partition_of, routes, [lead, during]);
+        let warm_ns = strike.struck_ns + WARM_NS;
+        let times = [lead, (warm_ns, window.until_ns), (warm_ns, strike.healing_ns)];
+        let [others_rate, struck_rate] = rates_kept(counts, &strike.begun, &self.findings.partition_of, routes, times);
         let recovery = self.rate_before.and_then(|rate| counts.time_to_rate_ns(window.until_ns, RECOVERED * rate));
         FaultReport {
             fault: window.name.clone(),
@@ -352,20 +352,21 @@ impl Report {
     }
 }
 
-/// Of the clients whom a fault does not strike, and of those whom it does, the rate during it, of what it was before.
+/// Of the clients whom a fault does not strike, and of those whom it does, the rate during it, of what it was before. The times: before
+/// it, during it for the ones, and for the others.
 fn rates_kept(
     counts: &Counts,
     begun: &Begun,
     partition_of: &[(u32, i32)],
     routes: u8,
-    [before, during]: [(u64, u64); 2],
+    [before, during, unhealed]: [(u64, u64); 3],
 ) -> [Option<f64>; 2] {
-    let kept = |counted: &dyn Fn(u32) -> bool| {
+    let kept = |during: (u64, u64), counted: &dyn Fn(u32) -> bool| {
         let before = counts.rate(before.0, before.1, counted).filter(|rate| *rate > 0.0)?;
         Some(counts.rate(during.0, during.1, counted)? / before)
     };
     if let Some(route) = begun.route {
-        return [kept(&|client| message::route(client, routes) != route), None];
+        return [kept(during, &|client| message::route(client, routes) != route), None];
     }
     let Some(struck) = begun.broker.and_then(|broker| i32::try_from(broker).ok()) else { return [None; 2] };
     let partition_of: BTreeMap<u32, i32> = partition_of.iter().copied().collect();
@@ -374,7 +375,7 @@ fn rates_kept(
         begun.leaders.get(&(message::route(client, routes), partition)).copied()
     };
     let elsewhere = |client| leader(client).is_some_and(|leader| leader != struck);
-    [kept(&elsewhere), kept(&|client| leader(client) == Some(struck))]
+    [kept(during, &elsewhere), kept(unhealed, &|client| leader(client) == Some(struck))]
 }
 
 /// Messages that were open at a time.
@@ -426,21 +427,20 @@ mod tests {
     fn those_behind_a_struck_broker_are_told_from_the_others() {
         const S: u64 = 1_000_000_000;
         let mut counts = Counts::new(3, 0);
-        // Client 2 wrote nothing that is to be found, so that nobody knows where it belongs.
-        for tenth in 0..80 {
+        // Client 2 wrote nothing that is to be found, so that nobody knows where it belongs. What waited for the healing comes with it.
+        for tenth in 0..81 {
             for client in 0..3 {
                 if client != 1 || tenth < 40 || tenth % 4 == 0 {
                     counts.acked(client, 0, tenth * S / 10 + 1);
                 }
             }
         }
+        (0..50).for_each(|_| counts.acked(1, 0, 8 * S + 1));
+        let times = [(S, 4 * S), (4 * S, 8 * S + S / 10), (4 * S, 8 * S)];
         let mut begun = Begun::default();
         (begun.broker, begun.leaders) = (Some(2), BTreeMap::from([((0, 0), 1), ((0, 1), 2)]));
-        assert_eq!(
-            rates_kept(&counts, &begun, &[(0, 0), (1, 1)], 1, [(S, 4 * S), (4 * S, 8 * S)]),
-            [Some(1.0), Some(0.25)]
-        );
-        assert_eq!(rates_kept(&counts, &Begun::default(), &[], 1, [(S, 4 * S), (4 * S, 8 * S)]), [None, None]);
+        assert_eq!(rates_kept(&counts, &begun, &[(0, 0), (1, 1)], 1, times), [Some(1.0), Some(0.25)]);
+        assert_eq!(rates_kept(&counts, &Begun::default(), &[], 1, times), [None, None]);
     }
 
     #[test]

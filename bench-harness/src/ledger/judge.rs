@@ -232,15 +232,11 @@ impl<'a> Judge<'a> {
         for (at, (sent, place)) in seen.page.messages.iter().zip(&seen.first).enumerate().rev() {
             let sequence = at as u32;
             match (sent.answer, place) {
-                (Answer::Nacked(_, refused_ns), None) => {
-                    if later_ns.is_some_and(|later_ns| later_ns + TAKEN_NS <= refused_ns) {
-                        self.verdict.refused_then_later += 1;
-                        self.tell(
-                            "refused_then_later",
-                            Some(&self.stamp(client, sequence)),
-                            &neighbours(seen, sequence),
-                        );
-                    }
+                (Answer::Nacked(_, refused_ns), None)
+                    if later_ns.is_some_and(|later_ns| later_ns + TAKEN_NS <= refused_ns) =>
+                {
+                    self.verdict.refused_then_later += 1;
+                    self.tell("refused_then_later", Some(&self.stamp(client, sequence)), &neighbours(seen, sequence));
                 }
                 (_, Some(_)) if sent.attempts == 1 => later_ns = Some(sent.first_ns),
                 _ => {}

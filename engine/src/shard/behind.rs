@@ -46,8 +46,7 @@ impl Shard {
     pub(super) fn fail_behind(&mut self, now: Now, behind: &Behind) {
         let Behind { part: PartKey { sink, partition }, slot, topic, why } = behind;
         let outcome = Outcome::Failed(*why);
-        loop {
-            let Some(stored) = &mut self.sinks[usize::from(*sink)].journal else { break };
+        while let Some(stored) = &mut self.sinks[usize::from(*sink)].journal {
             if stored.journal.has_adopted(topic, *partition) {
                 return;
             }

@@ -314,8 +314,9 @@ options! {
         "buffer.memory_overload_protection" => memory_overload_protection: bool = Flag, or("false"), live;
         /// What gives way when a buffer is full: publishers, the oldest records, or the new one. What lies on disk, and what fills
         /// behind it, gives way to `buffer.per_partition_limit` alone: where the disk or memory is full, publishers wait with
-        /// `drop_oldest`, too, once nothing else of the sink waits in memory. For a record that gave way in sync MQTT 3.1.1 clients
-        /// are closed and send again all they have in flight, which the limit should hold with ease.
+        /// `drop_oldest`, too, once nothing else of the sink waits in memory, and with `reject` where the buffer is on disk or hybrid.
+        /// For a record that gave way in sync MQTT 3.1.1 clients are closed and send again all they have in flight, which the limit
+        /// should hold with ease.
         "buffer.overflow" => overflow: Overflow = Choice::of(),
             derived(
                 "\"backpressure\" in sync and on disk, \"drop_oldest\" in async in memory and hybrid",

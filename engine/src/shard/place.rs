@@ -500,6 +500,10 @@ fn make_room(placer: &mut Placer<'_>, index: usize, partition: u32, bytes: usize
         _ if room == Room::Ahead => Err(NoPlace::Wait),
         _ if room == Room::Overload => Err(NoPlace::Hold),
         Overflow::Backpressure => Err(NoPlace::Hold),
+        // There is room on disk, or will be: memory is what everything goes through on its way there.
+        Overflow::Reject if room == Room::NoMemory && placer.settings.sinks[index].buffer != BufferMode::Memory => {
+            Err(NoPlace::Hold)
+        }
         Overflow::Reject => Err(NoPlace::Refuse(FailReason::Rejected)),
         Overflow::DropOldest => {
             let mut room = room;

@@ -17,8 +17,12 @@ fn hybrid_within(limits: BatchLimits) -> Rig {
 }
 
 fn rig_of(buffer: BufferMode, limits: BatchLimits) -> Rig {
+    rig_with(buffer, Overflow::DropOldest, limits)
+}
+
+fn rig_with(buffer: BufferMode, overflow: Overflow, limits: BatchLimits) -> Rig {
     let limits = BatchLimits { linger_ns: 500_000_000, inflight_max: 0, ..limits };
-    let (overflow, query_mode) = (Overflow::DropOldest, QueryMode::Async);
+    let query_mode = QueryMode::Async;
     let mut rig = Rig::new(settings(vec![SinkSettings { limits, buffer, overflow, query_mode, ..sink() }]));
     rig.shard = rig.shard.with_journals(vec![rig::found(0, JournalId(0), 3)]);
     rig
@@ -67,6 +71,25 @@ fn what_waits_in_memory_alone_gives_way_and_nothing_that_fills_behind_the_disk()
     }
     assert!((1..4).all(|partition| rig.waiting(partition) == 0), "all that lay in memory alone has given way");
     assert!(rig.shard.sink_counters[0].dropped_queue_full > 0);
+}
+
+/// Memory is short in front of a disk that has room.
+#[test]
+fn where_there_is_a_disk_short_memory_refuses_nothing() {
+    for (buffer, refuses) in [(BufferMode::Memory, true), (BufferMode::Hybrid, false), (BufferMode::Disk, false)] {
+        let mut rig = rig_with(buffer, Overflow::Reject, sink().limits);
+        let conn = rig.connect("c", 4);
+        let free = rig.shard.budget.free_bytes();
+        rig.shard.budget.charge(free - 100_000);
+        let gone = |rig: &Rig| rig.shard.sink_counters[0].dropped_rejected > 0;
+        let mut id = 1;
+        while rig.shard.counters.backpressure_paused == 0 && !gone(&rig) {
+            rig.publish_one(conn, id, 10_000);
+            id += 1;
+            assert!(id < 1_000, "memory ends");
+        }
+        assert_eq!(gone(&rig), refuses, "{buffer:?}");
+    }
 }
 
 /// A shard may hold what all shards of an earlier start had left: that is within the limit of the partition, though beyond one shard's

@@ -139,7 +139,12 @@ impl Kafka {
         Self::start_with(secure, "", "", Some((version, front)))
     }
 
-    fn start_with(arguments: &[&str], settings: &str, java: &str, version: Option<(&str, u16)>) -> Result<Kafka, String> {
+    fn start_with(
+        arguments: &[&str],
+        settings: &str,
+        java: &str,
+        version: Option<(&str, u16)>,
+    ) -> Result<Kafka, String> {
         let scratch = Scratch::new("kafka");
         let folder = scratch.path().to_owned();
         // The watchman removes it.

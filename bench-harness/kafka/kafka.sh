@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A real Apache Kafka 4.1 (KRaft) on the loopback, from Maven Central, without Docker. Needs Java 17 or later; Maven only
-# for the first fetch.
+# A real Apache Kafka on the loopback, from Maven Central, without Docker: 4.1.0 (KRaft), or the version that KAFKA_VERSION names.
+# Needs Java 17 or later; Maven only for the first fetch.
 #
 #   kafka.sh fetch                 download the jars, start nothing
 #   kafka.sh up [--brokers N] [--secure] [--kerberos]
@@ -23,9 +23,11 @@
 #             second client listener, whose address `up` prints as BACK=..., and which it advertises as its port in front
 # KAFKA_DISKS a folder with a folder (a disk, say) for each broker, named by its number: its data go into data/ there
 #             (default: beside its properties)
-# KAFKA_LIBS  where the jars are kept (default ~/.cache/aqueduct/kafka-4.1.0)
+# KAFKA_VERSION  which Apache Kafka `fetch` and `up` take (default 4.1.0); later commands take that of the cluster. From 3.0 on it is a
+#             KRaft cluster; before, one with a ZooKeeper, which comes with the jars. The oldest that was tried is 0.11.0.3
+# KAFKA_LIBS  where the jars are kept (default ~/.cache/aqueduct/kafka-VERSION; 15 to 60 MB each)
 #
-# --secure gives each broker four listeners more, and rights (ACLs). `up` prints their addresses:
+# --secure (Kafka 3.5 or later: KRaft knows SCRAM since then) gives each broker four listeners more, and rights (ACLs). `up` prints their addresses:
 #   TLS        TLS                                        MTLS      TLS with a client certificate
 #   SASL       PLAIN, SCRAM-SHA-256/512, OAUTHBEARER      SASL_TLS  the same over TLS
 # User alice has the password alice-secret, bob (SCRAM only) bob-secret; OAUTHBEARER takes unsigned tokens. In tls/ stand
@@ -39,7 +41,8 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-libs=${KAFKA_LIBS:-$HOME/.cache/aqueduct/kafka-4.1.0}
+version=${KAFKA_VERSION:-4.1.0}
+libs=${KAFKA_LIBS:-$HOME/.cache/aqueduct/kafka-$version}
 realm=TEST.AQUEDUCT
 
 main() {
@@ -47,7 +50,7 @@ main() {
   [ $# -gt 0 ] && shift
   case $command in
     fetch) fetch ;;
-    up) open_dir; up "$@" ;;
+    up) rm -f "${KAFKA_DIR:-.kafka-test}/version"; open_dir; up "$@" ;;
     down) open_dir; down "$@" ;;
     stop) open_dir; end_broker "${1:?which broker}" TERM 30 ;;
     kill) open_dir; end_broker "${1:?which broker}" KILL 5 ;;
@@ -65,13 +68,22 @@ missing() { echo "kafka.sh: $*" >&2; exit 77; }
 open_dir() {
   mkdir -p "${KAFKA_DIR:=.kafka-test}"
   dir=$(cd "$KAFKA_DIR" && pwd)
+  # A cluster that is up stays what it is.
+  [ ! -e "$dir/version" ] || { read -r version && read -r libs; } <"$dir/version"
+}
+
+# Whether the version is at least MAJOR MINOR.
+since() {
+  local major minor rest
+  IFS=. read -r major minor rest <<<"$version"
+  ((major > $1 || (major == $1 && minor >= $2)))
 }
 
 need_java() {
   command -v java >/dev/null || missing "java is missing; install a JRE of version 17 or later (Debian: default-jre-headless)"
   local major
   major=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -1)
-  [ "${major:-0}" -ge 17 ] || missing "java is version ${major:-unknown}; Kafka 4.1 needs 17 or later"
+  [ "${major:-0}" -ge 17 ] || missing "java is version ${major:-unknown}; 17 or later is needed"
 }
 
 # Several test programs may ask at once: one fetches, the others wait and find the work done.
@@ -83,8 +95,12 @@ fetch() {
   exec 8>"$libs/.lock"
   flock 8
   if [ ! -e "$libs/.complete" ]; then
-    echo "kafka.sh: fetching Apache Kafka 4.1.0 from Maven Central into $libs (about 130 MB, once)" >&2
-    mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$libs" >&2 || die "Maven could not fetch Kafka"
+    echo "kafka.sh: fetching Apache Kafka $version from Maven Central into $libs (15 to 60 MB, once)" >&2
+    local profiles=tools,log4j2 scala=2.13
+    since 4 0 || profiles=tools,log4j1
+    since 3 0 || { profiles=log4j1,java8; scala=2.12; }
+    mvn -q -B -f "$here/pom.xml" -P "$profiles" "-Dkafka=$version" "-Dscala=$scala" dependency:copy-dependencies "-DoutputDirectory=$libs" >&2 ||
+      missing "Maven could not fetch Kafka $version"
     touch "$libs/.complete"
   fi
   exec 8>&-
@@ -100,11 +116,14 @@ up() {
       *) die "unknown option $1" ;;
     esac
   done
+  since 3 5 || [ $((secure + kerberos)) = 0 ] || die "--secure and --kerberos need Kafka 3.5 or later"
   need_java
   fetch
   for id in $(brokers); do pid_of "$id" >/dev/null && die "already up in $dir; 'kafka.sh down' ends it"; done
   stop_kdc
-  rm -rf "${dir:?}"/[0-9]* "$dir/env" "$dir/tls" "$dir/kerberos"
+  end_broker zookeeper TERM 5
+  rm -rf "${dir:?}"/[0-9]* "$dir/env" "$dir/tls" "$dir/kerberos" "$dir/zookeeper"
+  printf '%s\n' "$version" "$libs" >"$dir/version"
   local ports=$((2 * n)) back=''
   [ -z "${KAFKA_FRONT:-}" ] || ports=$((3 * n))
   # Behind all others, so that their numbers are the same with and without.
@@ -126,6 +145,7 @@ up() {
     write_properties "$id" "$n" "$first" "$voters"
     [ $secure = 0 ] || write_security "$id" $((first + secure_first + 4 * (id - 1)))
     [ $kerberos = 0 ] || write_kerberos "$id" $((first + kerberos_first + 2 * (id - 1)))
+    since 3 0 || continue
     format "$id" &
     formats+=($!)
   done
@@ -134,6 +154,7 @@ up() {
   [ -z "${KAFKA_FRONT:-}" ] || echo "BACK=$back" >>"$dir/env"
   [ $secure = 0 ] || say_secure "$n" $((first + secure_first)) >>"$dir/env"
   [ $kerberos = 0 ] || say_kerberos "$n" $((first + kerberos_first)) >>"$dir/env"
+  since 3 0 || start_zookeeper $((first + n))
   for ((id = 1; id <= n; id++)); do launch "$id"; done
   for ((id = 1; id <= n; id++)); do wait_ready "$id"; done
   cat "$dir/env"
@@ -144,6 +165,7 @@ down() {
   for id in $(brokers); do end_broker "$id" TERM 5 & done
   wait
   stop_kdc
+  end_broker zookeeper TERM 5
   [ "${1:-}" != --wipe ] || rm -rf "$dir"
 }
 
@@ -175,12 +197,14 @@ end_broker() { # id signal seconds
 launch() {
   need_java
   pid_of "$1" >/dev/null && die "broker $1 is running"
+  log_flags
+  since 3 0 || wait_forgotten "$1"
   : >"$dir/$1/kafka.log"
   local kerberos=()
   [ ! -e "$dir/kerberos" ] || kerberos=("-Djava.security.krb5.conf=$dir/kerberos/krb5.conf")
   # shellcheck disable=SC2086  # KAFKA_JVM is a list of flags
   (cd "$dir/$1" && exec setsid java "-Xmx${KAFKA_HEAP:-512m}" "-Xms${KAFKA_HEAP:-512m}" ${KAFKA_JVM:-} "${kerberos[@]}" \
-    "-Dlog4j2.configurationFile=$dir/log4j2.xml" -cp "$libs/*" kafka.Kafka "$dir/$1/server.properties" \
+    "${logging[@]}" -cp "$libs/*" kafka.Kafka "$dir/$1/server.properties" \
     >"$dir/$1/kafka.log" 2>&1 </dev/null) &
   echo $! >"$dir/$1/pid"
 }
@@ -188,7 +212,7 @@ launch() {
 wait_ready() {
   local i
   for ((i = 0; i < 1500; i++)); do
-    grep -q "Kafka Server started" "$dir/$1/kafka.log" && return
+    grep -qE "Kafka Server started|started \(kafka\.server\.KafkaServer\)" "$dir/$1/kafka.log" && return
     # A busy machine takes its time to get from fork to java.
     pid_of "$1" >/dev/null || ((i < 50)) || { tail -5 "$dir/$1/kafka.log" >&2; die "broker $1 ended; see $dir/$1/kafka.log"; }
     sleep 0.1
@@ -220,14 +244,70 @@ write_log_config() {
   </Loggers>
 </Configuration>
 EOF
+  cat >"$dir/log4j.properties" <<'EOF'
+log4j.rootLogger=WARN, C
+log4j.logger.kafka.server.KafkaRaftServer=INFO
+log4j.logger.kafka.server.KafkaServer=INFO
+log4j.appender.C=org.apache.log4j.ConsoleAppender
+log4j.appender.C.layout=org.apache.log4j.PatternLayout
+log4j.appender.C.layout.ConversionPattern=%d %p %m (%c)%n
+EOF
+}
+
+# Before 4.0 it was the first log4j.
+log_flags() {
+  logging=("-Dlog4j2.configurationFile=$dir/log4j2.xml")
+  since 4 0 || logging=("-Dlog4j.configuration=file:$dir/log4j.properties")
+}
+
+# One for all brokers, with sessions that end soon when a broker is killed.
+start_zookeeper() { # port
+  local z=$dir/zookeeper i
+  mkdir -p "$z"
+  cat >"$z/server.properties" <<EOF
+dataDir=$z/data
+clientPort=$1
+clientPortAddress=127.0.0.1
+maxClientCnxns=0
+tickTime=1000
+4lw.commands.whitelist=dump
+admin.enableServer=false
+EOF
+  log_flags
+  (cd "$z" && exec setsid java -Xmx128m -XX:TieredStopAtLevel=1 -Dzookeeper.jmx.log4j.disable=true "${logging[@]}" -cp "$libs/*"     org.apache.zookeeper.server.quorum.QuorumPeerMain "$z/server.properties" >"$z/log" 2>&1 </dev/null) &
+  echo $! >"$z/pid"
+  for ((i = 0; i < 300; i++)); do busy "$1" && return; sleep 0.1; done
+  die "ZooKeeper did not start; see $z/log"
+}
+
+# A broker that was killed is known to ZooKeeper until its session ends, and cannot register again before.
+wait_forgotten() { # id
+  local port i
+  port=$(sed -n 's/^clientPort=//p' "$dir/zookeeper/server.properties")
+  for ((i = 0; i < 300; i++)); do
+    zookeeper_knows "$port" "/brokers/ids/$1" || return 0
+    sleep 0.1
+  done
+}
+
+zookeeper_knows() { # port path
+  { exec 3<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null || return 1
+  echo dump >&3
+  grep -q "$2\$" <&3 && exec 3>&-
 }
 
 write_properties() { # id brokers first-port voters
   local id=$1 n=$2 first=$3 replicas=$(($2 < 3 ? $2 : 3)) isr=$(($2 < 3 ? 1 : 2))
-  local extra=${KAFKA_SET:-} listen='' tell=''
+  local extra=${KAFKA_SET:-} listen='' tell='' role
   if [ -n "${KAFKA_FRONT:-}" ]; then
     listen=,FRONT://127.0.0.1:$((first + 2 * n + id - 1))
     tell=,FRONT://127.0.0.1:$((KAFKA_FRONT + id - 1))
+  fi
+  if since 3 0; then
+    listen=,CONTROLLER://127.0.0.1:$((first + n + id - 1))$listen
+    role=$(printf '%s\n' process.roles=broker,controller "node.id=$id" "controller.quorum.voters=$4" controller.listener.names=CONTROLLER)
+  else
+    role=$(printf '%s\n' "broker.id=$id" "zookeeper.connect=127.0.0.1:$((first + n))" zookeeper.session.timeout.ms=4000)
   fi
   mkdir -p "$dir/$id"
   if [ -n "${KAFKA_DISKS:-}" ]; then
@@ -235,15 +315,12 @@ write_properties() { # id brokers first-port voters
     ln -s "$KAFKA_DISKS/$id/data" "$dir/$id/data"
   fi
   cat >"$dir/$id/server.properties" <<EOF
-process.roles=broker,controller
-node.id=$id
+$role
 broker.rack=rack$id
-controller.quorum.voters=$4
-listeners=CLIENT://127.0.0.1:$((first + id - 1)),CONTROLLER://127.0.0.1:$((first + n + id - 1))$listen
+listeners=CLIENT://127.0.0.1:$((first + id - 1))$listen
 advertised.listeners=CLIENT://127.0.0.1:$((first + id - 1))$tell
 listener.security.protocol.map=CLIENT:PLAINTEXT,FRONT:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=CLIENT
-controller.listener.names=CONTROLLER
 log.dirs=$dir/$id/data
 num.partitions=4
 default.replication.factor=$replicas
@@ -428,34 +505,52 @@ format() {
       for hash in 256 512; do users+=(--add-scram "SCRAM-SHA-$hash=[name=$name,password=$name-secret]"); done
     done
   fi
-  java -XX:TieredStopAtLevel=1 -Xshare:auto "-Dlog4j2.configurationFile=$dir/log4j2.xml" -cp "$libs/*" kafka.tools.StorageTool \
+  log_flags
+  java -XX:TieredStopAtLevel=1 -Xshare:auto "${logging[@]}" -cp "$libs/*" kafka.tools.StorageTool \
     format --cluster-id AAAAAAAAAAAAAAAAAAAAAQ --config "$dir/$1/server.properties" "${users[@]}" >"$dir/$1/format.log" 2>&1
 }
 
 tool() {
-  local class=${1:?which tool} boot cluster=1
+  local class=${1:?which tool} boot flag=--bootstrap-server
   shift
-  case $class in
-    topics) class=org.apache.kafka.tools.TopicCommand ;;
-    groups) class=org.apache.kafka.tools.consumer.group.ConsumerGroupCommand ;;
-    configs) class=kafka.admin.ConfigCommand ;;
-    acls) class=org.apache.kafka.tools.AclCommand ;;
-    producer) class=org.apache.kafka.tools.ConsoleProducer ;;
-    consumer) class=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
-    dump) class=kafka.tools.DumpLogSegments; cluster=0 ;;
-    *) cluster=0 ;;
-  esac
   need_java
   fetch
+  case $class in
+    topics) class=$(first_of org.apache.kafka.tools.TopicCommand kafka.admin.TopicCommand) ;;
+    groups) class=$(first_of org.apache.kafka.tools.consumer.group.ConsumerGroupCommand kafka.admin.ConsumerGroupCommand) ;;
+    configs) class=kafka.admin.ConfigCommand ;;
+    acls) class=$(first_of org.apache.kafka.tools.AclCommand kafka.admin.AclCommand) ;;
+    producer) class=$(first_of org.apache.kafka.tools.ConsoleProducer kafka.tools.ConsoleProducer) ;;
+    consumer) class=$(first_of org.apache.kafka.tools.consumer.ConsoleConsumer kafka.tools.ConsoleConsumer) ;;
+    dump) class=kafka.tools.DumpLogSegments; flag='' ;;
+    *) flag='' ;;
+  esac
+  # Before brokers took over, these two asked ZooKeeper.
+  case $class in
+    kafka.admin.TopicCommand | kafka.admin.ConfigCommand) since 3 0 || flag=--zookeeper ;;
+    kafka.tools.ConsoleProducer) since 2 5 || flag=--broker-list ;;
+  esac
   [ -e "$dir/log4j2.xml" ] || write_log_config
-  if [ $cluster = 1 ]; then
+  if [ -n "$flag" ]; then
     # An address given by the caller wins, so that the tools also work against a log that is not Apache's.
     case " $* " in
-      *" --bootstrap-server "*) ;;
-      *) boot=$(sed -n 's/^BOOTSTRAP=//p' "$dir/env" 2>/dev/null) || die "no cluster in $dir"; set -- --bootstrap-server "$boot" "$@" ;;
+      *" $flag "*) ;;
+      *)
+        boot=$(sed -n 's/^BOOTSTRAP=//p' "$dir/env" 2>/dev/null) || die "no cluster in $dir"
+        [ $flag != --zookeeper ] || boot=$(sed -n 's/^zookeeper.connect=//p' "$dir/1/server.properties")
+        set -- "$flag" "$boot" "$@"
+        ;;
     esac
   fi
-  exec java -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$dir/log4j2.xml" -cp "$libs/*" "$class" "$@"
+  log_flags
+  exec java -XX:TieredStopAtLevel=1 "${logging[@]}" -cp "$libs/*" "$class" "$@"
+}
+
+# Tools have moved from one package to another: the first class of these that the jars have, whose names stand in a jar as they are.
+first_of() {
+  local class
+  for class in "$@"; do grep -qF "${class//.//}.class" "$libs"/kafka*.jar && break; done
+  echo "$class"
 }
 
 main "$@"

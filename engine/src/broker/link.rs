@@ -238,6 +238,12 @@ impl Link {
         self.takes_questions() && now >= self.quiet_until
     }
 
+    /// The version in which requests of an API would be sent; `None` while none can be, and of an API that is not common.
+    pub fn version(&self, api: ApiKey) -> Option<i16> {
+        let State::Ready { conn, .. } = &self.state else { return None };
+        conn.versions()?.of(api).ok()
+    }
+
     /// Whether questions can be sent.
     #[inline]
     pub fn takes_questions(&self) -> bool {

@@ -284,8 +284,8 @@ options! {
         "compression" => compression: Compression = Choice::of(), or("none"), live;
         /// Level of `gzip` (1..9) or `zstd` (-7..22), 1 for both where it is not given; the other codecs have none.
         "compression_level" => compression_level: Option<i32> = Optional(Level::within(-7, 22)), absent("1"), live;
-        /// Batches of a partition that may be unanswered; at most 5 with `idempotence`. Of sinks that write one topic over one
-        /// connector the smallest counts, of their `max_batch_bytes` too.
+        /// Batches of a partition that may be unanswered; at most 5 with `idempotence`, and 1 while its leader is a Kafka before 1.0.
+        /// Of sinks that write one topic over one connector the smallest counts, of their `max_batch_bytes` too.
         "max_inflight" => inflight_batches_max: u32 = Count::within(1, 1000), or("5"), live;
         /// How many refusals of a batch are answered by sending it again, before it is given up; 0: none. Of a sync sink what waits
         /// behind it in its partition is given up too, so that nothing is stored behind a gap. Links that are lost do not count.

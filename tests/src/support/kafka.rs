@@ -1,4 +1,4 @@
-//! A real Apache Kafka 4.1, started by `bench-harness/kafka/kafka.sh`; one cluster per test program.
+//! A real Apache Kafka, 4.1 unless a test asks for another, started by `bench-harness/kafka/kafka.sh`; one cluster per test program.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -90,7 +90,7 @@ impl Kafka {
     /// # Panics
     /// If it does not start.
     pub fn start(brokers: u32, settings: &str) -> Result<Kafka, String> {
-        Self::start_with(&["--brokers", &brokers.to_string()], settings, "")
+        Self::start_with(&["--brokers", &brokers.to_string()], settings, "", None)
     }
 
     /// As [`start`](Self::start): one broker with the secured listeners that `kafka.sh` describes.
@@ -101,7 +101,7 @@ impl Kafka {
     /// # Panics
     /// As there.
     pub fn start_secure(settings: &str) -> Result<Kafka, String> {
-        Self::start_with(&["--secure"], settings, "")
+        Self::start_with(&["--secure"], settings, "", None)
     }
 
     /// As [`start_secure`](Self::start_secure), and what the broker sees of TLS handshakes stands in [`broker_said`](Self::broker_said).
@@ -112,7 +112,7 @@ impl Kafka {
     /// # Panics
     /// As there.
     pub fn start_telling_of_tls(settings: &str) -> Result<Kafka, String> {
-        Self::start_with(&["--secure"], settings, "-Djavax.net.debug=ssl:handshake")
+        Self::start_with(&["--secure"], settings, "-Djavax.net.debug=ssl:handshake", None)
     }
 
     /// As [`start`](Self::start): one broker with listeners for Kerberos, and a KDC.
@@ -123,10 +123,28 @@ impl Kafka {
     /// # Panics
     /// As there.
     pub fn start_kerberos(settings: &str) -> Result<Kafka, String> {
-        Self::start_with(&["--kerberos"], settings, "")
+        Self::start_with(&["--kerberos"], settings, "", None)
     }
 
-    fn start_with(arguments: &[&str], settings: &str, java: &str) -> Result<Kafka, String> {
+    /// One broker of another version, `3.9.1` for instance, with the secured listeners if `secure`; and with one, `BACK`, that it says is
+    /// at port `front`.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start), or it cannot be fetched.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_version(version: &str, secure: bool, front: u16) -> Result<Kafka, String> {
+        let secure: &[&str] = if secure { &["--secure"] } else { &[] };
+        Self::start_with(secure, "", "", Some((version, front)))
+    }
+
+    fn start_with(
+        arguments: &[&str],
+        settings: &str,
+        java: &str,
+        version: Option<(&str, u16)>,
+    ) -> Result<Kafka, String> {
         let scratch = Scratch::new("kafka");
         let folder = scratch.path().to_owned();
         // The watchman removes it.
@@ -135,6 +153,10 @@ impl Kafka {
         deadline::doing("starting Kafka");
         let mut up = script(&folder);
         up.arg("up").args(arguments).env("KAFKA_SET", settings).env("KAFKA_JVM", java);
+        if let Some((version, front)) = version {
+            // What `KAFKA_LIBS` names is of the usual version.
+            up.env("KAFKA_VERSION", version).env("KAFKA_FRONT", front.to_string()).env_remove("KAFKA_LIBS");
+        }
         let output = up.output().expect("bash runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.code() == Some(MISSING) {
@@ -157,7 +179,7 @@ impl Kafka {
         String::from_utf8_lossy(&said).into_owned()
     }
 
-    /// The address of a secured listener: `TLS`, `MTLS`, `SASL`, `SASL_TLS`, `GSSAPI` or `GSSAPI_TLS`; and `KRB5_CONFIG`.
+    /// The address of a secured listener: `TLS`, `MTLS`, `SASL`, `SASL_TLS`, `GSSAPI` or `GSSAPI_TLS`; `BACK`, and `KRB5_CONFIG`.
     ///
     /// # Panics
     /// If it has none.

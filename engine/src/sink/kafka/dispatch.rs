@@ -22,6 +22,10 @@ const REQUEST_BYTES: usize = 8 << 20;
 /// The first version of Produce with which brokers take zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
 
+/// The first version of Produce of brokers that recognise the last five batches of a producer when they are sent again (KAFKA-5494);
+/// those before know the very last one.
+const FIVE_REMEMBERED_FROM: i16 = 4;
+
 /// A partition whose next batch can be sent; sorted, those that share a request stand side by side, by topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Outgoing {
@@ -61,9 +65,11 @@ impl Produce {
     /// What the partition can send next, and where.
     fn next_of(&mut self, now: Mono, place: Place) -> Option<Outgoing> {
         let slot = self.cluster.slot(place.topic, place.partition)?;
-        if !self.cluster.link(slot)?.takes_requests(now) {
+        let link = self.cluster.link(slot)?;
+        if !link.takes_requests(now) {
             return None;
         }
+        let remembers_five = link.version(ApiKey::Produce)? >= FIVE_REMEMBERED_FROM;
         let next = self.partition(place)?.queue.front()?;
         let (sink, seal) = (next.batch.as_ref()?.part.sink, next.seal);
         let terms = *self.terms_of(sink)?;
@@ -72,7 +78,8 @@ impl Produce {
         let manner = seal.map_or(terms.manner(), |seal| seal.manner);
         let numbered = seal.is_some() || !terms.idempotent || partition.identify(producer);
         let way = Way { slot, manner };
-        let can = numbered && partition.may_send(now, way, terms.inflight_max);
+        let inflight_max = if manner.idempotent && !remembers_five { 1 } else { terms.inflight_max };
+        let can = numbered && partition.may_send(now, way, inflight_max);
         can.then_some(Outgoing { way, place })
     }
 

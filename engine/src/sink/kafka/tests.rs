@@ -218,6 +218,31 @@ fn what_is_sent_again_goes_alone() {
 }
 
 #[test]
+fn a_broker_that_remembers_one_batch_gets_one_at_a_time() {
+    // KAFKA: brokers of 0.11 recognise the last batch of a producer only (ProducerAppendInfo; five since KAFKA-5494, in 1.0).
+    for (version, sink, widest) in
+        [(3, "max_inflight = 4", 1), (3, "max_inflight = 4\nidempotence = false", 4), (4, "max_inflight = 4", 4)]
+    {
+        let mut rig = Rig::new(1, 2, &config("", sink));
+        rig.world.cluster.create("t", 4);
+        rig.world.cluster.produce_version = version;
+        rig.submit(0, 0, vec![value(0, 20_000)]);
+        rig.run_ms(200);
+        // Stored, and nobody hears of it.
+        rig.world.mute = vec![true; 2];
+        (1..=4).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
+        rig.run_ms(100);
+        assert_eq!(rig.world.widest_flight, widest, "Produce {version}, {sink}");
+        rig.world.mute = vec![false; 2];
+        (0..2).for_each(|broker| rig.cut_off(broker));
+        rig.run_ms(5_000);
+        let numbered = rig.world.cluster.numbered > 0;
+        check(&rig, if numbered { 0 } else { 4 }, numbered);
+        assert_eq!((possible_duplicates(&rig), rig.world.cluster.sequences_refused), (0, 0), "{version}, {sink}");
+    }
+}
+
+#[test]
 fn a_broker_that_comes_back_is_found_and_nothing_is_lost() {
     let mut rig = connected("", "");
     for number in 0..20 {

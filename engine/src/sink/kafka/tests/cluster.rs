@@ -1,8 +1,8 @@
 //! A Kafka cluster in a few hundred lines: leaders, logs, what brokers remember of producers, and errors on request.
 //!
 //! Requests are read and answers written with `kafka-protocol`, so that a mistake of our codec is not repeated here. Rules of
-//! sequences are those of `ProducerAppendInfo` in Kafka 4.1: the last five batches of a producer are recognised, an unknown
-//! producer may begin anywhere, a new epoch begins at 0.
+//! sequences are those of `ProducerAppendInfo` in Kafka 4.1: the last five batches of a producer are recognised (the last one by
+//! brokers that speak Produce up to 3), an unknown producer may begin anywhere, a new epoch begins at 0.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -319,6 +319,7 @@ impl Cluster {
             return (10, -1, Vec::new());
         }
         self.numbered += u32::from(header.producer_id >= 0);
+        let remembered = if self.produce_version < 4 { 1 } else { REMEMBERED };
         self.packed += u32::from(header.compression().expect("a codec") != Compression::None);
         let Some(log) = self.topics.get_mut(topic.0.as_str()).and_then(|t| t.logs.get_mut(partition)) else {
             return (3, -1, Vec::new());
@@ -331,7 +332,7 @@ impl Cluster {
         if !bad.is_empty() {
             return ([87, 32][pick as usize % 2], -1, bad);
         }
-        let (code, offset) = log.append(&header, values);
+        let (code, offset) = log.append(&header, values, remembered);
         self.sequences_refused += u32::from(code == 45);
         if code == 0 && after {
             ([7, 20, 6, -1][pick as usize % 4], -1, Vec::new())
@@ -346,7 +347,7 @@ fn is_zstd(batch: &[u8]) -> bool {
 }
 
 impl Log {
-    fn append(&mut self, header: &Header, values: Vec<Vec<u8>>) -> (i16, i64) {
+    fn append(&mut self, header: &Header, values: Vec<Vec<u8>>, remembered: usize) -> (i16, i64) {
         let offset = self.values.len() as i64;
         if header.producer_id >= 0 {
             let first = header.base_sequence;
@@ -375,7 +376,7 @@ impl Log {
                 return (45, -1);
             }
             known.batches.push_back((first, last, offset, header.crc, header.compression().expect("a codec")));
-            if known.batches.len() > REMEMBERED {
+            if known.batches.len() > remembered {
                 known.batches.pop_front();
             }
         }

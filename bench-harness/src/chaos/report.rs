@@ -293,6 +293,7 @@ impl Report {
             ("corrupt", v.corrupt, "0".to_owned()),
             ("misrouted", v.misrouted, "0".to_owned()),
             ("refused, and there", v.nacked_present, String::new()),
+            ("refused, a later one there", v.refused_then_later, String::new()),
             ("doubled by our own retry", v.dup_own, "0".to_owned()),
             ("doubled under a new epoch", v.dup_across, String::new()),
             ("doubled by clients", v.dup_resend, format!("≤ {}", v.resent)),

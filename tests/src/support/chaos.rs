@@ -37,6 +37,12 @@ impl Chaos {
         self
     }
 
+    /// Row T24: batches are sent again after their links have ended or died, while others of the same small pool come and go.
+    pub fn crowded() -> Self {
+        let plan = "reset=1@2+0.3,blackhole=1@3+4,reset=1@8+0.3,reset=1@9+0.3,blackhole=1@10+4";
+        Self::plan(plan).with(&["--payload-bytes", "1024", "--rate", "4000", "--set", "node.memory_limit=64MB"])
+    }
+
     /// Adds arguments of `aqueduct-bench chaos`.
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {

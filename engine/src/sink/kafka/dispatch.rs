@@ -69,16 +69,16 @@ impl Produce {
         if !link.takes_requests(now) {
             return None;
         }
-        let remembers_five = link.version(ApiKey::Produce)? >= FIVE_REMEMBERED_FROM;
         let next = self.partition(place)?.queue.front()?;
         let (sink, seal) = (next.batch.as_ref()?.part.sink, next.seal);
         let terms = *self.terms_of(sink)?;
+        let manner = seal.map_or(terms.manner(), |seal| seal.manner);
+        let remembers_one = manner.idempotent && link.version(ApiKey::Produce)? < FIVE_REMEMBERED_FROM;
+        let inflight_max = if remembers_one { 1 } else { terms.inflight_max };
         let producer = self.producer_id.known();
         let partition = self.partition_mut(place);
-        let manner = seal.map_or(terms.manner(), |seal| seal.manner);
         let numbered = seal.is_some() || !terms.idempotent || partition.identify(producer);
         let way = Way { slot, manner };
-        let inflight_max = if manner.idempotent && !remembers_five { 1 } else { terms.inflight_max };
         let can = numbered && partition.may_send(now, way, inflight_max);
         can.then_some(Outgoing { way, place })
     }

@@ -9,6 +9,8 @@
 #   kafka.sh stop|kill ID          one broker: a clean stop, or kill -9
 #   kafka.sh start ID              one broker again, on the data it had
 #   kafka.sh kdc stop|start        the KDC of --kerberos
+#   kafka.sh certificate NAME SUBJECT FROM UNTIL
+#                                  one more certificate of --secure, and its key; FROM and UNTIL as date -d takes them ("100 days")
 #   kafka.sh status                which brokers run, their process ids, the bootstrap address
 #   kafka.sh tool NAME [ARG...]    one of Kafka's own commands: topics, groups, configs, acls, producer, consumer, dump,
 #                                  or a full class name
@@ -56,6 +58,7 @@ main() {
     kill) open_dir; end_broker "${1:?which broker}" KILL 5 ;;
     start) open_dir; launch "${1:?which broker}"; wait_ready "$1" ;;
     kdc) open_dir; kdc "${1:?stop or start}" ;;
+    certificate) open_dir; make_certificate "${1:?which name}" "${2:?of whom}" "${3:?from when}" "${4:?until when}" ;;
     status) open_dir; status ;;
     tool) open_dir; tool "$@" ;;
     *) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 2 ;;
@@ -343,14 +346,39 @@ make_certificates() {
   for name in ca other-ca; do
     openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=test-$name" -keyout "$t/$name.key" -out "$t/$name.pem" 2>/dev/null
   done
-  for name in server client; do
-    openssl req -newkey rsa:2048 -nodes -subj "/CN=$([ $name = client ] && echo alice || echo localhost)" \
-      -keyout "$t/$name.key" -out "$t/$name.csr" 2>/dev/null
-    openssl x509 -req -days 3650 -in "$t/$name.csr" -CA "$t/ca.pem" -CAkey "$t/ca.key" -CAcreateserial -out "$t/$name.pem" \
-      -extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") 2>/dev/null
-    cat "$t/$name.key" "$t/$name.pem" >"$t/$name.both.pem"
-  done
+  make_certificate server localhost now '3650 days'
+  make_certificate client alice now '3650 days'
   openssl pkcs8 -topk8 -in "$t/client.key" -passout pass:key-secret -out "$t/client-encrypted.key" 2>/dev/null
+}
+
+# In tls/: NAME.key, NAME.pem, and both of them in NAME.both.pem.
+make_certificate() { # name subject from until
+  local t=$dir/tls ca=$dir/tls/$1.ca from until
+  [ -e "$t/ca.pem" ] || die "no certificates in $dir; start it with --secure"
+  from=$(date -u -d "$3" +%Y%m%d%H%M%SZ) until=$(date -u -d "$4" +%Y%m%d%H%M%SZ)
+  rm -rf "$ca"
+  mkdir "$ca"
+  : >"$ca/index"
+  cat >"$ca/conf" <<EOF
+[ca]
+default_ca=own
+[own]
+database=$ca/index
+rand_serial=yes
+new_certs_dir=$ca
+default_md=sha256
+policy=any
+x509_extensions=names
+[any]
+commonName=supplied
+[names]
+subjectAltName=DNS:localhost,IP:127.0.0.1
+EOF
+  openssl req -newkey rsa:2048 -nodes -subj "/CN=$2" -keyout "$t/$1.key" -out "$ca/request" 2>/dev/null
+  openssl ca -batch -notext -config "$ca/conf" -cert "$t/ca.pem" -keyfile "$t/ca.key" -startdate "$from" -enddate "$until" \
+    -in "$ca/request" -out "$t/$1.pem" 2>/dev/null
+  rm -rf "$ca"
+  cat "$t/$1.key" "$t/$1.pem" >"$t/$1.both.pem"
 }
 
 # Four listeners more for a broker whose properties are written, on four consecutive ports.

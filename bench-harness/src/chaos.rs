@@ -470,7 +470,7 @@ fn start_kafka(args: &ChaosArgs, faults: &[Fault], world: &mut World, dir: &Path
     if let Some(hosts) = &cluster.mtls {
         // The proxy knows Kafka's frames, not those of TLS.
         world.setup.bootstrap = Some(hosts.clone());
-        let certificates = Certificates::create(dir.join("certificates"), cluster.certificates())?;
+        let certificates = Certificates::create(dir.join("certificates"), &cluster)?;
         own.extend(certificates.settings());
         world.certificates = Some(certificates);
     }

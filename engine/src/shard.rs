@@ -50,7 +50,7 @@ pub use io::ShardId;
 pub use settings::{BadTemplate, SessionExpiry, Settings, SinkSettings, Sizes, SubscriberSettings};
 
 use crate::broker::Logins;
-use crate::buffer::{Batch, BatchPool};
+use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::clock::{Mono, Now};
 use crate::event::EventIds;
 use crate::hash::Keyed;
@@ -65,6 +65,7 @@ use crate::sink::partitioning::Random;
 use crate::sink::route::Scratch;
 use crate::sink::{Sink, Writer};
 
+use behind::Gaps;
 use budget::Budget;
 use change::Changes;
 use control::Command;
@@ -96,6 +97,7 @@ pub struct Shard {
     filters: Filters,
     deliver: Deliver,
     dead: DeadLetters,
+    gaps: Gaps,
     pool: BatchPool,
     /// What all connections are read into.
     read_buffers: ReadBuffers,
@@ -162,6 +164,7 @@ impl Shard {
             filters: Filters::new(id, settings.shards, Keyed::new(random.next_u64(), random.next_u64())),
             deliver: Deliver::new(&settings),
             dead: DeadLetters::default(),
+            gaps: Gaps::default(),
             pool: BatchPool::new(id, settings.pool_bytes),
             read_buffers: ReadBuffers::default(),
             scratch: Scratch::default(),
@@ -226,8 +229,11 @@ impl Machine for Shard {
             Input::Accepted(key, listener, peer) => self.on_accepted(now, key, listener, peer),
             Input::Arrived(key, moved) => self.on_arrived(now, key, *moved, io),
             Input::Closed(key) => self.on_closed(now, key, io),
-            Input::Mesh(_, MeshMsg::HandOver(batch)) => self.submit(now, batch),
-            Input::Mesh(_, MeshMsg::Return(batch, outcome)) => self.settle(now, batch, outcome, io),
+            Input::Mesh(_, MeshMsg::HandOver(batch)) => self.on_hand_over(now, batch, io),
+            Input::Mesh(from, MeshMsg::Return(batch, outcome)) => self.on_return(now, from, batch, outcome, io),
+            Input::Mesh(from, MeshMsg::GapKnown { sink, topic, partition }) => {
+                self.gaps.close(from, PartKey { sink, partition }, &topic);
+            }
             Input::Mesh(from, MeshMsg::Filters(changes)) => self.on_filters(from, &changes, io),
             Input::Mesh(from, MeshMsg::FiltersKnown) => self.on_filters_known(from),
             Input::Mesh(from, MeshMsg::Parcel(publication)) => self.on_parcel(now, from, publication, io),

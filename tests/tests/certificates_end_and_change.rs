@@ -22,40 +22,14 @@ use aqueduct_tests::support::scratch::Scratch;
 use aqueduct_tests::support::sockets::{Sockets, port_of};
 use aqueduct_tests::support::{peer, wait};
 
-/// Makes `NAME.both.pem` (key and certificate), `NAME.key` and `NAME.pem` under the cluster's authority, valid from one day to another.
-const MAKE: &str = r#"
-set -e
-cd "$1"; name=$2 from=$3 until=$4 subject=$5
-openssl req -newkey rsa:2048 -nodes -subj "/CN=$subject" -keyout $name.key -out $name.csr 2>/dev/null
-rm -rf $name.db; mkdir $name.db; : >$name.db/index; echo 01 >$name.db/serial
-cat >$name.db/conf <<EOF
-[ca]
-default_ca=own
-[own]
-database=$name.db/index
-serial=$name.db/serial
-new_certs_dir=$name.db
-default_md=sha256
-policy=any
-x509_extensions=names
-unique_subject=no
-[any]
-commonName=supplied
-[names]
-subjectAltName=DNS:localhost,IP:127.0.0.1
-EOF
-openssl ca -batch -notext -config $name.db/conf -cert ca.pem -keyfile ca.key -startdate $from -enddate $until -in $name.csr -out $name.pem 2>/dev/null
-cat $name.key $name.pem >$name.both.pem
-"#;
-
 #[test]
 fn and_connections_that_stand_go_on() {
     let kafka = match Kafka::start_secure("") {
         Ok(kafka) => kafka,
         Err(remedy) => return peer::skip("AQUEDUCT_REQUIRE_KAFKA", &remedy),
     };
-    make(&kafka, "next", "20200101000000Z", "21000101000000Z", "alice");
-    make(&kafka, "expired", "20200101000000Z", "20200201000000Z", "localhost");
+    kafka.certificate("next", "alice", ["2020-01-01", "2100-01-01"]);
+    kafka.certificate("expired", "localhost", ["2020-01-01", "2020-02-01"]);
     kafka.create_topic("steady", 1);
     let scratch = Scratch::new("certificates");
     let own = |name: &str| scratch.file(name).display().to_string();
@@ -145,11 +119,6 @@ fn and_the_ledger_finds_nothing_at_a_broker_whose_certificate_has_ended() {
     assert!(kept("struck_rate") < 0.2 && kept("others_rate") > 0.5, "{}", verdict.said());
     assert_eq!((verdict.count("disconnects"), verdict.count("restarts")), (0, 0), "{}", verdict.said());
     assert_eq!(verdict.count("acked"), verdict.count("sent"), "{}", verdict.said());
-}
-
-fn make(kafka: &Kafka, name: &str, from: &str, until: &str, subject: &str) {
-    let folder = kafka.file("tls");
-    peer::run(Command::new("bash").args(["-c", MAKE, "make", &folder, name, from, until, subject]));
 }
 
 /// New connections to the broker are shown this certificate, when this returns: it is told at once, and does so a little later.

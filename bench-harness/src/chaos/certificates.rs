@@ -10,52 +10,20 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use miette::{IntoDiagnostic, Result, WrapErr, bail};
+use miette::{IntoDiagnostic, Result, WrapErr};
 use serde::Serialize;
 
 use crate::scrape::Scrape;
+use crate::system::kafka::Cluster;
 
 /// The files as the product is told of them: authority, certificate, key.
 const FILES: [&str; 3] = ["ca.pem", "own.pem", "own.key"];
 /// The second certificate ends sooner than the first, so that it is known by its days.
-const NEXT_DAYS: &str = "100";
-/// Makes `next.pem` and `next.key` in its folder, under the authority of the folder given.
-const MAKE: &str = r#"
-set -e
-cd "$1"
-openssl req -newkey rsa:2048 -nodes -subj /CN=alice -keyout next.key -out next.csr 2>/dev/null
-# With an extension it is of version 3; the product takes no other.
-echo subjectAltName=DNS:alice >next.ext
-openssl x509 -req -days "$3" -extfile next.ext -in next.csr -CA "$2/ca.pem" -CAkey "$2/ca.key" -CAcreateserial -CAserial next.srl -out next.pem 2>/dev/null
-"#;
-
-/// Makes `ended.both.pem` of the brokers' key: a certificate of January 2020.
-const MAKE_ENDED: &str = r#"
-set -e
-cd "$1"
-rm -rf ended.db; mkdir ended.db; : >ended.db/index; echo 01 >ended.db/serial
-cat >ended.db/conf <<EOF
-[ca]
-default_ca=own
-[own]
-database=ended.db/index
-serial=ended.db/serial
-new_certs_dir=ended.db
-default_md=sha256
-policy=any
-x509_extensions=names
-[any]
-commonName=supplied
-[names]
-subjectAltName=DNS:localhost,IP:127.0.0.1
-EOF
-openssl ca -batch -notext -config ended.db/conf -cert ca.pem -keyfile ca.key -startdate 20200101000000Z -enddate 20200201000000Z \
-  -in server.csr -out ended.pem 2>/dev/null
-cat server.key ended.pem >ended.both.pem
-"#;
+const NEXT: [&str; 2] = ["now", "100 days"];
+/// When the certificate ended that a broker is started with.
+const ENDED: [&str; 2] = ["2020-01-01", "2020-02-01"];
 
 /// Three files, and what may lie in them.
 #[derive(Debug)]
@@ -82,16 +50,11 @@ pub struct Renewal {
 
 impl Certificates {
     /// Puts the cluster's client certificate into files of their own in `dir`, and makes the one that comes after it.
-    pub(super) fn create(dir: PathBuf, source: PathBuf) -> Result<Self> {
+    pub(super) fn create(dir: PathBuf, cluster: &Cluster) -> Result<Self> {
         fs::create_dir_all(&dir).into_diagnostic()?;
-        let own = Self { dir, source, standing: BTreeSet::new(), dropped: 0 };
-        own.put(&own.source.join("client.pem"), &own.source.join("client.key"))?;
-        let mut make = Command::new("bash");
-        make.args(["-c", MAKE, "make"]).args([&own.dir, &own.source]).arg(NEXT_DAYS);
-        let made = make.status().into_diagnostic()?;
-        if !made.success() {
-            bail!("openssl made no certificate: {made}");
-        }
+        let own = Self { dir, source: cluster.certificates(), standing: BTreeSet::new(), dropped: 0 };
+        own.put("client")?;
+        cluster.certificate("next", "alice", NEXT)?;
         Ok(own)
     }
 
@@ -115,7 +78,7 @@ impl Certificates {
     /// Puts the next certificate in their place.
     pub(super) fn renew(&mut self, product: u32, brokers: &[u16]) -> Result<()> {
         self.dropped += self.standing.difference(&links(product, brokers)?).count() as u64;
-        self.put(&self.dir.join("next.pem"), &self.dir.join("next.key"))
+        self.put("next")
     }
 
     /// How the product took it.
@@ -127,10 +90,12 @@ impl Certificates {
         }
     }
 
-    fn put(&self, certificate: &Path, key: &Path) -> Result<()> {
-        let authority = self.source.join("ca.pem");
-        for (from, to) in [authority.as_path(), certificate, key].into_iter().zip(FILES) {
-            fs::copy(from, self.dir.join(to)).into_diagnostic().wrap_err_with(|| from.display().to_string())?;
+    /// The cluster's certificate of this name.
+    fn put(&self, name: &str) -> Result<()> {
+        let sources = ["ca.pem".to_owned(), format!("{name}.pem"), format!("{name}.key")];
+        for (from, to) in sources.into_iter().zip(FILES) {
+            let from = self.source.join(from);
+            fs::copy(&from, self.dir.join(to)).into_diagnostic().wrap_err_with(|| from.display().to_string())?;
         }
         Ok(())
     }
@@ -143,16 +108,13 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// Puts it there; `source` is the cluster's folder of keys.
-    pub(super) fn put(source: &Path) -> Result<Self> {
-        let path = source.join("server.both.pem");
+    /// Puts it there.
+    pub(super) fn put(cluster: &Cluster) -> Result<Self> {
+        let path = cluster.certificates().join("server.both.pem");
         let valid = fs::read(&path).into_diagnostic().wrap_err_with(|| path.display().to_string())?;
         let ended = Self { path, valid };
-        let made = Command::new("bash").args(["-c", MAKE_ENDED, "make"]).arg(source).status().into_diagnostic()?;
-        if !made.success() {
-            bail!("openssl made no certificate: {made}");
-        }
-        fs::copy(source.join("ended.both.pem"), &ended.path).into_diagnostic()?;
+        cluster.certificate("ended", "localhost", ENDED)?;
+        fs::copy(cluster.certificates().join("ended.both.pem"), &ended.path).into_diagnostic()?;
         Ok(ended)
     }
 }

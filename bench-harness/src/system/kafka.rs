@@ -119,6 +119,13 @@ impl Cluster {
         self.dir.join("tls")
     }
 
+    /// Has its authority give one more certificate, valid between two times as `date -d` takes them: `NAME.key`, `NAME.pem` and
+    /// `NAME.both.pem` among the others.
+    pub fn certificate(&self, name: &str, subject: &str, [from, until]: [&str; 2]) -> Result<()> {
+        let made = self.command("certificate").args([name, subject, from, until]).status().into_diagnostic()?;
+        if made.success() { Ok(()) } else { bail!("openssl made no certificate: {made}") }
+    }
+
     /// The folders of the brokers.
     pub fn folders(&self) -> Vec<PathBuf> {
         (1..=self.brokers).map(|broker| self.dir.join(broker.to_string())).collect()
@@ -142,9 +149,13 @@ impl Cluster {
     }
 
     fn script(&self, verb: &str, broker: u32) -> Result<Child> {
+        self.command(verb).arg(broker.to_string()).spawn().into_diagnostic().wrap_err(verb.to_owned())
+    }
+
+    fn command(&self, verb: &str) -> Command {
         let mut command = Command::new("bash");
-        command.arg(&self.script).args([verb, &broker.to_string()]).env("KAFKA_DIR", &self.dir);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().into_diagnostic().wrap_err(verb.to_owned())
+        command.arg(&self.script).arg(verb).env("KAFKA_DIR", &self.dir).stdin(Stdio::null()).stdout(Stdio::null());
+        command
     }
 }
 

@@ -46,6 +46,11 @@ impl Shard {
         counters.failed - counters.dead_lettered
     }
 
+    /// Records of a sink that were too old to be sent.
+    pub fn expired(&self, sink: u16) -> u64 {
+        self.sink_counters[usize::from(sink)].dropped_expired
+    }
+
     /// Records of a sink that its dead-letter sink took.
     pub fn buried(&self, sink: u16) -> u64 {
         self.sink_counters[usize::from(sink)].dead_lettered

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! owner   | given up, with what it holds of the partition (sink/kafka/given_up.rs)
+//! mesh    | what is on its way to the owner meets a gap there, which closes when its home has heard of it
 //! home    | journal ── accumulator      given up here, when the first of them comes home
 //! ```
 //!
-//! Left out: what a start found on disk, whose publishers may have been told that it is kept; and a batch that is on its way to the owner
-//! when the others are given up, which nobody can tell from one that was filled after that.
+//! Left out: what a start found on disk, whose publishers may have been told that it is kept.
 
 use super::Shard;
 use super::buffer::gone_batch;
+use super::io::{Io, ShardId};
+use super::mesh::MeshMsg;
 use crate::buffer::{Batch, PartKey};
 use crate::clock::Now;
 use crate::ticket::{FailReason, Outcome};
@@ -23,18 +25,110 @@ pub(super) struct Behind {
     why: FailReason,
 }
 
+/// Batches that were given up here and whose home does not know it yet, as far as this shard has heard.
+#[derive(Debug, Default)]
+pub(super) struct Gaps(Vec<Gap>);
+
+/// Those of one partition and one home.
+#[derive(Debug)]
+struct Gap {
+    home: ShardId,
+    part: PartKey,
+    topic: String,
+    why: FailReason,
+    batches: u32,
+}
+
+impl Gaps {
+    /// A batch leaves for its home.
+    #[inline]
+    pub(super) fn note(&mut self, batch: &Batch, outcome: Outcome) {
+        if let Some(why) = given_up(outcome) {
+            self.open(batch, why);
+        }
+    }
+
+    #[cold]
+    fn open(&mut self, batch: &Batch, why: FailReason) {
+        match self.find(batch.home, batch.part, &batch.topic_name) {
+            Some(at) => self.0[at].batches += 1,
+            None => self.0.push(Gap {
+                home: batch.home,
+                part: batch.part,
+                topic: batch.topic_name.clone(),
+                why,
+                batches: 1,
+            }),
+        }
+    }
+
+    /// The home of one of them has failed what waited behind it: what it sends from now on was filled later.
+    pub(super) fn close(&mut self, home: ShardId, part: PartKey, topic: &str) {
+        let Some(at) = self.find(home, part, topic) else { return };
+        self.0[at].batches -= 1;
+        if self.0[at].batches == 0 {
+            self.0.swap_remove(at);
+        }
+    }
+
+    /// Why this batch was left behind, if it was.
+    #[inline]
+    fn before(&self, batch: &Batch) -> Option<FailReason> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.find(batch.home, batch.part, &batch.topic_name).map(|at| self.0[at].why)
+    }
+
+    fn find(&self, home: ShardId, part: PartKey, topic: &str) -> Option<usize> {
+        self.0.iter().position(|gap| gap.home == home && gap.part == part && gap.topic == topic)
+    }
+}
+
+fn given_up(outcome: Outcome) -> Option<FailReason> {
+    match outcome {
+        Outcome::Failed(why @ (FailReason::Expired | FailReason::RetriesExhausted)) => Some(why),
+        _ => None,
+    }
+}
+
 impl Shard {
+    /// Takes a batch of a partition that this shard owns.
+    pub(super) fn on_hand_over(&mut self, now: Now, batch: Box<Batch>, io: &mut impl Io) {
+        match self.gaps.before(&batch).filter(|_| self.waits_for_outcome(&batch)) {
+            Some(why) => self.settle(now, batch, Outcome::Failed(why), io),
+            None => self.submit(now, batch),
+        }
+    }
+
+    /// Takes back a batch that another shard has sent, or has given up.
+    pub(super) fn on_return(
+        &mut self,
+        now: Now,
+        owner: ShardId,
+        batch: Box<Batch>,
+        outcome: Outcome,
+        io: &mut impl Io,
+    ) {
+        let gap = given_up(outcome).map(|_| (batch.part, batch.topic_name.as_str().into()));
+        self.settle(now, batch, outcome, io);
+        if let Some((PartKey { sink, partition }, topic)) = gap {
+            io.mesh(owner, MeshMsg::GapKnown { sink, topic, partition });
+        }
+    }
+
+    /// Whether the publishers of a batch were told nothing yet.
+    fn waits_for_outcome(&self, batch: &Batch) -> bool {
+        let index = usize::from(batch.part.sink);
+        // Of what was taken in async, and is sent in sync, publishers were told.
+        self.settings.sinks[index].is_sync() && !batch.told_when_durable && !self.sinks[index].promised_early
+    }
+
     /// Whether what waits behind this batch of this shard goes with it.
     #[inline]
     pub(super) fn behind(&self, batch: &Batch, outcome: Outcome) -> Option<Behind> {
-        let Outcome::Failed(why @ (FailReason::Expired | FailReason::RetriesExhausted)) = outcome else { return None };
-        let index = usize::from(batch.part.sink);
-        let sink = &self.sinks[index];
-        // Of what was taken in async, and is sent in sync, publishers were told.
-        if !self.settings.sinks[index].is_sync() || batch.told_when_durable || sink.promised_early {
-            return None;
-        }
-        let slot = match &sink.live {
+        let why = given_up(outcome).filter(|_| self.waits_for_outcome(batch))?;
+        let slot = match &self.sinks[usize::from(batch.part.sink)].live {
             Some(live) if batch.journal > 0 => live.slot(&batch.topic_name, batch.part.partition),
             _ => Some(batch.slot),
         };

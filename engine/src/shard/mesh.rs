@@ -14,6 +14,16 @@ pub enum MeshMsg {
     HandOver(Box<Batch>),
     /// A batch that returns to the shard that filled it, with its outcome.
     Return(Box<Batch>, Outcome),
+    /// A batch has returned that the receiver had given up, and what waited behind it is given up too: what the sender hands over from
+    /// now on was filled later.
+    GapKnown {
+        /// Index of the sink.
+        sink: u16,
+        /// The topic that messages named; empty for the sink's own.
+        topic: Box<str>,
+        /// Its partition.
+        partition: u32,
+    },
     /// Filters that the sender begins or ceases to subscribe to, in order.
     Filters(Box<[FilterChange]>),
     /// One more message of filters has been taken in.

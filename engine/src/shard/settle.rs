@@ -49,6 +49,7 @@ impl Shard {
     /// A batch that was sent has its outcome: it goes home, or is settled here if this is its home.
     pub(super) fn settle(&mut self, now: Now, batch: Box<Batch>, outcome: Outcome, io: &mut impl Io) {
         if batch.home != self.id {
+            self.gaps.note(&batch, outcome);
             return io.mesh(batch.home, MeshMsg::Return(batch, outcome));
         }
         match batch.journal {

@@ -102,6 +102,8 @@ pub struct ClusterPlan {
     pub producer_expiry_ms: Option<i64>,
     /// Producers that are not known begin at sequence 0, as before Kafka 2.4 (UNKNOWN_PRODUCER_ID).
     pub strangers_begin_at_0: bool,
+    /// Batches of a producer that are recognised when they come again, 1 to 5: one before Kafka 1.0.
+    pub remembered_batches: usize,
     /// The high watermark moves below `min.insync.replicas`, as before Kafka 3.7 (NOT_ENOUGH_REPLICAS_AFTER_APPEND).
     pub commits_below_min: bool,
     /// After such a silence the controller fences a broker, ns.
@@ -138,6 +140,7 @@ impl Default for ClusterPlan {
             timestamp_after_max_ms: 3_600_000,
             producer_expiry_ms: None,
             strangers_begin_at_0: false,
+            remembered_batches: producers::REMEMBERED,
             commits_below_min: false,
             session_ns: 9_000_000_000,
             lag_ns: 30_000_000_000,

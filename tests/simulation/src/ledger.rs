@@ -172,7 +172,7 @@ impl Ledger {
                 once: !kafka || plan.idempotent,
                 ends_tell: kafka,
                 delivered_is_stored: certain && plan.sync && plan.deliver_after,
-                brokers_find_faults: kafka && !plan.rejects_late && !plan.live && !plan.additions.shrinks,
+                brokers_find_faults: kafka && !plan.rejects_late && !plan.live && !plan.additions.gives_up(),
             },
         }
     }

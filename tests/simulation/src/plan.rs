@@ -285,6 +285,9 @@ impl Plan {
         }
         if kafka {
             plan.additions = Additions::draw(seed, plan.brokers, plan.sync, plan.live);
+            if !plan.tells_displaced() {
+                plan.additions.draw_patience(&mut Random::new(seed ^ 0x9a71_e4ce));
+            }
         }
         plan.draw_clients(r);
         plan.additions.draw_absences(&mut Random::new(seed ^ 0xab5e_7ce5), &mut plan.clients);
@@ -465,6 +468,9 @@ impl Plan {
                 let _ = writeln!(text, "source_topics = [\"{filter}\"]");
                 if self.dead_letters {
                     let _ = writeln!(text, "dead_letter = \"s{}\"", self.sinks);
+                }
+                if let Some((age_s, retries)) = self.additions.patience {
+                    let _ = writeln!(text, "max_batch_age = \"{age_s}s\"\nmax_retries = {retries}");
                 }
             }
             let _ = writeln!(text, "value = \"${{payload}}\"\npartition_strategy = \"{strategy}\"");

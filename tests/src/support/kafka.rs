@@ -233,6 +233,15 @@ impl Kafka {
         peer::run(script(&self.folder).args(["kdc", verb]));
     }
 
+    /// One more certificate of a secured cluster, valid between two days: `tls/NAME.key`, `.pem` and `.both.pem`.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn certificate(&self, name: &str, subject: &str, [from, until]: [&str; 2]) {
+        peer::run(script(&self.folder).args(["certificate", name, subject, from, until]));
+    }
+
     /// Process id of a broker.
     ///
     /// # Panics

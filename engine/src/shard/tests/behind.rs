@@ -2,7 +2,7 @@
 
 use super::mqtt_client::read;
 use super::rig::{Rig, publish, settings, sink};
-use crate::buffer::Batch;
+use crate::buffer::{Batch, BatchPool, PartKey};
 use crate::config::QueryMode;
 use crate::shard::io::{Input, Machine as _, ShardId};
 use crate::shard::mesh::MeshMsg;
@@ -11,6 +11,7 @@ use crate::shard::{Settings, SinkSettings};
 use crate::sink::Writer;
 use crate::sink::accumulator::BatchLimits;
 use crate::sink::discard::Discard;
+use crate::sink::script::Script;
 use crate::ticket::{FailReason, Outcome};
 
 /// A shard that owns no partition it writes to, and has one batch of each away at a time.
@@ -51,6 +52,10 @@ fn with_its_head_the_tail_is_refused_in_order() {
     for why in [FailReason::Expired, FailReason::RetriesExhausted] {
         let mut rig = rig(QueryMode::Sync);
         assert_eq!(failed(&mut rig, why), ["puback 1 0x83", "puback 2 0x83", "puback 3 0x83"], "{why:?}");
+        match rig.world.mesh.pop_front() {
+            Some((ShardId(0), MeshMsg::GapKnown { sink: 0, partition: 0, topic })) if topic.is_empty() => {}
+            other => panic!("the owner is told that the gap is known: {other:?}"),
+        }
         assert!(rig.world.mesh.is_empty(), "nothing goes on behind the gap");
         assert_eq!(rig.shard.sinks[0].accumulator.open_records(), 0);
     }
@@ -67,5 +72,72 @@ fn a_record_that_is_itself_at_fault_takes_nothing_along() {
 fn in_async_only_what_is_too_old_goes() {
     let mut rig = rig(QueryMode::Async);
     assert_eq!(failed(&mut rig, FailReason::Expired), ["puback 1 0x0", "puback 2 0x0", "puback 3 0x0"]);
+    assert!(matches!(rig.world.mesh.pop_front(), Some((_, MeshMsg::GapKnown { .. }))));
     assert_eq!(handed_over(&mut rig).records, 2);
+}
+
+/// The owner of a partition of shard 1's sinks, which sends what is in its script.
+struct Owner(Rig);
+
+impl Owner {
+    fn new(query_mode: QueryMode) -> Self {
+        let settings = settings(vec![SinkSettings { query_mode, ..sink() }]);
+        let writer = Writer::Script(Script::new(Some(1)));
+        Self(Rig::at(ShardId(0), Settings { shards: 3, ..settings }, writer))
+    }
+
+    fn script(&mut self) -> &mut Script {
+        let Writer::Script(script) = &mut self.0.shard.writers[0] else { panic!("a script") };
+        script
+    }
+
+    fn mesh(&mut self, from: ShardId, message: MeshMsg) {
+        self.0.shard.on(self.0.now, Input::Mesh(from, message), &mut self.0.world);
+        self.0.round();
+    }
+
+    /// A batch comes from this shard; whether it is the writer's now.
+    fn takes_from(&mut self, home: u16) -> bool {
+        let batch = BatchPool::new(ShardId(home), 0).take(PartKey { sink: 0, partition: 0 }, 0, self.0.now.mono);
+        let before = self.script().open.len();
+        self.mesh(ShardId(home), MeshMsg::HandOver(batch));
+        self.script().open.len() > before
+    }
+
+    fn gives_up_the_first(&mut self) {
+        self.script().answer(0, Outcome::Failed(FailReason::Expired));
+        self.0.round();
+    }
+
+    /// The home of a batch that went back says that it knows of the gap.
+    fn is_told(&mut self, home: u16) {
+        match self.0.world.mesh.pop_front() {
+            Some((to, MeshMsg::Return(_, Outcome::Failed(FailReason::Expired)))) if to == ShardId(home) => {}
+            other => panic!("no batch goes back to {home}: {other:?}"),
+        }
+        self.mesh(ShardId(home), MeshMsg::GapKnown { sink: 0, topic: "".into(), partition: 0 });
+    }
+}
+
+#[test]
+fn what_was_on_its_way_when_the_head_was_given_up_goes_with_it() {
+    let mut owner = Owner::new(QueryMode::Sync);
+    assert!(owner.takes_from(1));
+    owner.gives_up_the_first();
+    assert!(!owner.takes_from(1), "its home had not heard of the gap");
+    assert!(owner.takes_from(2), "another home has none");
+    owner.is_told(1);
+    assert!(!owner.takes_from(1), "it was sent before the second came home");
+    owner.is_told(1);
+    owner.is_told(1);
+    assert!(owner.takes_from(1), "it was filled later");
+    assert!(owner.0.world.mesh.is_empty());
+}
+
+#[test]
+fn what_was_acknowledged_is_taken_behind_a_gap() {
+    let mut owner = Owner::new(QueryMode::Async);
+    assert!(owner.takes_from(1));
+    owner.gives_up_the_first();
+    assert!(owner.takes_from(1));
 }

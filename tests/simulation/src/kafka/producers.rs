@@ -5,7 +5,7 @@
 //! not known                       any epoch, any first sequence   (before 2.4: only sequence 0, if so planned)
 //! older epoch                     INVALID_PRODUCER_EPOCH
 //! newer epoch                     begins at sequence 0, else OUT_OF_ORDER_SEQUENCE_NUMBER; what was remembered goes
-//! same epoch, one of the last 5   stored already: first and last sequence must both be the same
+//! same epoch, one of the last 5   stored already: first and last sequence must both be the same      (before 1.0: only the last)
 //! same epoch                      follows the last one, else OUT_OF_ORDER_SEQUENCE_NUMBER
 //! ```
 //!
@@ -14,8 +14,17 @@
 use super::batch::Batch;
 use super::faults::code;
 
-/// Batches remembered of a producer (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
-const REMEMBERED: usize = 5;
+/// Batches remembered of a producer at most (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
+pub(super) const REMEMBERED: usize = 5;
+
+/// How brokers judge, by their age.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// Who is not known begins at 0, as before Kafka 2.4.
+    pub(super) strict: bool,
+    /// Batches of a producer that are recognised when they come again: one before Kafka 1.0 (KAFKA-5494).
+    pub(super) remembered: usize,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Seen {
@@ -50,8 +59,8 @@ pub(super) enum Verdict {
 pub(super) struct Producers(Vec<Producer>);
 
 impl Producers {
-    /// Judges a batch that a client sends. `strict`: who is not known begins at 0, as before Kafka 2.4.
-    pub(super) fn judge(&self, batch: &Batch, strict: bool) -> Verdict {
+    /// Judges a batch that a client sends.
+    pub(super) fn judge(&self, batch: &Batch, Rules { strict, remembered }: Rules) -> Verdict {
         if batch.producer_id < 0 {
             return Verdict::Append;
         }
@@ -62,7 +71,7 @@ impl Producers {
         };
         let seen = &known.seen[..known.seen_count];
         if batch.producer_epoch == known.epoch
-            && let Some(twin) = seen.iter().find(|seen| (seen.first, seen.last) == (first, last))
+            && let Some(twin) = seen.iter().rev().take(remembered).find(|seen| (seen.first, seen.last) == (first, last))
         {
             return Verdict::Stored(twin.offset);
         }

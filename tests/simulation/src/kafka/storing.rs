@@ -14,7 +14,7 @@ use super::batch::{self, Batch, Records};
 use super::faults::{self, code};
 use super::held::{Token, Waits};
 use super::produce::{Answer, Fate, Request, Result};
-use super::producers::Verdict;
+use super::producers::{Rules, Verdict};
 use super::{Cluster, HOST, Handled, PORT, Released, Reply, Told};
 
 /// Kafka looks for old producers every ten minutes; a second here is as good and meets more.
@@ -161,8 +161,8 @@ impl Cluster {
             return Err(code::NOT_LEADER_OR_FOLLOWER);
         }
         self.forget_producers(now, broker, id);
-        let strict = self.plan.strangers_begin_at_0;
-        let verdict = self.partitions[id as usize].producers(broker).judge(batch, strict);
+        let rules = Rules { strict: self.plan.strangers_begin_at_0, remembered: self.plan.remembered_batches };
+        let verdict = self.partitions[id as usize].producers(broker).judge(batch, rules);
         let stored = matches!(verdict, Verdict::Stored(_));
         if let Some(error) = self.injected(stored, id, batch) {
             return Err(error);

@@ -17,6 +17,8 @@ pub struct Additions {
     pub shrinks: bool,
     /// Chance of a million, for each period of the cluster, that all brokers lose their power, and acknowledged records with it.
     pub outage: u32,
+    /// How long the sinks that take messages wait for Kafka, where not for ever: at most so many seconds, and so many refusals.
+    pub patience: Option<(u64, u32)>,
     /// By broker: how far its clock is ahead, milliseconds. Empty: brokers and node have one clock.
     pub clocks_ms: Vec<i64>,
     /// How long a client stays away at most whose will waits for it, nanoseconds; 0: no longer than others.
@@ -33,6 +35,11 @@ impl Additions {
         additions
     }
 
+    /// Whether records may fail that no broker has refused.
+    pub fn gives_up(&self) -> bool {
+        self.shrinks || self.patience.is_some()
+    }
+
     fn draw_deletions(&mut self, r: &mut Random, sync: bool, live: bool) {
         if r.below(6) > 0 {
             return;
@@ -47,6 +54,14 @@ impl Additions {
     fn draw_outages(&mut self, r: &mut Random) {
         if r.below(8) == 0 {
             self.outage = r.one_of(&[500, 2_000, 5_000]);
+        }
+    }
+
+    /// Such sinks give up what no broker has refused, so that of what gives way to newer records it cannot be told whether that was the
+    /// oldest.
+    pub(super) fn draw_patience(&mut self, r: &mut Random) {
+        if r.below(6) == 0 {
+            self.patience = Some((r.one_of(&[1, 1, 2, 5]), r.one_of(&[0, 1, 3, 1_000])));
         }
     }
 

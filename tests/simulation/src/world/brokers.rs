@@ -36,6 +36,9 @@ pub(super) struct Zombie {
 /// Most batches of a partition that an outage takes.
 const LOST_BATCHES_MAX: u32 = 8;
 
+/// The first Produce after that of 0.11.
+const FIVE_REMEMBERED_FROM: i16 = 4;
+
 /// The cluster of a plan, with its faults.
 pub(super) fn cluster(plan: &Plan, random: &mut Random) -> Cluster {
     let r = random;
@@ -52,6 +55,7 @@ pub(super) fn cluster(plan: &Plan, random: &mut Random) -> Cluster {
         brokers: usize::from(plan.brokers),
         topics: plan.kafka_topics().into_iter().enumerate().map(topic).collect(),
         produce_version,
+        remembered_batches: if produce_version < FIVE_REMEMBERED_FROM { 1 } else { 5 },
         // Brokers of one age; the oldest do not say what topics take.
         configs_version: (produce_version / 3 - 1).clamp(0, 4),
         batch_bytes_max: (plan.batch_bytes.0 + 2_000) as u32,

@@ -18,7 +18,7 @@ fn batch(epoch: i16, first: i32, records: u32) -> Batch {
 fn check(batches: &[(Batch, Verdict)]) -> Producers {
     let (mut producers, mut offset) = (Producers::default(), 100);
     for (at, (batch, expected)) in batches.iter().enumerate() {
-        let verdict = producers.judge(batch, false);
+        let verdict = producers.judge(batch, TODAY);
         assert_eq!(verdict, *expected, "batch {at}");
         if verdict == Verdict::Append {
             producers.appended(batch, offset);
@@ -28,6 +28,7 @@ fn check(batches: &[(Batch, Verdict)]) -> Producers {
     producers
 }
 
+const TODAY: Rules = Rules { strict: false, remembered: REMEMBERED };
 const APPEND: Verdict = Verdict::Append;
 const GAP: Verdict = Verdict::Refused(code::OUT_OF_ORDER_SEQUENCE_NUMBER);
 const FENCED: Verdict = Verdict::Refused(code::INVALID_PRODUCER_EPOCH);
@@ -39,6 +40,14 @@ fn the_last_five_are_known_and_the_sixth_is_not() {
     story.push((batch(0, 0, 2), GAP));
     story.push((batch(0, 12, 2), APPEND));
     check(&story);
+}
+
+#[test]
+fn old_brokers_know_the_last_one() {
+    let producers = check(&[(batch(0, 0, 2), APPEND), (batch(0, 2, 2), APPEND)]);
+    let old = Rules { remembered: 1, ..TODAY };
+    assert_eq!(producers.judge(&batch(0, 2, 2), old), Verdict::Stored(102));
+    assert_eq!(producers.judge(&batch(0, 0, 2), old), GAP);
 }
 
 #[test]
@@ -55,8 +64,8 @@ fn a_gap_is_refused() {
 fn a_stranger_begins_anywhere_unless_brokers_are_old() {
     check(&[(batch(3, 17, 2), APPEND), (batch(3, 19, 1), APPEND)]);
     let unknown = Verdict::Refused(code::UNKNOWN_PRODUCER_ID);
-    assert_eq!(Producers::default().judge(&batch(3, 17, 2), true), unknown);
-    assert_eq!(Producers::default().judge(&batch(3, 0, 2), true), APPEND);
+    assert_eq!(Producers::default().judge(&batch(3, 17, 2), Rules { strict: true, ..TODAY }), unknown);
+    assert_eq!(Producers::default().judge(&batch(3, 0, 2), Rules { strict: true, ..TODAY }), APPEND);
 }
 
 #[test]
@@ -90,9 +99,9 @@ fn sequences_wrap() {
 fn a_forgotten_producer_is_a_stranger() {
     let mut producers = check(&[(batch(1, 0, 1), APPEND)]);
     assert_eq!(producers.expire(1999, 1000).count(), 0);
-    assert_eq!(producers.judge(&batch(1, 0, 1), false), Verdict::Stored(100));
+    assert_eq!(producers.judge(&batch(1, 0, 1), TODAY), Verdict::Stored(100));
     assert_eq!(producers.expire(2000, 1000).count(), 1);
-    assert_eq!(producers.judge(&batch(0, 9, 1), false), APPEND);
+    assert_eq!(producers.judge(&batch(0, 9, 1), TODAY), APPEND);
     assert_eq!(producers.forget().count(), 0);
 }
 

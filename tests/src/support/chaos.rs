@@ -1,5 +1,6 @@
 //! Runs `aqueduct-bench chaos`: a node under load, a fault, and the ledger's verdict on what Kafka holds afterwards.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -161,7 +162,9 @@ impl Chaos {
         }
         let json = serde_json::from_slice(&output.stdout);
         let json = json.unwrap_or_else(|error| panic!("no verdict: {error}\n{errors}"));
-        Some(Verdict { json, output })
+        let verdict = Verdict { json, output };
+        println!("{}", verdict.figures());
+        Some(verdict)
     }
 }
 
@@ -186,6 +189,27 @@ impl Verdict {
     /// The longest time from a PUBLISH to its acknowledgement, in milliseconds.
     pub fn longest_ack_ms(&self) -> u64 {
         self.json["ack_max_ms"].as_f64().map_or(u64::MAX, |ms| ms as u64)
+    }
+
+    /// One line of what it took, which `cargo test … -- --show-output` shows also where all is well.
+    fn figures(&self) -> String {
+        let of = |name: &str| self.json[name].as_f64().unwrap_or_default();
+        let mut figures = format!(
+            "{}: {} acknowledged, after {:.0} ms (p50) and {:.0} ms (most), {} sent again, {} twice under a new epoch",
+            self.json["plan"].as_str().unwrap_or_default(),
+            of("acked"),
+            of("ack_p50_ms"),
+            of("ack_max_ms"),
+            self.json["own"]["retried"],
+            of("dup_across"),
+        );
+        for fault in self.json["faults"].as_array().into_iter().flatten() {
+            let known =
+                fault.as_object().into_iter().flatten().filter(|(name, value)| *name != "fault" && !value.is_null());
+            let known: Vec<String> = known.map(|(name, value)| format!("{name} {value}")).collect();
+            let _ = write!(figures, "; {}: {}", fault["fault"].as_str().unwrap_or_default(), known.join(", "));
+        }
+        figures
     }
 
     /// What the harness said, to be shown where a test fails.

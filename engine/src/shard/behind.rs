@@ -93,9 +93,10 @@ fn given_up(outcome: Outcome) -> Option<FailReason> {
 }
 
 impl Shard {
-    /// Takes a batch of a partition that this shard owns.
+    /// Takes a batch of a partition that this shard owns. One for whose outcome nobody waits goes on behind a gap: its publishers were
+    /// told, by this life of the node or an earlier one.
     pub(super) fn on_hand_over(&mut self, now: Now, batch: Box<Batch>, io: &mut impl Io) {
-        match self.gaps.before(&batch).filter(|_| self.waits_for_outcome(&batch)) {
+        match self.gaps.before(&batch).filter(|_| !batch.runs.is_empty()) {
             Some(why) => self.settle(now, batch, Outcome::Failed(why), io),
             None => self.submit(now, batch),
         }
@@ -117,18 +118,17 @@ impl Shard {
         }
     }
 
-    /// Whether the publishers of a batch were told nothing yet.
-    fn waits_for_outcome(&self, batch: &Batch) -> bool {
-        let index = usize::from(batch.part.sink);
-        // Of what was taken in async, and is sent in sync, publishers were told.
-        self.settings.sinks[index].is_sync() && !batch.told_when_durable && !self.sinks[index].promised_early
-    }
-
     /// Whether what waits behind this batch of this shard goes with it.
     #[inline]
     pub(super) fn behind(&self, batch: &Batch, outcome: Outcome) -> Option<Behind> {
-        let why = given_up(outcome).filter(|_| self.waits_for_outcome(batch))?;
-        let slot = match &self.sinks[usize::from(batch.part.sink)].live {
+        let why = given_up(outcome)?;
+        let index = usize::from(batch.part.sink);
+        let sink = &self.sinks[index];
+        // Of what was taken in async, and is sent in sync, publishers were told.
+        if !self.settings.sinks[index].is_sync() || batch.told_when_durable || sink.promised_early {
+            return None;
+        }
+        let slot = match &sink.live {
             Some(live) if batch.journal > 0 => live.slot(&batch.topic_name, batch.part.partition),
             _ => Some(batch.slot),
         };

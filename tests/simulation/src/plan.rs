@@ -20,6 +20,9 @@ const WINDOW_MAX: u64 = 20;
 /// The records of so many: 200 bytes of payload and some more each.
 const CLIENT_FLIGHT_BYTES: usize = 6 << 10;
 
+/// The files of buffers on disk, where they are not small for copying forward.
+const SEGMENT_BYTES_MAX: u64 = 64 << 10;
+
 /// The sink that comes and goes, in worlds that have it.
 pub(crate) const SECOND: usize = 1;
 
@@ -236,7 +239,8 @@ impl Plan {
         let sync = if buffer == Buffer::Memory { sync } else { apart.below(2) == 0 };
         let partition_bytes = apart.one_of(&[2 << 10, 8 << 10, 64 << 10, 1 << 20]);
         let merge_bytes = apart.one_of(&[0, 2 << 10, 128 << 10]);
-        let segment_bytes = Random::new(seed ^ 0x5e6e_b17e).one_of(&[4 * target as u64, 8 * target as u64, 64 << 10]);
+        let segment_bytes =
+            Random::new(seed ^ 0x5e6e_b17e).one_of(&[4 * target as u64, 8 * target as u64, SEGMENT_BYTES_MAX]);
         let mut plan = Self {
             seed,
             shards,
@@ -285,7 +289,8 @@ impl Plan {
         }
         if kafka {
             plan.additions = Additions::draw(seed, plan.brokers, plan.sync, plan.live);
-            if !plan.tells_displaced() {
+            // Where files are small, what waits is to be copied, not given up.
+            if !plan.tells_displaced() && plan.segment_bytes.is_none_or(|bytes| bytes == SEGMENT_BYTES_MAX) {
                 plan.additions.draw_patience(&mut Random::new(seed ^ 0x9a71_e4ce));
             }
         }
@@ -470,7 +475,10 @@ impl Plan {
                     let _ = writeln!(text, "dead_letter = \"s{}\"", self.sinks);
                 }
                 if let Some((age_s, retries)) = self.additions.patience {
-                    let _ = writeln!(text, "max_batch_age = \"{age_s}s\"\nmax_retries = {retries}");
+                    let _ = writeln!(text, "max_batch_age = \"{age_s}s\"");
+                    if self.sync {
+                        let _ = writeln!(text, "max_retries = {retries}");
+                    }
                 }
             }
             let _ = writeln!(text, "value = \"${{payload}}\"\npartition_strategy = \"{strategy}\"");

@@ -406,7 +406,7 @@ impl World {
 
     /// Records that will never be stored although no broker refused them: displaced where that is the sink's rule, as many as
     /// were counted, what the disk did not give back, and what went to a topic that messages named and that brokers say nobody may
-    /// write to, or that is none: for that they refuse no record. And what waited for longer than its sink's patience.
+    /// write to, or that is none: for that they refuse no record. And what was too old to be sent.
     fn records_given_up(&self) -> GivenUp {
         let unread = self.disks.as_ref().map_or(0, Disks::unread_records);
         let mut given_up = GivenUp { unread, ..GivenUp::default() };
@@ -428,8 +428,9 @@ impl World {
         let displaces = from_the_start || self.changes.as_ref().is_some_and(|changes| changes.has_displaced(sink));
         let named = self.plan.live && (self.plan.buffer != Buffer::Memory || !self.plan.sync);
         let displaced = if displaces { node.shard.displaced(slot) } else { 0 };
-        let gives_up = named || self.plan.additions.patience.is_some();
-        let failed = if gives_up { node.shard.given_up(slot) } else { 0 };
+        // In sync nothing that failed was acknowledged: it excuses no loss, only that it comes back late after a crash.
+        let retried = self.plan.sync && self.plan.additions.patience.is_some();
+        let failed = if named || retried { node.shard.given_up(slot) } else { 0 };
         displaced + failed + node.shard.expired(slot)
     }
 

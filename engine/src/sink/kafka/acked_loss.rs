@@ -113,7 +113,9 @@ impl Produce {
             return;
         }
         let partition = self.partition_mut(place);
-        let in_doubt = shipment.in_doubt.then_some(shipment.acked_before);
+        // Without a number no broker knows an earlier try: it says where it has stored this one.
+        let may_be_known = shipment.in_doubt && shipment.seal.is_some_and(|seal| seal.numbered.is_some());
+        let in_doubt = may_be_known.then_some(shipment.acked_before);
         let slot = partition.slot();
         let Some(offsets) = partition.acked_end.advance(base_offset, shipment.records, in_doubt) else { return };
         // Just made anew: a leader that was behind has stored in the topic before.

@@ -17,7 +17,8 @@ pub struct Additions {
     pub shrinks: bool,
     /// Chance of a million, for each period of the cluster, that all brokers lose their power, and acknowledged records with it.
     pub outage: u32,
-    /// How long the sinks that take messages wait for Kafka, where not for ever: at most so many seconds, and so many refusals.
+    /// How long the sinks that take messages wait for Kafka, where not for ever: so many seconds, and in sync so many refusals. In async
+    /// what was refused too often is counted with all that failed, which would excuse other losses.
     pub patience: Option<(u64, u32)>,
     /// By broker: how far its clock is ahead, milliseconds. Empty: brokers and node have one clock.
     pub clocks_ms: Vec<i64>,

@@ -36,6 +36,27 @@ fn a_loss_is_told_though_what_was_in_doubt_fills_it() {
     assert_eq!(rig.writer.counts(0).acked_loss, 3, "{:?}", rig.notes);
 }
 
+/// No broker knows an earlier try of what has no number, so its offset is where it lies, and no loss reaches back before that.
+#[test]
+fn without_numbers_what_was_in_doubt_is_not_lost_with_what_is() {
+    let impatient = "request_timeout = \"500ms\"\nmetadata_request_timeout = \"300ms\"\nreconnect_delay = \"100ms\"";
+    let mut rig = connected(impatient, "ack_timeout = \"300ms\"\nidempotence = false");
+    rig.world.mute = vec![true; 2];
+    (0..5).for_each(|number| rig.submit(0, 0, vec![value(number, 20_000)]));
+    rig.run_ms(100);
+    rig.world.mute = vec![false; 2];
+    rig.run_ms(5_000);
+    let last = rig.sent.iter().filter_map(|sent| match sent.outcome {
+        Some(Outcome::Stored { base_offset }) => Some(base_offset),
+        _ => None,
+    });
+    let last = last.max().expect("they are stored");
+    rig.world.cluster.truncate("t", 0, last as usize);
+    rig.submit(0, 0, vec![value(5, 100)]);
+    rig.run_ms(1_000);
+    assert_eq!(rig.writer.counts(0).acked_loss, 1, "{:?}", rig.notes);
+}
+
 #[test]
 fn a_topic_made_anew_has_lost_nothing() {
     let mut rig = connected("", "");

@@ -15,8 +15,6 @@ use aqueduct_tests::support::node::{Node, Plan};
 use aqueduct_tests::support::{peer, wait};
 
 const CLIENTS: usize = 30;
-/// The broker that is stopped.
-const STOPPED: u32 = 3;
 const SEGMENT_BYTES: u64 = 1_000_000;
 const PAYLOAD_BYTES: usize = 2_000;
 /// Messages of a client whose partition is served; of one that waits a tenth.
@@ -38,8 +36,8 @@ fn while_a_broker_stands_still() {
         .sink("buffer.overflow = \"backpressure\"\nack_timeout = \"1s\"\nmax_batch_bytes = \"64KB\"\nlinger = \"1ms\"")
         .start();
     publish(&node, |_| 0..1);
-    let waits = who_waits(&kafka);
-    let frozen = kafka.freeze(STOPPED);
+    let (stopped, waits) = who_waits(&kafka);
+    let frozen = kafka.freeze(stopped);
     let each = |client: usize, tenths: usize| match waits[client] {
         true => 1 + tenths * MESSAGES / 100..1 + (tenths + 1) * MESSAGES / 100,
         false => 1 + tenths * MESSAGES / 10..1 + (tenths + 1) * MESSAGES / 10,
@@ -101,16 +99,19 @@ fn said(record: &Record) -> (usize, usize) {
     (words.next().expect("a client"), words.next().expect("a number"))
 }
 
-/// By client, whether its partition is the stopped broker's: the key is the client's id, so all of its records go where the first went.
-fn who_waits(kafka: &Kafka) -> Vec<bool> {
+/// The broker to stop, of those that lead the one with the fewest clients (Kafka deals leaders out by lot, not evenly), and by client whether
+/// its partition is that broker's: the key is the client's id, so all of its records go where the first went.
+fn who_waits(kafka: &Kafka) -> (u32, Vec<bool>) {
     let leaders = kafka.leaders("sparse");
-    let mut waits = vec![false; CLIENTS];
+    let mut brokers = vec![0; CLIENTS];
     for record in kafka.read_count("sparse", CLIENTS) {
-        waits[said(&record).0] = leaders[&record.partition] == STOPPED;
+        brokers[said(&record).0] = leaders[&record.partition];
     }
-    let count = waits.iter().filter(|waits| **waits).count();
-    assert!((3..CLIENTS / 2).contains(&count), "{count} of {CLIENTS} wait");
-    waits
+    let clients_of = |id: u32| brokers.iter().filter(|broker| **broker == id).count();
+    let stopped = *brokers.iter().min_by_key(|&&id| clients_of(id)).expect("somebody leads");
+    let count = clients_of(stopped);
+    assert!((3..=CLIENTS / 2).contains(&count), "{count} of {CLIENTS} are of broker {stopped}");
+    (stopped, brokers.iter().map(|&broker| broker == stopped).collect())
 }
 
 /// Until nothing waits but what the stopped broker is to have, and the files take no more than they may, by what the node says and by

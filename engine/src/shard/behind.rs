@@ -43,7 +43,7 @@ impl Gaps {
     /// A batch leaves for its home.
     #[inline]
     pub(super) fn note(&mut self, batch: &Batch, outcome: Outcome) {
-        if let Some(why) = given_up(outcome) {
+        if let Some(why) = given_up(batch, outcome) {
             self.open(batch, why);
         }
     }
@@ -85,18 +85,21 @@ impl Gaps {
     }
 }
 
-fn given_up(outcome: Outcome) -> Option<FailReason> {
-    match outcome {
-        Outcome::Failed(why @ (FailReason::Expired | FailReason::RetriesExhausted)) => Some(why),
+/// Why records of a batch were given up, if some were: all of them, or some pieces of a batch that was sent in pieces.
+fn given_up(batch: &Batch, outcome: Outcome) -> Option<FailReason> {
+    let is_given_up = |why: &FailReason| matches!(why, FailReason::Expired | FailReason::RetriesExhausted);
+    let whole = match outcome {
+        Outcome::Failed(why) => Some(why),
         _ => None,
-    }
+    };
+    whole.into_iter().chain(batch.refused.iter().map(|refused| refused.why)).find(is_given_up)
 }
 
 impl Shard {
-    /// Takes a batch of a partition that this shard owns. One for whose outcome nobody waits goes on behind a gap: its publishers were
-    /// told, by this life of the node or an earlier one.
+    /// Takes a batch of a partition that this shard owns. One for whose outcome nobody waits, or that is kept on disk in async, goes on
+    /// behind a gap: its publishers were told, by this life of the node or an earlier one.
     pub(super) fn on_hand_over(&mut self, now: Now, batch: Box<Batch>, io: &mut impl Io) {
-        match self.gaps.before(&batch).filter(|_| !batch.runs.is_empty()) {
+        match self.gaps.before(&batch).filter(|_| !batch.runs.is_empty() && !batch.told_when_durable) {
             Some(why) => self.settle(now, batch, Outcome::Failed(why), io),
             None => self.submit(now, batch),
         }
@@ -111,7 +114,7 @@ impl Shard {
         outcome: Outcome,
         io: &mut impl Io,
     ) {
-        let gap = given_up(outcome).map(|_| (batch.part, batch.topic_name.as_str().into()));
+        let gap = given_up(&batch, outcome).map(|_| (batch.part, batch.topic_name.as_str().into()));
         self.settle(now, batch, outcome, io);
         if let Some((PartKey { sink, partition }, topic)) = gap {
             io.mesh(owner, MeshMsg::GapKnown { sink, topic, partition });
@@ -121,7 +124,7 @@ impl Shard {
     /// Whether what waits behind this batch of this shard goes with it.
     #[inline]
     pub(super) fn behind(&self, batch: &Batch, outcome: Outcome) -> Option<Behind> {
-        let why = given_up(outcome)?;
+        let why = given_up(batch, outcome)?;
         let index = usize::from(batch.part.sink);
         let sink = &self.sinks[index];
         // Of what was taken in async, and is sent in sync, publishers were told.
@@ -144,7 +147,10 @@ impl Shard {
             if stored.journal.has_adopted(topic, *partition) {
                 return;
             }
-            let Some(gone) = stored.journal.drop_oldest(now.mono, topic, *partition) else { break };
+            let Some(gone) = stored.journal.drop_oldest(now.mono, topic, *partition) else {
+                stored.journal.leave_behind(topic, *partition, *why);
+                break;
+            };
             stored.ready = true;
             let batch = gone_batch(*sink, gone, &mut self.pool, now.mono);
             self.settle_at_home(now, batch, outcome);

@@ -323,12 +323,14 @@ impl Shard {
         }
     }
 
-    /// What was damaged on disk has failed.
+    /// What was damaged on disk has failed, and what was being written when its head was given up.
     fn settle_gone(&mut self, now: Now, index: usize) {
         loop {
-            let Some(gone) = self.sinks[index].journal.as_mut().and_then(|s| s.journal.pop_gone()) else { return };
+            let Some((gone, why)) = self.sinks[index].journal.as_mut().and_then(|s| s.journal.pop_gone()) else {
+                return;
+            };
             let batch = gone_batch(index as u16, gone, &mut self.pool, now.mono);
-            self.round.discarded.push(Answered { batch, outcome: Outcome::Failed(FailReason::Disk) });
+            self.round.discarded.push(Answered { batch, outcome: Outcome::Failed(why) });
         }
     }
 

@@ -88,6 +88,11 @@ impl Shard {
             // Its silence was ours.
             conn.mqtt.received(now.mono.as_ms());
         }
+        if conn.closing.is_some() {
+            // Nothing is stored behind what was refused: its client sends all of it again.
+            self.settle_unread_charge(&mut conn);
+            return self.put_conn(conn);
+        }
         if conn.unread.is_large() || conn.unread.bytes().is_empty() {
             return self.serve(now, conn, io);
         }

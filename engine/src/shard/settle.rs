@@ -358,7 +358,7 @@ impl Desk<'_> {
             return Some((reason, Some(text)));
         }
         let lenient = self.sinks.get(usize::from(ticket.sink)).is_some_and(|s| s.on_failed_v3 == OnFailedV3::Ack);
-        if lenient && why != FailReason::TimedOut {
+        if lenient && why.is_final() {
             return Some((ReasonCode::Success, None));
         }
         conn.closing = Some(CloseReason::Refused);

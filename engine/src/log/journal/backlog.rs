@@ -9,7 +9,15 @@ use std::collections::VecDeque;
 use super::op::SegmentId;
 use crate::buffer::Batch;
 use crate::clock::Mono;
-use crate::ticket::Run;
+use crate::ticket::{FailReason, Run};
+
+/// What was being written when the head of its partition was given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LeftBehind {
+    /// Entries of lower numbers.
+    pub(super) below: u64,
+    pub(super) why: FailReason,
+}
 
 /// A durable entry that has not been passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +85,8 @@ pub(super) struct Backlog {
     pub(super) adopted: u64,
     /// Batches taken and not durable.
     pub(super) unwritten: u32,
+    /// Of those, the ones that go with a head that was given up.
+    pub(super) left_behind: Option<LeftBehind>,
     /// Bytes of `unwritten` and `queue`.
     pub(super) held_bytes: u64,
     /// Bytes of `window`.

@@ -34,7 +34,7 @@ use crate::buffer::Batch;
 use crate::clock::{self, Mono, Now};
 use crate::hash::Keyed;
 use crate::plants::{Plant, is_planted};
-use crate::ticket::Run;
+use crate::ticket::{FailReason, Run};
 use directory::Directory;
 use forward::Forward;
 use segments::Segments;
@@ -138,7 +138,7 @@ pub struct Journal {
     loaded_bytes: usize,
     kept_bytes: usize,
     entries: usize,
-    gone: VecDeque<Gone>,
+    gone: VecDeque<(Gone, FailReason)>,
     /// Partitions of the topic, as Kafka said last, perhaps to an earlier start; 0 if it has not.
     topic_partitions: u32,
     /// Partitions for which everything of earlier starts has been passed.
@@ -523,8 +523,8 @@ impl Journal {
         self.unblocked.pop()
     }
 
-    /// The next records that will not be sent.
-    pub fn pop_gone(&mut self) -> Option<Gone> {
+    /// The next records that will not be sent, and why.
+    pub fn pop_gone(&mut self) -> Option<(Gone, FailReason)> {
         self.gone.pop_front()
     }
 
@@ -611,7 +611,7 @@ impl Journal {
     /// Shows every batch it holds; not those that the writer has.
     pub fn each_batch(&self, show: &mut impl FnMut(&Batch)) {
         self.waiting.iter().for_each(|batch| show(batch));
-        self.gone.iter().filter_map(|gone| gone.batch.as_deref()).for_each(&mut *show);
+        self.gone.iter().filter_map(|(gone, _)| gone.batch.as_deref()).for_each(&mut *show);
         self.backlogs.iter().flat_map(|backlog| &backlog.window).for_each(|ready| show(&ready.batch));
     }
 

@@ -78,7 +78,9 @@ impl AckedEnd {
         let is_loss = base_offset < in_doubt.unwrap_or(before).min(before);
         if in_doubt.is_some() && !is_loss {
             self.offset = end.max(before);
-            self.doubtful = Some(self.doubtful.map_or(base_offset, |lowest| lowest.min(base_offset)));
+            if base_offset < before {
+                self.doubtful = Some(self.doubtful.map_or(base_offset, |lowest| lowest.min(base_offset)));
+            }
             return None;
         }
         self.offset = end;

@@ -4,10 +4,11 @@ use super::{Gone, Journal, Memory, Writing};
 use crate::buffer::Batch;
 use crate::clock::{Mono, Now};
 use crate::log::DiskError;
-use crate::log::journal::backlog::Entry;
+use crate::log::journal::backlog::{Entry, LeftBehind};
 use crate::log::journal::entry;
 use crate::log::journal::footer::Item;
 use crate::log::journal::op::{BacklogId, JournalDone, JournalOp, ReadBack, SegmentId};
+use crate::ticket::FailReason;
 
 /// How long appends and reads stay away from a disk that has just failed one.
 const RETRY_MS: u64 = 500;
@@ -30,7 +31,7 @@ impl Journal {
                     return;
                 };
                 match result {
-                    Ok(()) => self.on_durable(segment, batches, end, sync_ns, &mut release),
+                    Ok(()) => self.on_durable(now.mono, segment, batches, end, sync_ns, &mut release),
                     Err(error) => self.on_not_durable(now.mono, segment, batches.into_iter(), &error),
                 }
             }
@@ -60,8 +61,18 @@ impl Journal {
         }
     }
 
+    /// The head of a partition was given up, and all that was durable behind it: what is being written goes with it, once that is
+    /// durable.
+    pub fn leave_behind(&mut self, topic: &str, partition: u32, why: FailReason) {
+        let Some(id) = self.backlogs.find(topic, partition) else { return };
+        let below = self.next_number;
+        let backlog = &mut self.backlogs[id];
+        backlog.left_behind = (backlog.unwritten > 0).then_some(LeftBehind { below, why });
+    }
+
     fn on_durable(
         &mut self,
+        now: Mono,
         segment: SegmentId,
         batches: impl IntoIterator<Item = Box<Batch>>,
         end: u64,
@@ -82,14 +93,26 @@ impl Journal {
             let backlog = &mut self.backlogs[id];
             backlog.unwritten -= 1;
             let open = backlog.window.len() + backlog.open.len();
-            let mut turn = backlog.is_in_memory() && !backlog.blocked;
+            let left_behind = backlog.left_behind.filter(|left| number < left.below);
+            let mut turn = backlog.is_in_memory() && !backlog.blocked && left_behind.is_none();
             turn = turn && self.backlogs.claim(id) && self.backlogs.may_load(id);
             self.enqueue(id, Entry { number, segment, at, bytes, records });
             let room = self.kept_bytes + batch.charge_bytes <= self.limits.kept_bytes_max;
             self.keep_or_release(id, batch, turn && room && open < self.limits.inflight_max as usize, release);
             self.list(id);
+            if let Some(LeftBehind { why, .. }) = left_behind {
+                self.drop_left_behind(now, id, why);
+            }
         }
         debug_assert!(self.at == end, "what was planned was written");
+    }
+
+    /// The oldest entry of this partition is one of those.
+    #[cold]
+    fn drop_left_behind(&mut self, now: Mono, id: BacklogId, why: FailReason) {
+        let topic: Box<str> = self.backlogs.topic(id).into();
+        let gone = self.drop_oldest(now, &topic, self.backlogs[id].partition);
+        self.gone.extend(gone.map(|gone| (gone, why)));
     }
 
     /// From now on positions speak of topics that messages named.
@@ -198,7 +221,7 @@ impl Journal {
              what was read was set aside in the directory quarantine. Check the disk."
         ));
         self.forget(now, id, &entry);
-        self.gone.push_back(Gone { topic, partition, records, bytes, runs, batch: None });
+        self.gone.push_back((Gone { topic, partition, records, bytes, runs, batch: None }, FailReason::Disk));
     }
 
     pub(super) fn complain(&mut self, error: &DiskError, consequence: &str) {

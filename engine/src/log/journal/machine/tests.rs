@@ -10,7 +10,7 @@ use crate::log::journal::positions::{Position, Positions};
 use crate::log::journal::read::{copy_entries, read_back};
 use crate::log::journal::rig::{self, part};
 use crate::shard::ShardId;
-use crate::ticket::Lane;
+use crate::ticket::{FailReason, Lane};
 
 mod forward;
 
@@ -375,7 +375,8 @@ fn a_damaged_entry_is_lost_and_those_behind_it_are_sent() {
     rig.journal.on_done(rig.now, done, |_| {}, |_| {});
     let sent: Vec<String> = rig.drain().iter().map(|value| value[..1].to_string()).collect();
     assert_eq!(sent, ["0", "2", "3"]);
-    let gone = rig.journal.pop_gone().expect("one is lost");
+    let (gone, why) = rig.journal.pop_gone().expect("one is lost");
+    assert_eq!(why, FailReason::Disk);
     assert_eq!((gone.records, rig.journal.counts().damaged), (1, 1));
     assert!(rig.journal.is_empty());
 }

@@ -103,7 +103,7 @@ fn said(record: &Record) -> (usize, usize) {
 /// its partition is that broker's: the key is the client's id, so all of its records go where the first went.
 fn who_waits(kafka: &Kafka) -> (u32, Vec<bool>) {
     let leaders = kafka.leaders("sparse");
-    let mut brokers = vec![0; CLIENTS];
+    let mut brokers = [0; CLIENTS];
     for record in kafka.read_count("sparse", CLIENTS) {
         brokers[said(&record).0] = leaders[&record.partition];
     }

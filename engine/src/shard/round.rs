@@ -260,11 +260,14 @@ impl Shard {
         while let Some(Refusal { name, sink, why, .. }) = self.refusals.pop_alarm(now.mono) {
             self.counters.clients_refused += 1;
             let Some(sink) = self.settings.sinks.get(usize::from(sink)) else { continue };
+            let remedy = match why.is_final() {
+                true => "give the sink a dead_letter, or set on_failed_v3 = \"ack\"",
+                false => "it is stored once that reason is gone",
+            };
             self.notes.say(now.mono, Level::Warn, io, || {
                 format!(
                     "client {name} was closed three times within a minute: MQTT 3.1.1 has no other word for a message that sink {} \
-                     does not store in topic {}, last because: {}. It will go on with the same message; give the sink a dead_letter, \
-                     or set on_failed_v3 = \"ack\"",
+                     does not store in topic {}, last because: {}. It will go on with the same message; {remedy}",
                     sink.name,
                     sink.topic,
                     refusal(why).1
